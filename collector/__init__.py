@@ -1,0 +1,1 @@
+"""The program: takes OTLP spans in, writes whole traces to MLflow."""

@@ -1,0 +1,79 @@
+"""Every exception of the program.
+
+    SpanbridgeError
+    ├── ConfigError             the configuration is wrong; holds every problem, each "path: what is wrong; the mend"
+    ├── Refusal                 a request is not taken in; the receiver answers with its gRPC and HTTP status
+    │   ├── Busy                UNAVAILABLE + RetryInfo / 503 + Retry-After; the client holds on and sends again
+    │   ├── Invalid             INVALID_ARGUMENT / 400
+    │   ├── TooLarge            RESOURCE_EXHAUSTED without RetryInfo / 413; sending it again can't help
+    │   ├── Unauthenticated     UNAUTHENTICATED / 401
+    │   └── Forbidden           PERMISSION_DENIED / 403
+    └── ExportError             a destination did not take a batch
+        ├── Retryable           it may later: keep it and send it again
+        │   └── Held            it will once an operator has mended credentials, address or experiment: hold everything
+        └── Permanent           it says the data is bad: split, and set aside the one bad trace or span
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SpanbridgeError(Exception):
+    """The root of the tree."""
+
+
+class ConfigError(SpanbridgeError):
+    """The configuration is wrong. `problems` holds one sentence each, beginning with the path."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Refusal(SpanbridgeError):
+    """A request that is not taken in; its text goes to the client."""
+
+
+class Busy(Refusal):
+    """No room right now. `retry_after` is in seconds; above about 1 s the OpenTelemetry Python SDK drops at once."""
+
+    def __init__(self, reason: str, retry_after: float = 1.0) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class Invalid(Refusal):
+    """The request can't be understood."""
+
+
+class TooLarge(Refusal):
+    """The request is larger than the limit, as sent or after decompression."""
+
+
+class Unauthenticated(Refusal):
+    """The caller has not shown who it is."""
+
+
+class Forbidden(Refusal):
+    """The caller may not write there."""
+
+
+class ExportError(SpanbridgeError):
+    """A destination did not take a batch; the text is fit for a log line and holds no payload and no secret."""
+
+
+class Retryable(ExportError):
+    """The destination may take the same batch later. `retry_after`: seconds it asked for, or None."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class Held(Retryable):
+    """The destination refuses everybody until an operator mends something (401, 403, 404): never a reason to drop."""
+
+
+class Permanent(ExportError):
+    """The destination says this batch is bad, which it may say by whim: see delivery for when that is believed."""

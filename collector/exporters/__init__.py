@@ -1,0 +1,28 @@
+"""The exporters' contract."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Protocol
+
+from processors.types import Trace
+
+
+class Exporter(Protocol):
+    """Sends whole traces somewhere. Its methods are called from worker threads, several at a time."""
+
+    def group(self, trace: Trace) -> Hashable:
+        """Traces of equal group go in one `send`; pure and cheap."""
+
+    def send(self, traces: Sequence[Trace]) -> None:
+        """Return once the destination has all of them.
+
+        The call may be repeated with the same traces, alone or among others, so it leaves them as they were.
+
+        Raises:
+            Retryable: later, perhaps; `Held` when an operator has to mend something first.
+            Permanent: the destination says the data is bad.
+        """
+
+    def close(self) -> None:
+        """Give back connections and threads; no `send` follows."""

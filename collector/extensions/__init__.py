@@ -1,0 +1,1 @@
+"""Extensions: what receivers and exporters share (authentication, storage)."""

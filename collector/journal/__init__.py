@@ -1,0 +1,85 @@
+"""The journal's contract: what is committed here is what a sender was told OK for.
+
+A row is one accepted batch. It is due from the moment it is committed until each of its traces is settled; after a
+restart every row that is left is due again, less the traces of it that were settled before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from processors.types import Context
+
+Signal: TypeAlias = Literal["traces", "logs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A batch on its way in: the serialized OTLP request and the context it came with."""
+
+    payload: bytes
+    context: Context
+    signal: Signal = "traces"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A committed batch that is due. `id` grows with the order of commits; `settled` names trace ids to skip."""
+
+    id: int
+    entry: Entry
+    settled: frozenset[bytes] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Spans a destination would not take: `payload` is a serialized OTLP request of just these spans."""
+
+    payload: bytes
+    context: Context
+    exporter: str
+    reason: str
+    id: int = 0
+    time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of rows, applied in one transaction.
+
+    `rows` are done with and deleted. `parts` names, for rows that stay, the trace ids of them that are settled.
+    `aside` is set aside and kept until an operator retries or drops it.
+    """
+
+    rows: Sequence[int] = ()
+    parts: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
+    aside: Sequence[SetAside] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JournalState:
+    """A reading for /metrics: bytes held and allowed, rows due, age in seconds of the oldest due row, rows set aside."""
+
+    bytes: int
+    capacity: int
+    rows: int
+    oldest_age: float
+    aside: int
+
+
+class Journal(Protocol):
+    """An async context manager; every method is called from one event loop."""
+
+    async def put(self, entry: Entry) -> None:
+        """Return once the entry is committed. Raises `Busy` when it does not fit or the disk refuses."""
+
+    async def take(self) -> Row:
+        """The next due row in the order of commits, each once in the life of the process; waits for one."""
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Return once the settlement is committed. A settlement of rows already gone is no error."""
+
+    def state(self) -> JournalState:
+        """The current reading; cheap."""
