@@ -1,17 +1,17 @@
 """Every exception of the program.
 
-    SpanbridgeError
-    ├── ConfigError             the configuration is wrong; holds every problem, each "path: what is wrong; the mend"
-    ├── Refusal                 a request is not taken in; the receiver answers with its gRPC and HTTP status
-    │   ├── Busy                UNAVAILABLE + RetryInfo / 503 + Retry-After; the client holds on and sends again
-    │   ├── Invalid             INVALID_ARGUMENT / 400
-    │   ├── TooLarge            RESOURCE_EXHAUSTED without RetryInfo / 413; sending it again can't help
-    │   ├── Unauthenticated     UNAUTHENTICATED / 401
-    │   └── Forbidden           PERMISSION_DENIED / 403
-    └── ExportError             a destination did not take a batch
-        ├── Retryable           it may later: keep it and send it again
-        │   └── Held            it will once an operator has mended credentials, address or experiment: hold everything
-        └── Permanent           it says the data is bad: split, and set aside the one bad trace or span
+SpanbridgeError
+├── ConfigError             the configuration is wrong; holds every problem, each "path: what is wrong; the mend"
+├── Refusal                 a request is not taken in; the receiver answers with its gRPC and HTTP status
+│   ├── Busy                UNAVAILABLE + RetryInfo / 503 + Retry-After; the client holds on and sends again
+│   ├── Invalid             INVALID_ARGUMENT / 400
+│   ├── TooLarge            RESOURCE_EXHAUSTED without RetryInfo / 413; sending it again can't help
+│   ├── Unauthenticated     UNAUTHENTICATED / 401
+│   └── Forbidden           PERMISSION_DENIED / 403
+└── ExportError             a destination did not take a batch
+├── Retryable           it may later: keep it and send it again
+│   └── Held            it will once an operator has mended credentials, address or experiment: hold everything
+└── Permanent           it says the data is bad: split, and set aside the one bad trace or span
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every metric of the program, on an injected registry, and its text form for /metrics.
 
-Names and labels are the Collector's (service/telemetry, receiverhelper, exporterhelper: metadata.yaml) where it has one,
-`spanbridge_*` where it has none. The Collector's default reader writes counters without `_total`, one that is
+Names and labels are the Collector's (metadata.yaml of receiverhelper, processorhelper and exporterhelper) where it has
+one, `spanbridge_*` where it has none. The Collector's default reader writes counters without `_total`, one that is
 configured writes them with it: `render` does either.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
-from prometheus_client.utils import floatToGoString
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,13 +34,17 @@ class Telemetry:
 
         receiver = ("receiver", "transport")
         self.accepted_spans = counter("otelcol_receiver_accepted_spans", "Spans committed to the journal.", *receiver)
-        self.refused_spans = counter("otelcol_receiver_refused_spans", "Spans the sender was asked to send again.", *receiver)
+        self.refused_spans = counter(
+            "otelcol_receiver_refused_spans", "Spans the sender was asked to send again.", *receiver
+        )
         self.failed_spans = counter("otelcol_receiver_failed_spans", "Spans lost to an error of the bridge.", *receiver)
         self.accepted_logs = counter("otelcol_receiver_accepted_log_records", "Log records committed.", *receiver)
         self.refused_logs = counter("otelcol_receiver_refused_log_records", "Log records to be sent again.", *receiver)
         self.failed_logs = counter("otelcol_receiver_failed_log_records", "Log records lost to an error.", *receiver)
         self.requests = counter("otelcol_receiver_requests", "Requests by outcome.", *receiver, "outcome")
-        self.rejected_spans = counter("spanbridge_receiver_rejected_spans", "Spans with bad ids (partial success).", *receiver)
+        self.rejected_spans = counter(
+            "spanbridge_receiver_rejected_spans", "Spans with bad ids (partial success).", *receiver
+        )
 
         processor = ("processor", "otel_signal")
         self.incoming_items = counter("otelcol_processor_incoming_items", "Items passed to the processor.", *processor)
@@ -50,11 +53,17 @@ class Telemetry:
         self.dropped_items = counter("spanbridge_dropped_items", "Items dropped by a rule.", "otel_signal", "reason")
 
         self.sent_spans = counter("otelcol_exporter_sent_spans", "Spans the destination has.", "exporter")
-        self.send_failed_spans = counter("otelcol_exporter_send_failed_spans", "Spans the destination refused for good.", "exporter")
-        self.enqueue_failed_spans = counter("otelcol_exporter_enqueue_failed_spans", "Spans the journal had no room for.", "exporter")
+        self.send_failed_spans = counter(
+            "otelcol_exporter_send_failed_spans", "Spans the destination refused for good.", "exporter"
+        )
+        self.enqueue_failed_spans = counter(
+            "otelcol_exporter_enqueue_failed_spans", "Spans the journal had no room for.", "exporter"
+        )
         queue = ("exporter", "data_type")
         self.queue_size = gauge("otelcol_exporter_queue_size", "Rows of the journal that are due.", *queue)
-        self.queue_capacity = gauge("otelcol_exporter_queue_capacity", "Bound of the queue, in its sizer's unit.", *queue)
+        self.queue_capacity = gauge(
+            "otelcol_exporter_queue_capacity", "Bound of the queue, in its sizer's unit.", *queue
+        )
         self.in_flight = gauge("otelcol_exporter_in_flight_requests", "Requests under way.", "exporter")
         self.delivery_latency = Histogram(
             "spanbridge_delivery_latency_seconds",
@@ -64,13 +73,21 @@ class Telemetry:
             registry=registry,
         )
         self.retries = counter("spanbridge_delivery_retries", "Sends that failed and are repeated.", "exporter")
-        self.held = gauge("spanbridge_delivery_held", "1 while the destination refuses everybody (401, 403, 404).", "exporter")
-        self.set_aside_spans = counter("spanbridge_set_aside_spans", "Spans set aside, by reason.", "exporter", "reason")
+        self.held = gauge(
+            "spanbridge_delivery_held", "1 while the destination refuses everybody (401, 403, 404).", "exporter"
+        )
+        self.set_aside_spans = counter(
+            "spanbridge_set_aside_spans", "Spans set aside, by reason.", "exporter", "reason"
+        )
 
         self.journal_bytes = gauge("spanbridge_journal_bytes", "Bytes of payload in the journal.", "pipeline")
         self.journal_capacity = gauge("spanbridge_journal_capacity_bytes", "Bound of the journal.", "pipeline")
-        self.journal_oldest = gauge("spanbridge_journal_oldest_age_seconds", "Age of the oldest row that is due.", "pipeline")
-        self.journal_aside = gauge("spanbridge_journal_set_aside_rows", "Rows set aside and waiting for an operator.", "pipeline")
+        self.journal_oldest = gauge(
+            "spanbridge_journal_oldest_age_seconds", "Age of the oldest row that is due.", "pipeline"
+        )
+        self.journal_aside = gauge(
+            "spanbridge_journal_set_aside_rows", "Rows set aside and waiting for an operator.", "pipeline"
+        )
         self.journal_corrupt = counter("spanbridge_journal_corrupt", "Corrupt journal files moved aside.", "pipeline")
         self.assembling_traces = gauge("spanbridge_assembling_traces", "Traces waiting for more spans.", "pipeline")
         self.assembling_spans = gauge("spanbridge_assembling_spans", "Spans of traces waiting for more.", "pipeline")
@@ -95,7 +112,11 @@ def _samples(samples: Iterable[Sample], native: str, shown: str) -> Iterable[str
             continue
         labels = ",".join(f'{key}="{_escaped(value, quote=True)}"' for key, value in sample.labels.items())
         name = shown if sample.name == native else sample.name
-        yield f"{name}{{{labels}}} {floatToGoString(sample.value)}" if labels else f"{name} {floatToGoString(sample.value)}"
+        yield f"{name}{{{labels}}} {_number(sample.value)}" if labels else f"{name} {_number(sample.value)}"
+
+
+def _number(value: float) -> str:
+    return {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}.get(text := repr(float(value)), text)
 
 
 def _escaped(text: str, *, quote: bool = False) -> str:

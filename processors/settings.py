@@ -1,4 +1,4 @@
-"""What every config model is made of: a frozen pydantic model that refuses unknown keys, and the Collector's value forms."""
+"""What every config model is made of: frozen, unknown keys refused, values as the Collector writes them."""
 
 from __future__ import annotations
 
@@ -33,4 +33,4 @@ def _seconds(value: Any) -> Any:
 
 
 Duration: TypeAlias = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=str | int)]
-"""Seconds, written in YAML as the Collector does: "200ms", "30s", "5m"; 0 alone needs no unit. Default values are floats."""
+"""Seconds, written in YAML as the Collector does: "200ms", "30s", "5m"; 0 needs no unit. Defaults are floats."""

@@ -60,7 +60,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class JournalState:
-    """A reading for /metrics: bytes held and allowed, rows due, age in seconds of the oldest due row, rows set aside."""
+    """A reading for /metrics: bytes held and allowed, rows due, age in s of the oldest due row, rows set aside."""
 
     bytes: int
     capacity: int

@@ -9,7 +9,7 @@ from collector.otlp import Request
 from processors.types import Context
 
 Accept: TypeAlias = Callable[[Request, Context], Awaitable[None]]
-"""Takes a request (traces or logs) over; returns once it is durable, raises a `Refusal`. The callee owns the request."""
+"""Takes a request (traces or logs) over; returns once it is durable, or raises a `Refusal`. The callee owns it."""
 
 Authenticate: TypeAlias = Callable[["dict[str, str]"], str]
 """From lower-cased headers (gRPC metadata) to the tenant; raises `Unauthenticated` or `Forbidden`."""
