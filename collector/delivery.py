@@ -32,13 +32,15 @@ log = logging.getLogger(__name__)
 
 REFUSALS = 4
 """So many refusals of a trace that is alone are needed before it is believed to be bad."""
+COMPANY = 3
+"""After so many failed sends, with others succeeding in between, a trace is sent alone."""
 FAILURES = 10
-"""So many failed sends of a trace that is alone, while others succeed, count as a refusal."""
+"""After so many, a failure counts as a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOptions:
-    """`consumers` sends run at a time; `offer` blocks while more than `room` spans wait here."""
+    """`consumers` sends run at a time; `offer` blocks while `room` spans or more are held here."""
 
     consumers: int = 4
     room: int = 8192
@@ -68,13 +70,16 @@ class Delivery:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._spans = 0
         self._successes = 0
         self._now = asyncio.get_running_loop().time
 
     async def offer(self, trace: Trace, account: Pending) -> None:
         """Take a trace over; waits while there is no room. `account.open` has been counted up for it."""
         await self._room.wait()
-        self._enqueue(Parcel(trace, account, span_count(trace.batch), self._now()))
+        parcel = Parcel(trace, account, span_count(trace.batch), self._now(), evidence=self._successes)
+        self._hold(parcel.spans)
+        self._enqueue(parcel)
 
     async def run(self) -> None:
         """Send what was offered, for ever."""
@@ -94,7 +99,6 @@ class Delivery:
             self._wake.clear()
             picked = self._lanes.pick(self._now())
             if picked is not None:
-                self._update_room()
                 return picked
             next_at = self._lanes.next_at()
             with suppress(TimeoutError):
@@ -114,7 +118,7 @@ class Delivery:
                     middle = len(batch) // 2
                     stack += [batch[middle:], batch[:middle]]
                 else:
-                    self._doubt(batch[0], refusal)
+                    self._refused(batch[0], str(refusal))
         except Retryable as failure:
             self._postpone(lane, [parcel for rest in [*reversed(stack), batch] for parcel in rest], failure)
         else:
@@ -153,42 +157,51 @@ class Delivery:
 
     def _postpone(self, lane: Lane, parcels: list[Parcel], failure: Retryable) -> None:
         now = self._now()
-        delay = self._options.backoff.delay(lane.failures + 1, random.random(), failure.retry_after)  # noqa: S311  jitter
+        delay = self._delay(lane.failures + 1, failure.retry_after)
         self._telemetry.retries.labels(self.name).inc()
         self._telemetry.held.labels(self.name).set(isinstance(failure, Held))
         level = logging.ERROR if isinstance(failure, Held) else logging.WARNING
         log.log(level, "exporter %s: %s; %d traces wait, next try in %.1f s", self.name, failure, len(parcels), delay)
         self._lanes.failed(lane, len(parcels), now + delay)
-        if len(parcels) == 1 and not isinstance(failure, Held):
-            self._count_failure(parcels[0], failure)
-        else:
-            for parcel in parcels:
+        for parcel in parcels:
+            if not isinstance(failure, Held):
+                self._count_failure(parcel)
+            if len(parcels) == 1 and parcel.failures >= FAILURES:
+                self._doubt(parcel, str(failure), proven=True)
+            elif parcel.alone:
+                self._try_later(parcel, parcel.failures)
+            else:
                 self._enqueue(parcel)
 
-    def _count_failure(self, parcel: Parcel, failure: Retryable) -> None:
-        """A trace that fails alone again and again while others succeed is refused in all but name."""
-        if parcel.failures == 0:
+    def _count_failure(self, parcel: Parcel) -> None:
+        """What fails again and again while others succeed is bad in all but name; an outage proves nothing."""
+        if self._successes > parcel.evidence:
             parcel.evidence = self._successes
-        parcel.failures += 1
-        if parcel.failures >= FAILURES and self._successes > parcel.evidence:
-            self._doubt(parcel, Permanent(str(failure)))
-        else:
-            self._enqueue(parcel)
+            parcel.failures += 1
+            parcel.alone = parcel.failures >= COMPANY
 
-    def _doubt(self, parcel: Parcel, refusal: Permanent) -> None:
-        """A parcel that is alone was refused: try again later, split it, or set it aside."""
-        if parcel.refusals == 0 and parcel.failures == 0:
+    def _refused(self, parcel: Parcel, reason: str) -> None:
+        if parcel.refusals == 0:
             parcel.evidence = self._successes
+        self._doubt(parcel, reason, proven=self._successes > parcel.evidence)
+
+    def _doubt(self, parcel: Parcel, reason: str, *, proven: bool) -> None:
+        """A parcel that is alone was refused: try again later, split it, or set it aside."""
         parcel.refusals += 1
-        proven = self._successes > parcel.evidence
+        parcel.alone = True
         if parcel.refusals >= REFUSALS and parcel.spans > 1:
             self._split(parcel)
         elif parcel.refusals >= REFUSALS and proven:
-            self._set_aside(parcel, refusal)
+            self._set_aside(parcel, reason)
         else:
-            delay = self._options.backoff.delay(parcel.refusals, random.random())  # noqa: S311  jitter
-            parcel.not_before = self._now() + delay
-            self._enqueue(parcel)
+            self._try_later(parcel, parcel.refusals)
+
+    def _try_later(self, parcel: Parcel, times: int) -> None:
+        parcel.not_before = self._now() + self._delay(times)
+        self._enqueue(parcel)
+
+    def _delay(self, times: int, at_least: float | None = None) -> float:
+        return self._options.backoff.delay(times, random.random(), at_least)  # noqa: S311  jitter, no secret
 
     def _split(self, parcel: Parcel) -> None:
         parcel.account.open += 1
@@ -196,8 +209,7 @@ class Delivery:
             half.not_before = 0.0
             self._enqueue(half)
 
-    def _set_aside(self, parcel: Parcel, refusal: Permanent) -> None:
-        reason = str(refusal)
+    def _set_aside(self, parcel: Parcel, reason: str) -> None:
         log.error("exporter %s: set aside %d span(s): %s", self.name, parcel.spans, reason)
         self._telemetry.set_aside_spans.labels(self.name, "refused").inc(parcel.spans)
         self._telemetry.send_failed_spans.labels(self.name).inc(parcel.spans)
@@ -206,17 +218,18 @@ class Delivery:
         self._settle(parcel)
 
     def _settle(self, parcel: Parcel) -> None:
+        self._hold(-parcel.spans)
         parcel.account.open -= 1
         if parcel.account.open == 0:
             self._settled(parcel.account)
 
     def _enqueue(self, parcel: Parcel) -> None:
         self._lanes.add(self._exporter.group(parcel.trace), parcel)
-        self._update_room()
         self._wake.set()
 
-    def _update_room(self) -> None:
-        if self._lanes.spans < self._options.room:
+    def _hold(self, spans: int) -> None:
+        self._spans += spans
+        if self._spans < self._options.room:
             self._room.set()
         else:
             self._room.clear()

@@ -14,8 +14,9 @@ from processors.types import Batch, Trace
 class Parcel:
     """A trace, or a part of one, on its way; `account` says which journal rows wait for it.
 
-    `refusals` and `failures` are those it met while it was alone in a send, `evidence` is how many sends had
-    succeeded when it was first refused, `not_before` is when it may be tried again.
+    `refusals` counts those it met while it was alone in a send, `failures` the sends that failed with it though
+    others had succeeded in between; `evidence` is how many sends had succeeded by then. A parcel under suspicion goes
+    `alone`, and not before `not_before`.
     """
 
     trace: Trace
@@ -25,6 +26,7 @@ class Parcel:
     refusals: int = 0
     failures: int = 0
     evidence: int = 0
+    alone: bool = False
     not_before: float = 0.0
 
     def halves(self) -> tuple[Parcel, Parcel]:
@@ -51,7 +53,8 @@ class SendLimits:
 class Lane:
     """The parcels of one group, and how the destination has behaved towards the group lately.
 
-    `suspects` met a refusal or failure while they were alone; they go alone, so that they harm no other again.
+    `suspects` are parcels that go alone, so that they harm no other, and
+    in turn with the others, so that neither waits for the other.
     """
 
     group: Hashable
@@ -62,10 +65,11 @@ class Lane:
     failures: int = 0
     not_before: float = 0.0
     max_traces: int = 1
+    suspect_next: bool = False
 
     def add(self, parcel: Parcel) -> None:
         """Queue a parcel."""
-        (self.suspects if parcel.refusals or parcel.failures else self.parcels).append(parcel)
+        (self.suspects if parcel.alone else self.parcels).append(parcel)
         self.spans += parcel.spans
 
     def ready_at(self, limits: SendLimits) -> float:
@@ -81,17 +85,22 @@ class Lane:
     def take(self, limits: SendLimits, now: float) -> list[Parcel]:
         """The parcels of the next send."""
         suspect = next((suspect for suspect in self.suspects if suspect.not_before <= now), None)
-        if suspect is not None:
+        if suspect is not None and (self.suspect_next or not self.parcels):
             self.suspects.remove(suspect)
-            taken, spans = [suspect], suspect.spans
+            taken = [suspect]
         else:
-            taken = [self.parcels.popleft()]
-            spans = taken[0].spans
-            while self.parcels and len(taken) < self.max_traces and spans + self.parcels[0].spans <= limits.max_spans:
-                taken.append(self.parcels.popleft())
-                spans += taken[-1].spans
-        self.spans -= spans
+            taken = self._take_parcels(limits)
+        self.suspect_next = not self.suspect_next
+        self.spans -= sum(parcel.spans for parcel in taken)
         self.under_way += 1
+        return taken
+
+    def _take_parcels(self, limits: SendLimits) -> list[Parcel]:
+        taken = [self.parcels.popleft()]
+        spans = taken[0].spans
+        while self.parcels and len(taken) < self.max_traces and spans + self.parcels[0].spans <= limits.max_spans:
+            taken.append(self.parcels.popleft())
+            spans += taken[-1].spans
         return taken
 
 
@@ -101,7 +110,6 @@ class Lanes:
     def __init__(self, limits: SendLimits) -> None:
         self._limits = limits
         self._lanes: dict[Hashable, Lane] = {}
-        self.spans = 0
 
     def __len__(self) -> int:
         return sum(len(lane.parcels) + len(lane.suspects) for lane in self._lanes.values())
@@ -112,16 +120,13 @@ class Lanes:
         if lane is None:
             lane = self._lanes[group] = Lane(group, max_traces=self._limits.max_traces)
         lane.add(parcel)
-        self.spans += parcel.spans
 
     def pick(self, now: float) -> tuple[Lane, list[Parcel]] | None:
         """The next send, or None if nothing may go yet."""
         for lane in self._lanes.values():
             if lane.ready_at(self._limits) <= now:
                 self._lanes[lane.group] = self._lanes.pop(lane.group)
-                taken = lane.take(self._limits, now)
-                self.spans -= sum(parcel.spans for parcel in taken)
-                return lane, taken
+                return lane, lane.take(self._limits, now)
         return None
 
     def next_at(self) -> float:
