@@ -1,0 +1,100 @@
+"""Every component there is, in one table. A new one is one line here: kind, type, config model and what it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+import yaml
+
+from collector.exporters.config import DebugExporterConfig, OtlpGrpcExporterConfig, OtlpHttpExporterConfig
+from collector.exporters.mlflow.config import MlflowExporterConfig
+from collector.extensions.config import FileStorageConfig, HealthCheckConfig
+from collector.flow_config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
+from collector.receivers.config import OtlpReceiverConfig
+from collector.validation import suggestion
+from processors.settings import ConfigModel
+
+Kind: TypeAlias = Literal["receiver", "processor", "exporter", "extension"]
+Model: TypeAlias = type[ConfigModel]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_TYPE = re.compile(r"[a-zA-Z][0-9a-zA-Z_]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One row: `aliases` are the names it has or had in the Collector besides `type`."""
+
+    kind: Kind
+    type: str
+    config: Model
+    description: str
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name it may have in a configuration."""
+        return (self.type, *self.aliases)
+
+
+COMPONENTS = (
+    Component("receiver", "otlp", OtlpReceiverConfig, "Takes OTLP over gRPC and HTTP."),
+    Component("processor", "memory_limiter", MemoryLimiterConfig, "Asks senders to wait while memory is short."),
+    Component("processor", "batch", BatchConfig, "Says how many spans go into one delivery."),
+    Component("processor", "groupbytrace", GroupByTraceConfig, "Puts the spans of a trace together."),
+    Component("exporter", "mlflow", MlflowExporterConfig, "Writes whole traces to MLflow."),
+    Component("exporter", "otlp_grpc", OtlpGrpcExporterConfig, "Hands traces on over OTLP/gRPC.", ("otlp",)),
+    Component("exporter", "otlp_http", OtlpHttpExporterConfig, "Hands traces on over OTLP/HTTP.", ("otlphttp",)),
+    Component("exporter", "debug", DebugExporterConfig, "Writes what arrives to the log.", ("logging",)),
+    Component("extension", "file_storage", FileStorageConfig, "The directory of the journals."),
+    Component("extension", "health_check", HealthCheckConfig, "Answers liveness probes.", ("healthcheckv2",)),
+)
+
+_BY_NAME = {(component.kind, name): component for component in COMPONENTS for name in component.names}
+
+
+class ComponentId(NamedTuple):
+    """A component id, `type/name` in the YAML: its type with aliases resolved, and its name, mostly empty."""
+
+    type: str
+    name: str
+
+
+def component_of(kind: Kind, component_id: str) -> Component:
+    """The component an id like "otlp" or "otlp/2" stands for.
+
+    Raises:
+        ValueError: it is no id, or there is no such component.
+    """
+    written, slash, name = (part.strip() for part in component_id.partition("/"))
+    if not _TYPE.fullmatch(written) or (slash and not name):
+        raise ValueError('is no component id; write a type or "type/name"')
+    try:
+        return _BY_NAME[kind, written]
+    except KeyError:
+        known = [name for other, name in _BY_NAME if other == kind]
+        raise ValueError(f'unknown {kind} type "{written}"; {suggestion(written, known)}') from None
+
+
+def split_id(kind: Kind, component_id: str) -> ComponentId:
+    """Type and name of an id, with aliases resolved: exporter "otlphttp/x" is ("otlp_http", "x").
+
+    Raises:
+        ValueError: it is no id, or there is no such component.
+    """
+    return ComponentId(component_of(kind, component_id).type, component_id.partition("/")[2].strip())
+
+
+def describe_components() -> str:
+    """The table as YAML, by kind."""
+    listing = {f"{kind}s": [_described(c) for c in COMPONENTS if c.kind == kind] for kind in KINDS}
+    return yaml.safe_dump(listing, sort_keys=False, width=120)
+
+
+def _described(component: Component) -> dict[str, str | list[str]]:
+    row: dict[str, str | list[str]] = {"name": component.type}
+    if component.aliases:
+        row["aliases"] = list(component.aliases)
+    return row | {"description": component.description}

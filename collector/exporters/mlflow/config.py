@@ -1,0 +1,148 @@
+"""The `mlflow` exporter's section, and what it takes from the environment that MLflow's own clients read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+
+from collector.exporters.config import QueuedExporterConfig, check_url
+from collector.tls import TlsClientConfig
+from processors.settings import Duration
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_DATABASE = re.compile(r"(?:sqlite|postgresql|mysql)(?:\+\w+)?://")
+_TEMPLATE = re.compile(r"(?:[^{}]|\{[^{}]+\})*")
+_CREDENTIALS = {
+    "username": "MLFLOW_TRACKING_USERNAME",
+    "password": "MLFLOW_TRACKING_PASSWORD",
+    "token": "MLFLOW_TRACKING_TOKEN",
+}
+
+ExperimentId: TypeAlias = Annotated[
+    str, BeforeValidator(lambda value: str(value) if type(value) is int else value, json_schema_input_type=str | int)
+]
+"""MLflow's experiment ids look like numbers, so YAML may well hold one."""
+
+
+class MlflowExporterConfig(QueuedExporterConfig):
+    """The `mlflow` exporter.
+
+    `experiment` is the name, a template over resource attributes; where one of them is missing, `default_experiment`
+    counts. `experiment_id` takes its place. `resource_tags` are glob patterns of resource attributes that become trace
+    tags; null leaves that to the destination. `timeout` is 30 s, as MLflow's writes are slow (the Collector's
+    exporters have 5 s).
+    """
+
+    tracking_uri: str = Field(default="", validate_default=True, repr=False)
+    username: SecretStr = SecretStr("")
+    password: SecretStr = SecretStr("")
+    token: SecretStr = SecretStr("")
+    experiment: str = "{service.name}"
+    experiment_id: ExperimentId = ""
+    create_experiments: bool = True
+    default_experiment: str = Field(default="Default", min_length=1)
+    run_id: str = ""
+    resource_tags: tuple[str, ...] | None = None
+    compression: Literal["gzip", "none"] = "gzip"
+    tls: TlsClientConfig = TlsClientConfig()
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    timeout: Duration = 30.0
+
+    @classmethod
+    def with_environment(cls, given: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
+        """`given` completed from MLflow's environment variables.
+
+        What belongs together is taken as a whole or not at all: credentials, experiment and TLS come from the
+        environment only when nothing of the kind is given. Of both experiment variables the id counts, as for MLflow
+        itself the two must agree.
+        """
+        groups = (
+            (("tracking_uri",), {"tracking_uri": env.get("MLFLOW_TRACKING_URI")}),
+            (("experiment", "experiment_id"), _experiment(env)),
+            (tuple(_CREDENTIALS), {key: env.get(name) for key, name in _CREDENTIALS.items()}),
+            (("tls",), {"tls": _tls(env)}),
+        )
+        result = dict(given)
+        for keys, found in groups:
+            if all(given.get(key) is None for key in keys):
+                result |= {key: value for key, value in found.items() if value}
+        return result
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _can_take_traces(cls, uri: str) -> str:
+        if uri == "databricks" or uri.startswith("databricks://"):
+            return uri
+        if _DATABASE.match(uri):
+            return _check_database(uri)
+        match = _SCHEME.match(uri)
+        if match and match[1] in ("http", "https"):
+            return check_url(uri)
+        raise ValueError(_mend(uri, match[1] if match else ""))
+
+    @field_validator("experiment")
+    @classmethod
+    def _is_a_template(cls, template: str) -> str:
+        if not template or not _TEMPLATE.fullmatch(template):
+            raise ValueError(
+                f'{template!r} is no template; write a name, with resource attributes in braces like "{{service.name}}"'
+            )
+        return template
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.experiment_id and "experiment" in self.model_fields_set:
+            raise ValueError("experiment and experiment_id exclude each other; keep one")
+        if bool(self.username.get_secret_value()) != bool(self.password.get_secret_value()):
+            raise ValueError("username and password need each other; set both or neither")
+        return self
+
+
+def _experiment(env: Mapping[str, str]) -> dict[str, str | None]:
+    identity = env.get("MLFLOW_EXPERIMENT_ID")
+    return {"experiment_id": identity} if identity else {"experiment": env.get("MLFLOW_EXPERIMENT_NAME")}
+
+
+def _tls(env: Mapping[str, str]) -> dict[str, Any]:
+    certificate = env.get("MLFLOW_TRACKING_CLIENT_CERT_PATH", "")
+    tls = {
+        "insecure_skip_verify": env.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"),
+        "ca_file": env.get("MLFLOW_TRACKING_SERVER_CERT_PATH", ""),
+        "cert_file": certificate,
+        "key_file": certificate,
+    }
+    return {key: value for key, value in tls.items() if value}
+
+
+def _check_database(uri: str) -> str:
+    scheme, _, rest = uri.partition("://")
+    if scheme.startswith("sqlite") and len(rest.partition("?")[0].lstrip("/")) == 0:
+        raise ValueError('names no database file; write for example "sqlite:///mlflow.db"')
+    if not rest:
+        raise ValueError(f'names no database; write for example "{scheme}://user:password@host/mlflow"')
+    return uri
+
+
+def _mend(uri: str, scheme: str) -> str:
+    """What to use in place of a URI that can't work, without showing it: it may hold a password."""
+    if not uri:
+        return "is required; set it here or in MLFLOW_TRACKING_URI, for example to http://localhost:5000"
+    if scheme == "postgres":
+        return "SQLAlchemy does not know postgres://; write postgresql://"
+    if re.match(r"[\w.-]+:\d+(/|$)", uri):
+        return "http:// or https:// is missing in front of host and port"
+    if scheme in ("", "file"):
+        return (
+            "MLflow's file store can't take traces this way; use sqlite:///mlflow.db, or start `mlflow server` and "
+            "give its address, for example http://localhost:5000"
+        )
+    return (
+        f'the scheme "{scheme}" is not supported; use http(s):// (a tracking server), sqlite:///, postgresql:// or '
+        "mysql:// (a tracking database) or databricks"
+    )
