@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from collector.endpoint import Endpoint, host_and_port
-from processors.settings import ConfigModel
+from processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:
     from typing import Self
@@ -166,8 +166,13 @@ class PipelineSection(ConfigModel):
 
 
 class ServiceConfig(ConfigModel):
-    """`service`. What pipelines become is in `Config.pipelines`."""
+    """`service`. What pipelines become is in `Config.pipelines`.
+
+    `shutdown_timeout`, seconds, is how long a SIGTERM waits for what can still be delivered; the rest stays in the
+    journal. The Collector has no such key; keep it below the grace period of the pod (30 s by default).
+    """
 
     extensions: tuple[str, ...] = ()
     pipelines: dict[str, PipelineSection] = Field(default_factory=dict)
     telemetry: TelemetryConfig = TelemetryConfig()
+    shutdown_timeout: Duration = 20.0

@@ -204,6 +204,21 @@ def client_ssl_context(config: TlsClientConfig) -> ssl.SSLContext:
     return context
 
 
+def grpc_channel_credentials(config: TlsClientConfig) -> grpc.ChannelCredentials:
+    """The credentials of a gRPC client.
+
+    Raises:
+        ConfigError: a file is missing or is not what it should be, or what is asked for gRPC can't do.
+    """
+    import grpc  # noqa: PLC0415  HTTP alone should not pay for it
+
+    if config.insecure_skip_verify:
+        raise ConfigError(["tls.insecure_skip_verify: gRPC for Python can't do this; give ca_file, or set insecure"])
+    client_ssl_context(config)  # gRPC itself would fail without saying why
+    roots, key, cert = (_read(config, name) or None for name in ("ca", "key", "cert"))
+    return grpc.ssl_channel_credentials(roots, key, cert)
+
+
 def _context(config: TlsConfig, protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = _VERSIONS[config.min_version]

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import logging
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
-log = logging.getLogger(__name__)
-
 UI_PORT = 5000
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`spanbridge up`."""
+    parser = argparse.ArgumentParser(
+        prog="spanbridge up", description="Start with a built-in configuration: OTLP in, SQLite MLflow store, UI."
+    )
+    parser.add_argument("--data", type=Path, default=Path("spanbridge-data"), help="folder of everything that is kept")
+    parser.add_argument("--no-ui", action="store_true", help="do not start MLflow's server beside the bridge")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override one value")
+    options = parser.parse_args(arguments)
+    options.data.mkdir(parents=True, exist_ok=True)
+
+    from collector.config import load  # noqa: PLC0415  --help should not wait for it
+    from collector.service import run  # noqa: PLC0415  --help should not wait for it
+
+    config = load([f"yaml:{configuration(options.data)}"], options.set, env=os.environ)
+    beside = nullcontext() if options.no_ui else mlflow_ui(options.data)
+    run(config, beside=beside, greeting=greeting(options.data, ui=not options.no_ui))
+    return 0
 
 
 def store_uri(data: Path) -> str:
