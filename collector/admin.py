@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import uvicorn
 from prometheus_client import CollectorRegistry
 
+from collector.receivers.config import HttpConfig
+from collector.receivers.http_connection import Connection, Connections
+from collector.receivers.listening import bind, starting
 from collector.telemetry import render
 
 App: TypeAlias = Callable[
@@ -29,6 +35,29 @@ class Health:
 
     ready: bool = False
     started: float = field(default_factory=time.time)
+
+
+@asynccontextmanager
+async def serve(app: App, section: str, host: str, port: int) -> AsyncIterator[int]:
+    """Serve an application while the context lasts; yields the port.
+
+    Raises:
+        ConfigError: the address is taken or is not this machine's.
+    """
+    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
+    config.load()
+    connections = Connections(HttpConfig(max_connections=64), config)
+    with starting(section, f"{host}:{port}"):
+        sockets = bind(host, port)
+    loop = asyncio.get_running_loop()
+    servers = [await loop.create_server(lambda: Connection(connections), sock=listener) for listener in sockets]
+    try:
+        yield sockets[0].getsockname()[1]
+    finally:
+        for server in servers:
+            server.close()
+        for connection in list(connections.state.connections):
+            connection.shutdown()
 
 
 def metrics_app(registry: CollectorRegistry, *, total_suffix: bool) -> App:

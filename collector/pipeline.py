@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from collector.assembly import Assembly, Pending
 from collector.delivery import Delivery
+from collector.errors import ConfigError
 from collector.journal import Entry, Journal, Row, SetAside, Signal
 from collector.ledger import Ledger
 from collector.otlp import Request
@@ -210,6 +211,10 @@ def fan_out(accepts: Sequence[Accept]) -> Accept:
     """
     if len(accepts) == 1:
         return accepts[0]
+    if not accepts:
+        raise ConfigError(
+            ["receivers: a receiver that is in a logs pipeline alone takes no spans; add a traces pipeline"]
+        )
 
     async def accept(request: Request, context: Context) -> None:
         for each in accepts:

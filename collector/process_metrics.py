@@ -1,4 +1,4 @@
-"""The process's own metrics under the Collector's names (service/internal/proctelemetry), read from /proc at a scrape."""
+"""The process's own metrics, read when scraped, under the Collector's names (service/internal/proctelemetry)."""
 
 from __future__ import annotations
 

@@ -135,9 +135,7 @@ async def _start_admin(service: Service, health: Health) -> None:
     endpoint = service.config.service.telemetry.metrics.endpoint
     if endpoint is not None:
         app = metrics_app(service.telemetry.registry, total_suffix=endpoint.total_suffix)
-        await service.stack.enter_async_context(
-            serve(app, "service::telemetry::metrics", endpoint.host, endpoint.port)
-        )
+        await service.stack.enter_async_context(serve(app, "service::telemetry::metrics", endpoint.host, endpoint.port))
     for extension in service.config.service.extensions:
         config = service.config.extensions[extension]
         if isinstance(config, HealthCheckConfig) and config.status_path is not None:
@@ -166,12 +164,11 @@ async def _start_logs(service: Service, pipeline: PipelineConfig) -> None:
         if other.signal == "traces" and set(other.exporters) & set(pipeline.exporters):
             await _add_head(service, pipeline, _plan(service, pipeline), service.journals[other.id])
             return
-    raise ConfigError(
-        [
-            f"service::pipelines::{pipeline.id}: shares no exporter with a traces pipeline; log records are joined to "
-            "their spans on the way to the same exporter, so name one"
-        ]
+    problem = (
+        f"service::pipelines::{pipeline.id}: shares no exporter with a traces pipeline; log records are joined to "
+        "their spans on the way to the same exporter, so name one"
     )
+    raise ConfigError([problem])
 
 
 def _plan(service: Service, pipeline: PipelineConfig) -> Plan:
@@ -263,7 +260,7 @@ async def _start_receiver(service: Service, receiver_id: str) -> None:
     receiver = Receiver(
         receiver_id,
         service.telemetry,
-        traces=fan_out(traces) if traces else None,
+        traces=fan_out(traces or []),
         logs=fan_out(logs_) if logs_ else None,
     )
     if config.protocols.grpc is not None:

@@ -81,10 +81,11 @@ async def mlflow_ui(data: Path) -> AsyncIterator[None]:
     command += ["--backend-store-uri", store_uri(data), "--artifacts-destination", str(data.resolve() / "artifacts")]
     command += ["--workers", "1"]
     quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    with (data / "mlflow-server.log").open("ab") as output:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=output, stderr=output, env=quiet, start_new_session=True
-        )
+    output = os.open(data / "mlflow-server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=output, stderr=output, env=quiet, start_new_session=True
+    )
+    os.close(output)
     try:
         yield
     finally:

@@ -33,7 +33,9 @@ class Ports:
     health: int = field(default_factory=free_port)
 
 
-def configuration(ports: Ports, data: Path, mlflow: dict, *, processors: dict | None = None, logs: bool = False) -> dict:
+def configuration(
+    ports: Ports, data: Path, mlflow: dict, *, processors: dict | None = None, logs: bool = False
+) -> dict:
     """A whole configuration with the journal on disk; `processors` by id, in the order of the pipeline."""
     pipeline = {"receivers": ["otlp"], "processors": list(processors or {}), "exporters": ["mlflow"]}
     pipelines = {"traces": pipeline}
@@ -76,7 +78,7 @@ class Program:
         self.env = {**os.environ, **env}
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Program:
+    def __enter__(self):
         self.start()
         return self
 
@@ -88,11 +90,14 @@ class Program:
         """Start it and wait until it is ready."""
         command = [sys.executable, "-m", "collector", "--config", str(self.config)]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self.env, cwd=Path(__file__).parents[1])
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self.env, cwd=Path(__file__).parents[1]
+            )
         until_sync(self.ready, seconds, what=f"readiness; log:\n{self.tail()}")
 
     def ready(self) -> bool:
-        assert self.process and self.process.poll() is None, f"the program ended:\n{self.tail()}"
+        assert self.process
+        assert self.process.poll() is None, f"the program ended:\n{self.tail()}"
         try:
             return POOL.request("GET", f"http://127.0.0.1:{self.ports.health}/").status == 200
         except urllib3.exceptions.HTTPError:

@@ -10,7 +10,7 @@ from collector.errors import ConfigError
 from collector.exporters import Exporter
 from collector.exporters.config import DebugExporterConfig, OtlpGrpcExporterConfig, OtlpHttpExporterConfig
 from collector.exporters.mlflow.config import MlflowExporterConfig
-from collector.tls import TlsClientConfig, client_ssl_context, grpc_channel_credentials
+from collector.tls import client_ssl_context, grpc_channel_credentials
 from processors.settings import ConfigModel
 
 
@@ -68,7 +68,10 @@ def _otlp_grpc(config: OtlpGrpcExporterConfig) -> Exporter:
 
     from collector.exporters.otlp import OtlpGrpcExporter  # noqa: PLC0415  see the module's docstring
 
-    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    options: list[tuple[str, int | str]] = [
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", -1),
+    ]
     if config.tls.server_name_override:
         options.append(("grpc.ssl_target_name_override", config.tls.server_name_override))
     if config.plaintext:

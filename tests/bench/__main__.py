@@ -54,7 +54,9 @@ def bridge(uri: str, processors: dict | None = None) -> Iterator[tuple[Program, 
     with tempfile.TemporaryDirectory() as folder:
         ports = Ports()
         queue = {"storage": "file_storage", "sizer": "bytes", "queue_size": 8 << 30}
-        config = configuration(ports, Path(folder), {"tracking_uri": uri, "sending_queue": queue}, processors=processors)
+        config = configuration(
+            ports, Path(folder), {"tracking_uri": uri, "sending_queue": queue}, processors=processors
+        )
         program = Program(config, Path(folder), ports)
         started = time.perf_counter()
         with program:

@@ -30,7 +30,9 @@ async def app(scope, receive, send):
     elif scope["path"] == "/version":
         body = b"3.17.2"
     elif "experiments" in scope["path"]:
-        body = json.dumps({"experiment": {"experiment_id": "1", "name": "x", "lifecycle_stage": "active"}, "experiment_id": "1"})
+        body = json.dumps(
+            {"experiment": {"experiment_id": "1", "name": "x", "lifecycle_stage": "active"}, "experiment_id": "1"}
+        )
         body = body.encode()
     else:
         body = b"{}"
