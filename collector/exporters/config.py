@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 
-from collector.endpoint import host_and_port
+from collector.config_types import AnyCase, host_and_port
 from collector.tls import TlsClientConfig
 from processors.settings import ConfigModel, Duration
 
@@ -20,9 +20,10 @@ _TUNING = "tunes Go's client; this one needs no such setting."
 
 
 class RetryConfig(ConfigModel):
-    """`retry_on_failure` (configretry): the pause after a failed send, seconds; a pause a server asks for wins.
+    """`retry_on_failure` (configretry): the pause after a failed send, seconds; at least what a server asks for.
 
-    Defaults are the Collector's but for `max_elapsed_time`, which is 0 there only when asked for: never give up.
+    Defaults are the Collector's but for `max_elapsed_time`: 0, which means for ever. Intervals of 0, which the
+    Collector takes, would retry without a pause and are refused.
     """
 
     NOTES: ClassVar[Mapping[str, str]] = {
@@ -31,10 +32,10 @@ class RetryConfig(ConfigModel):
     }
 
     enabled: bool = True
-    initial_interval: Duration = 5.0
+    initial_interval: Duration = Field(default=5.0, gt=0)
     randomization_factor: float = Field(default=0.5, ge=0, le=1)
-    multiplier: float = Field(default=1.5, ge=0)
-    max_interval: Duration = 30.0
+    multiplier: float = Field(default=1.5, ge=1)
+    max_interval: Duration = Field(default=30.0, gt=0)
     max_elapsed_time: Duration = 0.0
 
     @model_validator(mode="after")
@@ -129,7 +130,7 @@ class OtlpGrpcExporterConfig(QueuedExporterConfig):
     endpoint: str
     tls: TlsClientConfig = TlsClientConfig()
     headers: dict[str, SecretStr] = Field(default_factory=dict)
-    compression: Literal["gzip", "deflate", "none", ""] = "gzip"
+    compression: Literal["gzip", "none", ""] = "gzip"
     balancer_name: str = ""
     keepalive: dict[str, Any] | None = None
     read_buffer_size: NonNegativeInt = 0
@@ -178,7 +179,7 @@ def check_url(url: str) -> str:
     except ValueError:
         valid = False
     if not valid:
-        raise ValueError('must be a URL with http:// or https:// and a host, for example "http://collector:4318"')
+        raise ValueError("must be a whole URL: http:// or https:// and a host")
     return url
 
 
@@ -207,10 +208,10 @@ class OtlpHttpExporterConfig(QueuedExporterConfig):
     logs_endpoint: str = ""
     metrics_endpoint: str = ""
     timeout: Duration = 30.0
-    encoding: Literal["proto", "json"] = "proto"
+    encoding: Literal["proto"] = "proto"
     tls: TlsClientConfig = TlsClientConfig()
     headers: dict[str, SecretStr] = Field(default_factory=dict)
-    compression: Literal["gzip", "zstd", "deflate", "none", ""] = "gzip"
+    compression: Literal["gzip", "none", ""] = "gzip"
     disable_keep_alives: bool = False
     force_attempt_http2: bool = False
     http2_ping_timeout: Duration = 0.0
@@ -235,24 +236,18 @@ class OtlpHttpExporterConfig(QueuedExporterConfig):
 
 
 class DebugExporterConfig(ConfigModel):
-    """`debug`, formerly `logging`: writes what arrives to the log.
-
-    Of each second the first `sampling_initial` messages are written, then every `sampling_thereafter`th.
-    """
+    """`debug`, formerly `logging`: writes what arrives to the log."""
 
     NOTES: ClassVar[Mapping[str, str]] = {
         "output_paths": "it writes to the log of the bridge.",
+        "sampling_initial": "every message is written.",
+        "sampling_thereafter": "every message is written.",
         "use_internal_logger": "it writes to the log of the bridge.",
     }
 
-    verbosity: Literal["basic", "normal", "detailed"] = "basic"
+    verbosity: Annotated[Literal["basic", "normal", "detailed"], AnyCase] = "basic"
     sampling_initial: NonNegativeInt = 2
     sampling_thereafter: NonNegativeInt = 1
     use_internal_logger: bool = True
     output_paths: tuple[str, ...] = ()
     sending_queue: SendingQueueConfig = SendingQueueConfig()
-
-    @field_validator("verbosity", mode="before")
-    @classmethod
-    def _in_any_case(cls, value: object) -> object:
-        return value.lower() if isinstance(value, str) else value

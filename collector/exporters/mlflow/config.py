@@ -33,21 +33,25 @@ ExperimentId: TypeAlias = Annotated[
 class MlflowExporterConfig(QueuedExporterConfig):
     """The `mlflow` exporter.
 
-    `experiment` is the name, a template over resource attributes; where one of them is missing, `default_experiment`
-    counts. `experiment_id` takes its place. `resource_tags` are glob patterns of resource attributes that become trace
-    tags; null leaves that to the destination. `timeout` is 30 s, as MLflow's writes are slow (the Collector's
-    exporters have 5 s).
+    `experiment` is a name or a template over resource attributes, like "{service.name}"; where it is empty or one of
+    the attributes is missing, `default_experiment` counts. `experiment_id` takes its place. `resource_tags` are glob
+    patterns of resource attributes that become trace tags; null means the few that the exporter chooses.
+    `unity_catalog` is the `catalog.schema` that traces go to in Databricks. `artifact_root` is where experiments that
+    are created in a database keep artifacts. `timeout` is 30 s, as MLflow's writes are slow (5 s in the Collector).
     """
 
     tracking_uri: str = Field(default="", validate_default=True, repr=False)
     username: SecretStr = SecretStr("")
     password: SecretStr = SecretStr("")
     token: SecretStr = SecretStr("")
-    experiment: str = "{service.name}"
+    experiment: str = ""
     experiment_id: ExperimentId = ""
     create_experiments: bool = True
     default_experiment: str = Field(default="Default", min_length=1)
     run_id: str = ""
+    workspace: str = ""
+    unity_catalog: str = ""
+    artifact_root: str = "mlflow-artifacts:/"
     resource_tags: tuple[str, ...] | None = None
     compression: Literal["gzip", "none"] = "gzip"
     tls: TlsClientConfig = TlsClientConfig()
@@ -59,14 +63,16 @@ class MlflowExporterConfig(QueuedExporterConfig):
         """`given` completed from MLflow's environment variables.
 
         What belongs together is taken as a whole or not at all: credentials, experiment and TLS come from the
-        environment only when nothing of the kind is given. Of both experiment variables the id counts, as for MLflow
-        itself the two must agree.
+        environment only when nothing of the kind is given. Of both experiment variables the id counts, since MLflow
+        itself wants the two to agree.
         """
         groups = (
             (("tracking_uri",), {"tracking_uri": env.get("MLFLOW_TRACKING_URI")}),
-            (("experiment", "experiment_id"), _experiment(env)),
+            (("experiment", "experiment_id", "unity_catalog"), _experiment(env)),
             (tuple(_CREDENTIALS), {key: env.get(name) for key, name in _CREDENTIALS.items()}),
             (("tls",), {"tls": _tls(env)}),
+            (("workspace",), {"workspace": env.get("MLFLOW_WORKSPACE")}),
+            (("artifact_root",), {"artifact_root": env.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")}),
         )
         result = dict(given)
         for keys, found in groups:
@@ -89,7 +95,7 @@ class MlflowExporterConfig(QueuedExporterConfig):
     @field_validator("experiment")
     @classmethod
     def _is_a_template(cls, template: str) -> str:
-        if not template or not _TEMPLATE.fullmatch(template):
+        if not _TEMPLATE.fullmatch(template):
             raise ValueError(
                 f'{template!r} is no template; write a name, with resource attributes in braces like "{{service.name}}"'
             )
@@ -97,7 +103,7 @@ class MlflowExporterConfig(QueuedExporterConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.experiment_id and "experiment" in self.model_fields_set:
+        if self.experiment_id and self.experiment:
             raise ValueError("experiment and experiment_id exclude each other; keep one")
         if bool(self.username.get_secret_value()) != bool(self.password.get_secret_value()):
             raise ValueError("username and password need each other; set both or neither")
@@ -105,7 +111,10 @@ class MlflowExporterConfig(QueuedExporterConfig):
 
 
 def _experiment(env: Mapping[str, str]) -> dict[str, str | None]:
-    identity = env.get("MLFLOW_EXPERIMENT_ID")
+    destination = env.get("MLFLOW_TRACING_DESTINATION", "")
+    if "." in destination:
+        return {"unity_catalog": destination}
+    identity = env.get("MLFLOW_EXPERIMENT_ID") or destination
     return {"experiment_id": identity} if identity else {"experiment": env.get("MLFLOW_EXPERIMENT_NAME")}
 
 
@@ -137,7 +146,7 @@ def _mend(uri: str, scheme: str) -> str:
         return "SQLAlchemy does not know postgres://; write postgresql://"
     if re.match(r"[\w.-]+:\d+(/|$)", uri):
         return "http:// or https:// is missing in front of host and port"
-    if scheme in ("", "file"):
+    if scheme == "file" or len(scheme) < len("C:"):
         return (
             "MLflow's file store can't take traces this way; use sqlite:///mlflow.db, or start `mlflow server` and "
             "give its address, for example http://localhost:5000"
