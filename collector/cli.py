@@ -86,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
         epilog="commands (each has its own --help):\n"
         + "\n".join(f"  {name:12}{command.help}" for name, command in COMMANDS.items()),
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version_string()}")
     add_config_options(parser)
     config = load_config(parser.parse_args(arguments))
     _function("collector.service:run")(config)
@@ -148,7 +148,8 @@ def load_config(options: argparse.Namespace) -> Config:
     return replace(config, warnings=("--feature-gates: there are none here; ignored", *config.warnings))
 
 
-def _version() -> str:
+def version_string() -> str:
+    """The installed version."""
     try:
         return version("spanbridge")
     except PackageNotFoundError:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from collector.config_types import AnyCase, Endpoint, host_and_port
-from processors.settings import ConfigModel
+from collector.config_types import AnyCase
+from collector.endpoint import Endpoint, host_and_port
+from processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:
     from typing import Self
@@ -156,8 +157,13 @@ class PipelineSection(ConfigModel):
 
 
 class ServiceConfig(ConfigModel):
-    """`service`. What pipelines become is in `Config.pipelines`."""
+    """`service`. What pipelines become is in `Config.pipelines`.
+
+    `shutdown_timeout`, seconds, is how long a SIGTERM waits for what can still be delivered; the rest stays in the
+    journal. The Collector has no such key; keep it below the grace period of the pod (30 s by default).
+    """
 
     extensions: tuple[str, ...] = ()
     pipelines: dict[str, PipelineSection] = Field(default_factory=dict)
     telemetry: TelemetryConfig = TelemetryConfig()
+    shutdown_timeout: Duration = 20.0

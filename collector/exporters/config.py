@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 
-from collector.config_types import AnyCase, host_and_port
+from collector.config_types import AnyCase
+from collector.endpoint import host_and_port
 from collector.tls import TlsClientConfig
 from processors.settings import ConfigModel, Duration
 
@@ -55,10 +56,6 @@ class PartitionConfig(ConfigModel):
 class QueueBatchConfig(ConfigModel):
     """`sending_queue.batch`: sizes in `sizer`'s unit, `max_size` 0 means no bound."""
 
-    NOTES: ClassVar[Mapping[str, str]] = {
-        "partition": "traces of different experiment, run or resource never share a batch; other metadata is not kept."
-    }
-
     flush_timeout: Duration = Field(default=0.2, gt=0)
     sizer: Literal["items", "bytes"] = "items"
     min_size: NonNegativeInt = 8192
@@ -82,7 +79,7 @@ class SendingQueueConfig(ConfigModel):
     NOTES: ClassVar[Mapping[str, str]] = {
         "wait_for_result": "a sender is answered as soon as the journal holds its spans, never after the destination.",
         "block_on_overflow": "a full journal never blocks: the sender is told to send again in about 1 s.",
-        "batch": "whole traces are batched for delivery, after the journal; a trace is never split.",
+        "batch": "the pipeline's batch processor says how traces are gathered for delivery; this is not used.",
     }
 
     enabled: bool = True
@@ -149,6 +146,18 @@ class OtlpGrpcExporterConfig(QueuedExporterConfig):
                 raise ValueError(f'{endpoint!r} names no host; write for example "localhost:4317"')
         return endpoint
 
+    @field_validator("tls")
+    @classmethod
+    def _can_be_kept(cls, tls: TlsClientConfig) -> TlsClientConfig:
+        if tls.insecure_skip_verify:
+            raise ValueError("gRPC for Python can't skip verification; give ca_file, or set insecure for no TLS at all")
+        if tls.min_version == "1.3" or tls.max_version == "1.2" or tls.cipher_suites:
+            raise ValueError(
+                "gRPC for Python always offers TLS 1.2 and 1.3 with its own cipher suites; leave out min_version 1.3, "
+                "max_version and cipher_suites, or use otlp_http"
+            )
+        return tls
+
     @property
     def target(self) -> str:
         """What gRPC dials: the endpoint without http://, https:// or dns://."""
@@ -195,6 +204,7 @@ class OtlpHttpExporterConfig(QueuedExporterConfig):
         "http2_ping_timeout": _TUNING,
         "http2_read_idle_timeout": _TUNING,
         "idle_conn_timeout": _TUNING,
+        "logs_endpoint": "log records are joined to the spans they belong to; none are sent on their own.",
         "max_conns_per_host": _TUNING,
         "max_idle_conns": _TUNING,
         "max_idle_conns_per_host": _TUNING,
@@ -230,7 +240,7 @@ class OtlpHttpExporterConfig(QueuedExporterConfig):
 
     @model_validator(mode="after")
     def _leads_somewhere(self) -> Self:
-        if not (self.endpoint or self.traces_endpoint or self.logs_endpoint):
+        if not (self.endpoint or self.traces_endpoint):
             raise ValueError("at least one endpoint must be specified; set endpoint or traces_endpoint")
         return self
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from collector.config_types import Enabled, Endpoint, UrlPath
+from collector.config_types import Enabled, UrlPath
+from collector.endpoint import Endpoint
 from processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:

@@ -109,7 +109,7 @@ class ServerConfig(ConfigModel):
     }
 
     endpoint: str
-    transport: Literal["tcp", "tcp4", "tcp6", "unix"] = "tcp"
+    transport: Literal["tcp", "unix"] = "tcp"
     tls: TlsServerConfig | None = None
     auth: AuthConfig | None = None
     include_metadata: bool = False
@@ -157,12 +157,16 @@ class GrpcConfig(ServerConfig):
 
 
 class HttpConfig(ServerConfig):
-    """`protocols.http`. `max_request_body_size` 0 means the default; a timeout of 0 means none, as in the Collector."""
+    """`protocols.http`. `max_request_body_size` 0 means the default; a timeout of 0 means none, as in the Collector.
+
+    `read_header_timeout` runs from the connection or a request's first byte to the end of its headers, `read_timeout`
+    from there to the end of the body, `write_timeout` while a client leaves its answer unread, `idle_timeout` between
+    requests.
+    """
 
     NOTES: ClassVar[Mapping[str, str]] = {
         **ServerConfig.NOTES,
         "metrics_url_path": "metrics are not taken; the path answers 404.",
-        "write_timeout": "answers are small and leave at once; a client that does not read one is cut by idle_timeout.",
     }
 
     endpoint: str = "localhost:4318"
@@ -175,7 +179,7 @@ class HttpConfig(ServerConfig):
     compression_algorithms: tuple[Compression, ...] = ("", "gzip", "zstd", "zlib", "deflate")
     read_timeout: Duration = 60.0
     read_header_timeout: Duration = 10.0
-    write_timeout: Duration = 0.0
+    write_timeout: Duration = 30.0
     idle_timeout: Duration = 60.0
     keep_alives_enabled: bool = True
 

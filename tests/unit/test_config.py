@@ -116,9 +116,11 @@ def test_everything():
         # the larger bound of the two exporters of the pipeline counts
         "traces": ("traces", JournalConfig("file_storage", DEFAULT_JOURNAL_BYTES)),
         "traces/local": ("traces", JournalConfig("file_storage/local", DEFAULT_JOURNAL_BYTES)),
-        "logs": ("logs", JournalConfig("", DEFAULT_JOURNAL_BYTES)),
+        "traces/forward": ("traces", JournalConfig("", DEFAULT_JOURNAL_BYTES)),
+        # log records go into the journal of the spans that they are joined to
+        "logs": ("logs", JournalConfig("file_storage/local", DEFAULT_JOURNAL_BYTES)),
     }
-    assert config.warnings == (f"service::pipelines::logs: {IN_MEMORY}",)
+    assert config.warnings == (f"service::pipelines::traces/forward: {IN_MEMORY}",)
 
 
 def test_secrets_are_never_shown():

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from collector.config_types import host_and_port
+from collector.endpoint import host_and_port
 from collector.exporters.config import (
     DEFAULT_JOURNAL_BYTES,
     OtlpGrpcExporterConfig,
@@ -130,6 +130,16 @@ def test_no_endpoints(endpoint):
             '\'collector\' is not "host:port"; write for example "localhost:4317" or "[::1]:4317"',
         ),
         (OtlpGrpcExporterConfig, {"endpoint": ":1"}, "':1' names no host; write for example \"localhost:4317\""),
+        (
+            OtlpGrpcExporterConfig,
+            {"endpoint": "a:1", "tls": {"insecure_skip_verify": True}},
+            "gRPC for Python can't skip verification; give ca_file, or set insecure for no TLS at all",
+        ),
+        (
+            MlflowExporterConfig,
+            {"tracking_uri": "databricks", "tls": {"min_version": "1.3"}},
+            "min_version is not supported towards MLflow; there are ca_file, cert_file, insecure_skip_verify, key_file",
+        ),
         (OtlpGrpcExporterConfig, {"endpoint": "a:1", "compression": "zstd"}, "Input should be 'gzip', 'none' or ''"),
         (
             OtlpHttpExporterConfig,
@@ -292,8 +302,6 @@ def test_what_excludes_or_needs_another(values, sentence):
         ({}, {"MLFLOW_EXPERIMENT_NAME": "n", "MLFLOW_EXPERIMENT_ID": "1"}, {"experiment_id": "1"}),
         ({"experiment": "x"}, {"MLFLOW_EXPERIMENT_ID": "1"}, {"experiment": "x"}),
         ({"experiment_id": 2}, {"MLFLOW_EXPERIMENT_NAME": "n"}, {"experiment_id": 2}),
-        ({}, {"MLFLOW_TRACING_DESTINATION": "7"}, {"experiment_id": "7"}),
-        ({}, {"MLFLOW_TRACING_DESTINATION": "cat.schema"}, {"unity_catalog": "cat.schema"}),
         (
             {},
             {"MLFLOW_TRACKING_USERNAME": "u", "MLFLOW_TRACKING_PASSWORD": "p"},
@@ -308,8 +316,6 @@ def test_what_excludes_or_needs_another(values, sentence):
             {"tls": {"ca_file": "/ca", "cert_file": "/me", "key_file": "/me"}},
         ),
         ({"tls": {}}, {"MLFLOW_TRACKING_SERVER_CERT_PATH": "/ca"}, {"tls": {}}),
-        ({}, {"MLFLOW_WORKSPACE": "w"}, {"workspace": "w"}),
-        ({}, {"MLFLOW_DEFAULT_ARTIFACT_ROOT": "s3://b"}, {"artifact_root": "s3://b"}),
     ],
 )
 def test_what_mlflow_takes_from_the_environment(given, env, found):

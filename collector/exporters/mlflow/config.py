@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _DATABASE = re.compile(r"(?:sqlite|postgresql|mysql)(?:\+\w+)?://")
 _TEMPLATE = re.compile(r"(?:[^{}]|\{[^{}]+\})*")
+_TLS_KEYS = {"ca_file", "cert_file", "key_file", "insecure_skip_verify"}
 _CREDENTIALS = {
     "username": "MLFLOW_TRACKING_USERNAME",
     "password": "MLFLOW_TRACKING_PASSWORD",
@@ -35,9 +36,8 @@ class MlflowExporterConfig(QueuedExporterConfig):
 
     `experiment` is a name or a template over resource attributes, like "{service.name}"; where it is empty or one of
     the attributes is missing, `default_experiment` counts. `experiment_id` takes its place. `resource_tags` are glob
-    patterns of resource attributes that become trace tags; null means the few that the exporter chooses.
-    `unity_catalog` is the `catalog.schema` that traces go to in Databricks. `artifact_root` is where experiments that
-    are created in a database keep artifacts. `timeout` is 30 s, as MLflow's writes are slow (5 s in the Collector).
+    patterns of resource attributes that become trace tags; null means the few that the exporter chooses. `timeout` is
+    30 s, as MLflow's writes are slow (5 s in the Collector).
     """
 
     tracking_uri: str = Field(default="", validate_default=True, repr=False)
@@ -49,9 +49,6 @@ class MlflowExporterConfig(QueuedExporterConfig):
     create_experiments: bool = True
     default_experiment: str = Field(default="Default", min_length=1)
     run_id: str = ""
-    workspace: str = ""
-    unity_catalog: str = ""
-    artifact_root: str = "mlflow-artifacts:/"
     resource_tags: tuple[str, ...] | None = None
     compression: Literal["gzip", "none"] = "gzip"
     tls: TlsClientConfig = TlsClientConfig()
@@ -68,11 +65,9 @@ class MlflowExporterConfig(QueuedExporterConfig):
         """
         groups = (
             (("tracking_uri",), {"tracking_uri": env.get("MLFLOW_TRACKING_URI")}),
-            (("experiment", "experiment_id", "unity_catalog"), _experiment(env)),
+            (("experiment", "experiment_id"), _experiment(env)),
             (tuple(_CREDENTIALS), {key: env.get(name) for key, name in _CREDENTIALS.items()}),
             (("tls",), {"tls": _tls(env)}),
-            (("workspace",), {"workspace": env.get("MLFLOW_WORKSPACE")}),
-            (("artifact_root",), {"artifact_root": env.get("MLFLOW_DEFAULT_ARTIFACT_ROOT")}),
         )
         result = dict(given)
         for keys, found in groups:
@@ -101,6 +96,14 @@ class MlflowExporterConfig(QueuedExporterConfig):
             )
         return template
 
+    @field_validator("tls")
+    @classmethod
+    def _is_in_files(cls, tls: TlsClientConfig) -> TlsClientConfig:
+        other = sorted(tls.model_fields_set - _TLS_KEYS - tls.NOTES.keys())
+        if other:
+            raise ValueError(f"{other[0]} is not supported towards MLflow; there are {', '.join(sorted(_TLS_KEYS))}")
+        return tls
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.experiment_id and self.experiment:
@@ -111,10 +114,7 @@ class MlflowExporterConfig(QueuedExporterConfig):
 
 
 def _experiment(env: Mapping[str, str]) -> dict[str, str | None]:
-    destination = env.get("MLFLOW_TRACING_DESTINATION", "")
-    if "." in destination:
-        return {"unity_catalog": destination}
-    identity = env.get("MLFLOW_EXPERIMENT_ID") or destination
+    identity = env.get("MLFLOW_EXPERIMENT_ID")
     return {"experiment_id": identity} if identity else {"experiment": env.get("MLFLOW_EXPERIMENT_NAME")}
 
 

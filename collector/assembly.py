@@ -1,0 +1,181 @@
+"""Traces under construction: spans of one trace come together until it is time to hand the trace on.
+
+Pure: the clock is passed in. A pending trace is kept as serialized pieces, not as decoded spans: a concatenation of
+serialized OTLP requests is itself a serialized request, and bytes take a fifth of the memory of decoded messages.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from collector.journal import Row, SetAside
+from collector.pieces import Piece
+from processors.types import Batch, Context, Logs, Trace
+
+REMEMBERED = 100_000
+"""How many released trace ids are remembered, to know a late span when it comes."""
+
+Cause: TypeAlias = Literal["root", "wait", "late", "evicted", "size", "shutdown"]
+
+
+@dataclass(slots=True)
+class Pending:
+    """A trace under construction, and later the account of it: which journal rows wait for it to be settled.
+
+    `open` counts the parcels of it that are under way; when it comes back to 0 the trace is settled, and `aside` is
+    what was set aside of it.
+    """
+
+    trace_id: bytes
+    context: Context
+    first_seen: float
+    last_seen: float
+    late: bool = False
+    has_root: bool = False
+    spans: int = 0
+    size: int = 0
+    pieces: list[bytes] = field(default_factory=list)
+    logs: list[bytes] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    cause: Cause = "wait"
+    open: int = 0
+    aside: list[SetAside] = field(default_factory=list)
+
+    def add(self, piece: Piece, row: Row, now: float) -> None:
+        """Take a piece in; the context of the piece that brings the root counts."""
+        (self.logs if piece.is_log else self.pieces).append(piece.payload)
+        if piece.has_root and not self.has_root:
+            self.has_root = True
+            self.context = row.entry.context
+        self.spans += piece.spans
+        self.size += len(piece.payload)
+        self.rows.append(row.id)
+        self.last_seen = now
+
+    def decode(self) -> Trace:
+        """The whole trace, decoded."""
+        batch = Batch.FromString(b"".join(self.pieces))
+        logs = Logs.FromString(b"".join(self.logs)) if self.logs else None
+        return Trace(self.trace_id, batch, self.context, late=self.late, logs=logs)
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblyLimits:
+    """When a trace is handed on. Durations in seconds, `max_trace_size` in bytes (0: none), `num_traces` a count.
+
+    `wait_duration` and `num_traces` are contrib's groupbytrace keys (decision_wait in tail_sampling),
+    `after_root` is its neighbour's decision_wait_after_root_received.
+    """
+
+    wait_duration: float = 30.0
+    after_root: float = 1.0
+    num_traces: int = 1_000_000
+    max_trace_size: int = 0
+
+
+class Assembly:
+    """The pending traces, each known by its id."""
+
+    def __init__(self, limits: AssemblyLimits) -> None:
+        self._limits = limits
+        self._pending: OrderedDict[bytes, Pending] = OrderedDict()
+        self._timers: list[tuple[float, bytes]] = []
+        self._out: set[bytes] = set()
+        self._released: OrderedDict[bytes, None] = OrderedDict()
+        self.spans = 0
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, row: Row, pieces: Iterable[Piece], now: float) -> None:
+        """Take the pieces of a journal row in."""
+        for piece in pieces:
+            pending = self._pending.get(piece.trace_id) or self._start(piece.trace_id, row.entry.context, now)
+            pending.add(piece, row, now)
+            self.spans += piece.spans
+            self.size += len(piece.payload)
+            if piece.has_root or self._too_large(pending):
+                heapq.heappush(self._timers, (self._due_at(pending), piece.trace_id))
+
+    def due(self, now: float) -> Iterator[Pending]:
+        """Hand on each trace whose time has come; one still with delivery waits for `done`: the order is kept."""
+        while self._timers and self._timers[0][0] <= now:
+            _, trace_id = heapq.heappop(self._timers)
+            pending = self._pending.get(trace_id)
+            if pending is None or trace_id in self._out:
+                continue
+            due_at = self._due_at(pending)
+            if due_at <= now:
+                yield self._release(pending, self._cause(pending))
+            else:
+                heapq.heappush(self._timers, (due_at, trace_id))
+        while len(self._pending) > self._limits.num_traces:
+            oldest = self.evict()
+            if oldest is None:
+                return
+            yield oldest
+
+    def evict(self) -> Pending | None:
+        """Hand on the oldest trace before its time, or None if all are with delivery already."""
+        for trace_id, pending in self._pending.items():
+            if trace_id not in self._out:
+                return self._release(pending, "evicted")
+        return None
+
+    def drain(self) -> Iterator[Pending]:
+        """Hand on everything that is not with delivery; for shutdown."""
+        for trace_id, pending in list(self._pending.items()):
+            if trace_id in self._pending and trace_id not in self._out:
+                yield self._release(pending, "shutdown")
+
+    def done(self, pending: Pending) -> None:
+        """The trace is settled; what came for it meanwhile is due at its own time again."""
+        self._out.discard(pending.trace_id)
+        waiting = self._pending.get(pending.trace_id)
+        if waiting is not None:
+            heapq.heappush(self._timers, (self._due_at(waiting), pending.trace_id))
+
+    def next_due(self) -> float | None:
+        """When `due` should be asked next (it may then find nothing), or None."""
+        return self._timers[0][0] if self._timers else None
+
+    def _start(self, trace_id: bytes, context: Context, now: float) -> Pending:
+        pending = Pending(trace_id, context, now, now, late=trace_id in self._released)
+        self._pending[trace_id] = pending
+        heapq.heappush(self._timers, (self._due_at(pending), trace_id))
+        return pending
+
+    def _due_at(self, pending: Pending) -> float:
+        if self._too_large(pending):
+            return pending.first_seen
+        latest = pending.first_seen + self._limits.wait_duration
+        if pending.has_root or pending.late:
+            return min(latest, pending.last_seen + self._limits.after_root)
+        return latest
+
+    def _too_large(self, pending: Pending) -> bool:
+        return 0 < self._limits.max_trace_size < pending.size
+
+    def _cause(self, pending: Pending) -> Cause:
+        if self._too_large(pending):
+            return "size"
+        if pending.late:
+            return "late"
+        return "root" if pending.has_root else "wait"
+
+    def _release(self, pending: Pending, cause: Cause) -> Pending:
+        del self._pending[pending.trace_id]
+        self.spans -= pending.spans
+        self.size -= pending.size
+        pending.cause = cause
+        self._out.add(pending.trace_id)
+        self._released[pending.trace_id] = None
+        self._released.move_to_end(pending.trace_id)
+        if len(self._released) > REMEMBERED:
+            self._released.popitem(last=False)
+        return pending

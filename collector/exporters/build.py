@@ -1,0 +1,93 @@
+"""From an exporter's config to the exporter. Imports are late: what a configuration does not use costs no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import SecretStr
+
+from collector.errors import ConfigError
+from collector.exporters import Exporter
+from collector.exporters.config import DebugExporterConfig, OtlpGrpcExporterConfig, OtlpHttpExporterConfig
+from collector.exporters.mlflow.config import MlflowExporterConfig
+from collector.tls import TlsClientConfig, client_ssl_context, grpc_channel_credentials
+from processors.settings import ConfigModel
+
+
+def build_exporter(config: ConfigModel, environ: Mapping[str, str]) -> Exporter:
+    """The exporter of a config.
+
+    Raises:
+        ConfigError: a file it names can't be read, or a module it needs is not installed.
+    """
+    if isinstance(config, MlflowExporterConfig):
+        return _mlflow(config, environ)
+    if isinstance(config, OtlpGrpcExporterConfig):
+        return _otlp_grpc(config)
+    if isinstance(config, OtlpHttpExporterConfig):
+        return _otlp_http(config)
+    if isinstance(config, DebugExporterConfig):
+        from collector.exporters.debug import DebugExporter  # noqa: PLC0415  see the module's docstring
+
+        return DebugExporter(config.verbosity)
+    raise ConfigError([f"{type(config).__name__}: no exporter is built from it"])
+
+
+def _plain(headers: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {key: value.get_secret_value() for key, value in headers.items()}
+
+
+def _mlflow(config: MlflowExporterConfig, environ: Mapping[str, str]) -> Exporter:
+    from collector.exporters.mlflow.exporter import MlflowSpanExporter  # noqa: PLC0415  see the module's docstring
+    from collector.exporters.mlflow.settings import basic  # noqa: PLC0415  see the module's docstring
+
+    user, password, token = (secret.get_secret_value() for secret in (config.username, config.password, config.token))
+    authorization = basic(user, password) if user else f"Bearer {token}" if token else None
+    return MlflowSpanExporter(
+        config.tracking_uri,
+        config.experiment,
+        experiment_id=config.experiment_id or None,
+        create_experiments=config.create_experiments,
+        default_experiment=config.default_experiment,
+        run_id=config.run_id or None,
+        resource_tags=config.resource_tags,
+        timeout=config.timeout,
+        compression=config.compression,
+        headers=_plain(config.headers),
+        authorization=authorization,
+        ca_file=config.tls.ca_file,
+        cert_file=config.tls.cert_file,
+        key_file=config.tls.key_file,
+        insecure_skip_verify=config.tls.insecure_skip_verify,
+        environ=environ,
+    )
+
+
+def _otlp_grpc(config: OtlpGrpcExporterConfig) -> Exporter:
+    import grpc  # noqa: PLC0415  see the module's docstring
+
+    from collector.exporters.otlp import OtlpGrpcExporter  # noqa: PLC0415  see the module's docstring
+
+    options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    if config.tls.server_name_override:
+        options.append(("grpc.ssl_target_name_override", config.tls.server_name_override))
+    if config.plaintext:
+        channel = grpc.insecure_channel(config.target, options)
+    else:
+        channel = grpc.secure_channel(config.target, grpc_channel_credentials(config.tls), options)
+    return OtlpGrpcExporter(
+        channel, timeout=config.timeout, headers=_plain(config.headers), compression=config.compression
+    )
+
+
+def _otlp_http(config: OtlpHttpExporterConfig) -> Exporter:
+    import urllib3  # noqa: PLC0415  see the module's docstring
+
+    from collector.exporters.otlp import OtlpHttpExporter  # noqa: PLC0415  see the module's docstring
+
+    url = config.traces_endpoint or config.endpoint.rstrip("/") + "/v1/traces"
+    context = client_ssl_context(config.tls) if url.startswith("https:") else None
+    pool = urllib3.PoolManager(
+        maxsize=config.sending_queue.num_consumers, retries=False, timeout=config.timeout, ssl_context=context
+    )
+    return OtlpHttpExporter(pool, url, headers=_plain(config.headers), compression=config.compression)

@@ -1,0 +1,190 @@
+"""What would make MLflow refuse a span, or store it badly, made harmless in place: pure.
+
+One bad span makes MLflow refuse the whole request, so nothing that its code can't take may reach it. Each rule
+names the MLflow 3.17 module that it protects; `mlflow/` is left out of those names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from collector.exporters.mlflow.values import JSON_START, OPAQUE, clean_value, dumps, loads, plain_text, text, unquoted
+from processors.attributes import assign, find, to_python
+
+MAX_TIME = (1 << 63) - 1
+"""Times are BIGINT columns (store/tracking/dbmodels/models.py SqlSpan)."""
+
+TRACE_ID_BYTES = 16
+SPAN_ID_BYTES = 8
+NAME_LENGTH = 4096
+ID_LENGTH = 250
+TYPE_LENGTH = 500
+
+KEPT = frozenset(
+    {
+        "mlflow.spanType",
+        "mlflow.spanInputs",
+        "mlflow.spanOutputs",
+        "mlflow.spanLogLevel",
+        "mlflow.spanFunctionName",
+        "mlflow.spanDescription",
+        "mlflow.chat.tokenUsage",
+        "mlflow.chat.tools",
+        "mlflow.llm.model",
+        "mlflow.llm.provider",
+        "mlflow.llm.cost",
+        "mlflow.message.format",
+        "mlflow.linkedPrompts",
+        "mlflow.gateway.linkedTraceId",
+        "mlflow.trace.intermediate_outputs",
+    }
+)
+"""Those of tracing/constant.py SpanAttributeKey that describe a span. The others are MLflow's own bookkeeping: a
+foreign one can make a trace unreadable (mlflow.trace.spansLocation), so no other `mlflow.` attribute passes."""
+
+RENAMED = {"mlflow.trace.session": "session.id", "mlflow.trace.user": "user.id"}
+"""Trace metadata keys that senders put on spans, and the attributes MLflow fills that metadata from."""
+
+KIND_KEYS = frozenset(
+    {
+        "openinference.span.kind",
+        "gen_ai.operation.name",
+        "traceloop.span.kind",
+        "ai.operationId",
+        "span.type",
+        "entity.type",
+        "lmnr.span.type",
+        "langfuse.observation.type",
+    }
+)
+"""Looked up in a dict by tracing/otel/translation/*.py, so a list or a map in one of them is a TypeError."""
+
+_TOKEN_KEYS = (
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "cache_creation_input_tokens_above_1hr",
+)
+_COST_KEYS = ("input_cost", "output_cost", "total_cost")
+
+
+def clean_span(span: Span) -> None:
+    """Make everything in a span but its ids and times harmless, in place."""
+    span.name = text(span.name)[:NAME_LENGTH]
+    if span.status.message:
+        span.status.message = text(span.status.message)
+    _clean_attributes(span.attributes)
+    for event in span.events:
+        event.name = text(event.name)
+        if not 0 < event.time_unix_nano <= MAX_TIME:
+            event.time_unix_nano = span.start_time_unix_nano
+        for attribute in event.attributes:
+            clean_value(attribute.value)
+    for index in reversed(range(len(span.links))):
+        link = span.links[index]
+        for attribute in link.attributes:
+            clean_value(attribute.value)
+        if len(link.trace_id) != TRACE_ID_BYTES or len(link.span_id) != SPAN_ID_BYTES:
+            del span.links[index]
+
+
+def _clean_attributes(attributes: Any) -> None:
+    for index in reversed(range(len(attributes))):
+        attribute = attributes[index]
+        key = attribute.key
+        if key in RENAMED and find(attributes, RENAMED[key]) is None:
+            attribute.key = key = RENAMED[key]
+        if key.startswith("mlflow.") and key not in KEPT:
+            del attributes[index]
+            continue
+        clean_value(attribute.value)
+        rule = _RULES.get(key)
+        if rule is not None and not rule(attribute.value):
+            del attributes[index]
+
+
+def _identifier(value: AnyValue) -> bool:
+    """store/tracking/utils/trace_analytics.py validate_session_id; an empty one hides that of another span."""
+    found = unquoted(plain_text(value))[:ID_LENGTH]
+    value.string_value = found
+    return bool(found)
+
+
+def _span_type(value: AnyValue) -> bool:
+    """The column spans.type takes a text alone."""
+    if value.WhichOneof("value") != "string_value":
+        return False
+    value.string_value = unquoted(value.string_value)[:TYPE_LENGTH]
+    return bool(value.string_value)
+
+
+def _kind(value: AnyValue) -> bool:
+    found = to_python(value)
+    if isinstance(found, str):
+        found = loads(found) if JSON_START.match(found) else None
+    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], str):
+        value.string_value = found[0]
+        return _kind(value)
+    if isinstance(found, (list, dict)):
+        value.string_value = OPAQUE + dumps(found)
+    return True
+
+
+def _numbers(keys: tuple[str, ...], number: Callable[[Any], float | None]) -> Callable[[AnyValue], bool]:
+    """A rule for a JSON object of numbers; tracing/utils/__init__.py _aggregate_from_nodes adds them up unseen."""
+
+    def rule(value: AnyValue) -> bool:
+        found = to_python(value)
+        found = loads(found) if isinstance(found, str) else found
+        if not isinstance(found, dict):
+            return False
+        numbers = {key: number(found[key]) for key in keys if key in found}
+        kept = {key: item for key, item in numbers.items() if item is not None}
+        value.string_value = dumps(kept)
+        return bool(kept)
+
+    return rule
+
+
+def _count(found: Any) -> int | None:
+    number = _amount(found)
+    return int(number) if number is not None and abs(number) < 1 << 53 else None
+
+
+def _amount(found: Any) -> float | None:
+    if isinstance(found, bool) or not isinstance(found, (int, float, str)):
+        return None
+    try:
+        number = float(found)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _tool_list(value: AnyValue) -> bool:
+    """tracing/otel/translation/vercel_ai.py walks over it."""
+    found = to_python(value)
+    found = loads(found) if isinstance(found, str) else found
+    if not isinstance(found, list):
+        assign(value, [to_python(value)])
+    return True
+
+
+_RULES: dict[str, Callable[[AnyValue], bool]] = {
+    "mlflow.spanType": _span_type,
+    "mlflow.llm.cost": _numbers(_COST_KEYS, _amount),
+    "mlflow.chat.tokenUsage": _numbers(_TOKEN_KEYS, _count),
+    "session.id": _identifier,
+    "gen_ai.conversation.id": _identifier,
+    "user.id": _identifier,
+    "ai.prompt.tools": _tool_list,
+    **dict.fromkeys(KIND_KEYS, _kind),
+}
+"""By key, what makes a value harmless in place; False means that the attribute has to go."""

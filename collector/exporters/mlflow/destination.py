@@ -1,0 +1,42 @@
+"""The contract of a destination, and which one an address means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from collector.errors import ConfigError
+from collector.exporters.mlflow.record import TraceRecord
+from collector.exporters.mlflow.routing import Route
+from collector.exporters.mlflow.settings import MlflowSettings, display
+from collector.exporters.mlflow.tracking_server import TrackingServer
+
+_ADDRESSES = "http(s)://host:port, sqlite:///file.db, postgresql://..., mysql://... or databricks"
+
+
+class Destination(Protocol):
+    """Where records go. Called from several threads at a time."""
+
+    def write(self, route: Route, records: Sequence[TraceRecord]) -> None:
+        """Return once MLflow has all records, of one route.
+
+        Raises:
+            ExportError: as in `collector.exporters.Exporter.send`.
+        """
+
+    def close(self) -> None:
+        """Give back connections."""
+
+
+def open_destination(settings: MlflowSettings) -> Destination:
+    """The destination of a tracking URI. mlflow is imported for none but those that need it, on first use.
+
+    Raises:
+        ConfigError: MLflow has no such destination.
+    """
+    match settings.scheme:
+        case "http" | "https":
+            return TrackingServer(settings)
+        case _:
+            uri = display(settings.tracking_uri)
+            raise ConfigError([f"tracking_uri: {uri!r} is no MLflow address; write {_ADDRESSES}"])

@@ -1,0 +1,96 @@
+"""From the experiment a trace should go to, to the id of one that exists."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from collector.errors import ExportError, Held, Permanent
+from collector.exporters.mlflow.routing import Route
+
+FRESH = 60.0
+"""Seconds for which an answer holds: a deleted experiment still takes traces, so it has to be noticed."""
+
+FAILED = 5.0
+"""Seconds for which a failure holds: many traces of one route must not ask once each."""
+
+_CAPACITY = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment as MLflow has it; a deleted one is not `active`."""
+
+    id: str
+    name: str
+    active: bool
+
+
+class Directory(Protocol):
+    """The experiments of a destination."""
+
+    def find_experiment(self, route: Route) -> Experiment | None:
+        """The experiment of that id or name, deleted or not; raises an `ExportError` if it can't be told."""
+
+    def create_experiment(self, route: Route) -> str:
+        """Create one and return its id, or the id of one that came into being meanwhile."""
+
+
+class Experiments:
+    """Resolves routes, remembering the answers. Threads may ask at once; at worst they ask MLflow the same."""
+
+    def __init__(
+        self, directory: Directory, *, create: bool, where: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._directory = directory
+        self._create = create
+        self._where = where
+        self._clock = clock
+        self._answers: dict[tuple[str, bool, str], tuple[float, str | ExportError]] = {}
+
+    def resolve(self, route: Route) -> str:
+        """The id of the experiment of a route.
+
+        Raises:
+            Held: the configured experiment is unknown or deleted.
+            Permanent: the one a sender named is, which is no reason to hold the others up.
+            Retryable: MLflow can't be asked.
+        """
+        key = (route.experiment, route.by_id, route.workspace)
+        expiry, answer = self._answers.get(key, (0.0, ""))
+        if self._clock() >= expiry:
+            expiry, answer = self._look(route)
+            if len(self._answers) >= _CAPACITY:
+                self._answers.clear()
+            self._answers[key] = (expiry, answer)
+        if isinstance(answer, ExportError):
+            raise answer
+        return answer
+
+    def forget(self, route: Route) -> None:
+        """Ask again next time: MLflow no longer knows the experiment."""
+        self._answers.pop((route.experiment, route.by_id, route.workspace), None)
+
+    def _look(self, route: Route) -> tuple[float, str | ExportError]:
+        try:
+            return self._clock() + FRESH, self._find_or_create(route)
+        except ExportError as error:
+            return self._clock() + FAILED, error
+
+    def _find_or_create(self, route: Route) -> str:
+        found = self._directory.find_experiment(route)
+        if found is None:
+            if self._create and not route.by_id:
+                return self._directory.create_experiment(route)
+            raise self._fault(route, "does not exist; create it or correct the name")
+        if not found.active:
+            mend = f"is deleted; restore it with `mlflow experiments restore --experiment-id {found.id}`"
+            raise self._fault(route, mend)
+        return found.id
+
+    def _fault(self, route: Route, what: str) -> ExportError:
+        kind = "experiment id" if route.by_id else "experiment"
+        sentence = f"{self._where}: {kind} {route.experiment!r} {what}"
+        return Permanent(sentence) if route.by_client else Held(sentence)

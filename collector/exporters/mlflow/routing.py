@@ -1,0 +1,99 @@
+"""Which experiment and run a trace belongs to: pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+from collector.errors import ConfigError
+from collector.exporters.mlflow.settings import MlflowSettings
+from collector.exporters.mlflow.values import plain_text
+from processors.attributes import find
+from processors.types import NO_PARENT, Trace
+
+NAME_LENGTH = 250
+"""MLflow's column holds 256 characters (dbmodels/models.py SqlExperiment.name)."""
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a trace goes. `by_id` says that `experiment` is an id; `by_client` that its sender named it."""
+
+    experiment: str
+    by_id: bool = False
+    by_client: bool = False
+    run_id: str = ""
+    workspace: str = ""
+
+
+class Router:
+    """Decides by the sender's headers, then by `experiment_id`, then by the `experiment` template."""
+
+    def __init__(self, settings: MlflowSettings) -> None:
+        self._settings = settings
+        self._template = settings.experiment or settings.default_experiment
+        self._keys = _PLACEHOLDER.findall(self._template)
+        if "" in self._keys or re.search(r"[{}]", _PLACEHOLDER.sub("", self._template)):
+            raise ConfigError(
+                [f"experiment: {self._template!r} is no template; write resource attributes as {{service.name}}"]
+            )
+
+    def __call__(self, trace: Trace) -> Route:
+        """The route of a trace; cheap, as it is asked for each."""
+        context, settings = trace.context, self._settings
+        run_id = context.run_id or settings.run_id
+        workspace = context.workspace or settings.workspace
+        if context.experiment_id:
+            return Route(context.experiment_id, by_id=True, by_client=True, run_id=run_id, workspace=workspace)
+        if name := bounded(context.experiment_name):
+            return Route(name, by_client=True, run_id=run_id, workspace=workspace)
+        if settings.experiment_id:
+            return Route(settings.experiment_id, by_id=True, run_id=run_id, workspace=workspace)
+        return Route(self._fill(trace), run_id=run_id, workspace=workspace)
+
+    def _fill(self, trace: Trace) -> str:
+        """The template with the attributes of the root's resource (else the first) in it.
+
+        It is filled in one pass, so a value can't bring a placeholder; in a template that is a path
+        (Databricks), it can't bring a slash either.
+        """
+        if not self._keys:
+            return self._template
+        attributes = _resource_attributes(trace)
+        values = {key: _value(attributes, key) for key in self._keys}
+        if not all(values.values()):
+            return self._settings.default_experiment
+        if self._template.startswith("/"):
+            values = {key: value.replace("/", "_") for key, value in values.items()}
+        return bounded(_PLACEHOLDER.sub(lambda match: values[match[1]], self._template))
+
+
+def bounded(name: str) -> str:
+    """A name MLflow can hold: no control characters, and if too long cut, with a digest to keep it apart."""
+    name = _CONTROL.sub("", name).strip()
+    if len(name) <= NAME_LENGTH:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{name[: NAME_LENGTH - 9]}-{digest}"
+
+
+def _resource_attributes(trace: Trace) -> Iterable[KeyValue]:
+    first = None
+    for resource_spans in trace.batch.resource_spans:
+        first = first or resource_spans
+        for scope_spans in resource_spans.scope_spans:
+            if any(span.parent_span_id in NO_PARENT for span in scope_spans.spans):
+                return resource_spans.resource.attributes
+    return first.resource.attributes if first else ()
+
+
+def _value(attributes: Iterable[KeyValue], key: str) -> str:
+    value = find(attributes, key)
+    return _CONTROL.sub("", plain_text(value)).strip() if value is not None else ""

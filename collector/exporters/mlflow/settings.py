@@ -1,0 +1,143 @@
+"""What the exporter was told: its options, completed from the environment that MLflow users already set.
+
+Names of the variables: mlflow/environment_variables.py; Basic wins over Bearer as in mlflow/utils/rest_utils.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import configparser
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from collector.errors import ConfigError
+
+RESOURCE_TAGS = (
+    "service.*",
+    "deployment.*",
+    "environment",
+    "k8s.namespace.name",
+    "k8s.deployment.name",
+    "k8s.pod.name",
+    "cloud.region",
+)
+"""Resource attributes that become trace tags unless told otherwise; few, because each costs MLflow two statements."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MlflowSettings:
+    """The exporter's options.
+
+    `tracking_uri`: `http(s)://host[/static-prefix]`, a database URI, `databricks` or `databricks://profile`.
+    `experiment`: a name, or a template over resource attributes such as `"team-{team}/{service.name}"`;
+    `default_experiment` is where a trace goes that lacks one of them. `experiment_id` wins over `experiment`.
+    `resource_tags`: globs of resource attributes that become trace tags; None means `RESOURCE_TAGS`.
+    `timeout`: seconds for one attempt. `ca_file`, `cert_file`, `key_file`, `insecure_skip_verify`: TLS as the
+    Collector names it. `unity_catalog`: the `catalog.schema` that traces go to in Databricks, instead of an experiment.
+    `artifact_root`: where experiments created in a database keep artifacts.
+    """
+
+    tracking_uri: str
+    experiment: str = ""
+    experiment_id: str = ""
+    create_experiments: bool = True
+    default_experiment: str = "Default"
+    run_id: str = ""
+    workspace: str = ""
+    resource_tags: Sequence[str] | None = None
+    timeout: float = 30.0
+    compression: Literal["gzip", "none"] = "gzip"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    authorization: str = ""
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    insecure_skip_verify: bool = False
+    unity_catalog: str = ""
+    artifact_root: str = "mlflow-artifacts:/"
+
+    @property
+    def scheme(self) -> str:
+        """The scheme without a driver: `postgresql` for `postgresql+psycopg://`."""
+        return urlsplit(self.tracking_uri).scheme.partition("+")[0] or self.tracking_uri
+
+
+def settings_from(environ: Mapping[str, str], **options: Any) -> MlflowSettings:
+    """Settings from options and, where an option is missing or None, from the environment.
+
+    Raises:
+        ConfigError: no tracking URI anywhere.
+        TypeError: an option that `MlflowSettings` doesn't know.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    uri = given.pop("tracking_uri", "") or environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri:
+        raise ConfigError(["tracking_uri: not given; set it here or in MLFLOW_TRACKING_URI"])
+    settings = MlflowSettings(**{**_from_environment(environ), "tracking_uri": uri, **given})
+    if "experiment_id" not in given and given.get("experiment"):
+        settings = replace(settings, experiment_id="")
+    return _without_userinfo(settings) if settings.scheme in ("http", "https") else settings
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    destination = environ.get("MLFLOW_TRACING_DESTINATION", "")
+    found = {
+        "experiment": environ.get("MLFLOW_EXPERIMENT_NAME"),
+        "experiment_id": environ.get("MLFLOW_EXPERIMENT_ID") or ("" if "." in destination else destination),
+        "unity_catalog": destination if "." in destination else "",
+        "workspace": environ.get("MLFLOW_WORKSPACE"),
+        "authorization": _authorization(environ),
+        "ca_file": environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"),
+        "cert_file": environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+        "insecure_skip_verify": environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"),
+        "artifact_root": environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT"),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _authorization(environ: Mapping[str, str]) -> str:
+    stored = _stored_credentials(environ)
+    user = environ.get("MLFLOW_TRACKING_USERNAME") or stored.get("mlflow_tracking_username")
+    password = environ.get("MLFLOW_TRACKING_PASSWORD") or stored.get("mlflow_tracking_password")
+    if user and password:
+        return basic(user, password)
+    token = environ.get("MLFLOW_TRACKING_TOKEN")
+    return f"Bearer {token}" if token else ""
+
+
+def _stored_credentials(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The [mlflow] section of ~/.mlflow/credentials (mlflow/utils/credentials.py), or nothing."""
+    parser = configparser.ConfigParser(interpolation=None)
+    home = environ.get("HOME") or str(Path("~").expanduser())
+    file = Path(home, ".mlflow", "credentials")
+    try:
+        parser.read(file)
+    except configparser.Error as error:
+        raise ConfigError([f"{file}: not readable as an INI file; correct or remove it"]) from error
+    return parser["mlflow"] if parser.has_section("mlflow") else {}
+
+
+def basic(user: str, password: str) -> str:
+    """The value of an Authorization header."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _without_userinfo(settings: MlflowSettings) -> MlflowSettings:
+    """Credentials move from the address to the header, so that the address is fit for log lines."""
+    parts = urlsplit(settings.tracking_uri)
+    address, given = parts.netloc.rpartition("@")[2], parts.username and parts.password
+    header = basic(unquote(parts.username or ""), unquote(parts.password or "")) if given else ""
+    return replace(
+        settings,
+        tracking_uri=urlunsplit((parts.scheme, address, parts.path.rstrip("/"), "", "")),
+        authorization=settings.authorization or header,
+    )
+
+
+def display(uri: str) -> str:
+    """A URI without its user and password."""
+    parts = urlsplit(uri)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) if parts.netloc else uri

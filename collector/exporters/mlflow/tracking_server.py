@@ -1,0 +1,162 @@
+"""An MLflow tracking server over HTTP: OTLP for the spans, REST for what OTLP can't carry. Doesn't import mlflow.
+
+Endpoints: mlflow/server/otel_api.py (POST /v1/traces) and mlflow/server/handlers.py (the REST API).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from collector.errors import Retryable
+from collector.exporters.mlflow.amendment import Amendment, Stored, amendment, assumed, is_needed, must_look
+from collector.exporters.mlflow.experiments import Experiment, Experiments
+from collector.exporters.mlflow.record import State, TraceRecord
+from collector.exporters.mlflow.rest import Json, Reply, Rest, checked
+from collector.exporters.mlflow.routing import Route
+from collector.exporters.mlflow.settings import MlflowSettings
+
+TRACES = "/v1/traces"
+_EXPERIMENTS = "/api/2.0/mlflow/experiments"
+_TRACES_V2 = "/api/2.0/mlflow/traces"
+_TRACES_V3 = "/api/3.0/mlflow/traces"
+_UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
+_MAX_LINKS = 100
+
+
+class TrackingServer:
+    """A destination."""
+
+    def __init__(self, settings: MlflowSettings) -> None:
+        self._rest = Rest(settings)
+        self._experiments = Experiments(self, create=settings.create_experiments, where=settings.tracking_uri)
+
+    def write(self, route: Route, records: Sequence[TraceRecord]) -> None:
+        """Send the spans of all records in one request, then the rest of those that need it."""
+        experiment_id = self._experiments.resolve(route)
+        headers = {"x-mlflow-experiment-id": experiment_id, **_scope(route)}
+        if route.run_id:
+            headers["x-mlflow-run-id"] = route.run_id
+        reply = self._rest.send_otlp(TRACES, encode(records), headers)
+        if reply.error_code == _UNKNOWN:
+            self._experiments.forget(route)
+            raise Retryable(f"{self._rest.uri}: experiment {experiment_id} is gone; looking it up again")
+        checked(reply, self._rest)
+        for record in records:
+            if is_needed(record):
+                self._amend(record, experiment_id, _scope(route))
+        self._link(route, [record.mlflow_id for record in records if not record.has_root])
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._rest.close()
+
+    def find_experiment(self, route: Route) -> Experiment | None:
+        """See `Directory`."""
+        path = f"{_EXPERIMENTS}/get" if route.by_id else f"{_EXPERIMENTS}/get-by-name"
+        query = {"experiment_id" if route.by_id else "experiment_name": route.experiment}
+        reply = self._rest.get(path, query, _scope(route))
+        if reply.error_code == _UNKNOWN:
+            return None
+        found = checked(reply, self._rest).json["experiment"]
+        return Experiment(found["experiment_id"], found["name"], found["lifecycle_stage"] == "active")
+
+    def create_experiment(self, route: Route) -> str:
+        """See `Directory`."""
+        reply = self._rest.send_json("POST", f"{_EXPERIMENTS}/create", {"name": route.experiment}, _scope(route))
+        if reply.error_code == "RESOURCE_ALREADY_EXISTS" and (found := self.find_experiment(route)):
+            return found.id
+        return str(checked(reply, self._rest).json["experiment_id"])
+
+    def _amend(self, record: TraceRecord, experiment_id: str, scope: Mapping[str, str]) -> None:
+        stored = self._stored(record, scope) if must_look(record) else assumed(record, experiment_id)
+        update = amendment(record, stored) if stored else None
+        if update is None:
+            return
+        if update.client_request_id:
+            reply = self._rest.send_json("POST", _TRACES_V3, _start_trace(update), scope)
+        else:
+            reply = self._rest.send_json("PATCH", f"{_TRACES_V2}/{update.trace_id}", _end_trace(update), scope)
+        self._unless_gone(reply)
+
+    def _stored(self, record: TraceRecord, scope: Mapping[str, str]) -> Stored | None:
+        reply = self._unless_gone(self._rest.get(f"{_TRACES_V2}/{record.mlflow_id}/info", {}, scope))
+        if reply is None:
+            return None
+        info = reply.json["trace_info"]
+        duration = info.get("execution_time_ms")
+        return Stored(
+            experiment_id=info["experiment_id"],
+            state=cast("State", info.get("status", "STATE_UNSPECIFIED")),
+            start_ms=int(info["timestamp_ms"]),
+            duration_ms=None if duration is None else int(duration),
+        )
+
+    def _unless_gone(self, reply: Reply) -> Reply | None:
+        """The reply; None if somebody has deleted the trace meanwhile, which is theirs to decide."""
+        return None if reply.error_code == _UNKNOWN else checked(reply, self._rest)
+
+    def _link(self, route: Route, trace_ids: Sequence[str]) -> None:
+        """Link to the run what the server doesn't: it links the traces whose root is in the request."""
+        for start in range(0, len(trace_ids) if route.run_id else 0, _MAX_LINKS):
+            message = {"trace_ids": list(trace_ids[start : start + _MAX_LINKS]), "run_id": route.run_id}
+            self._unless_gone(self._rest.send_json("POST", f"{_TRACES_V2}/link-to-run", message, _scope(route)))
+
+
+def _scope(route: Route) -> dict[str, str]:
+    return {"X-MLFLOW-WORKSPACE": route.workspace} if route.workspace else {}
+
+
+def encode(records: Sequence[TraceRecord]) -> bytes:
+    """One OTLP request: a ResourceSpans a record, as MLflow reads a trace's tags from the resource of its spans."""
+    request = ExportTraceServiceRequest()
+    for record in records:
+        resource_spans = request.resource_spans.add(resource=record.resource)
+        resource_spans.scope_spans.add().spans.extend(record.spans)
+    return request.SerializeToString()
+
+
+def _end_trace(update: Amendment) -> Json:
+    """The body of mlflow/protos EndTrace, the mildest way to add metadata or to close a trace."""
+    return {
+        "request_id": update.trace_id,
+        "timestamp_ms": update.end_ms,
+        "status": update.state,
+        "request_metadata": [{"key": key, "value": value} for key, value in update.metadata.items()],
+        "tags": [{"key": key, "value": value} for key, value in update.tags.items()],
+    }
+
+
+def _start_trace(update: Amendment) -> Json:
+    """The body of mlflow/protos StartTraceV3: the one call that takes a client_request_id."""
+    location = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": update.experiment_id}}
+    return {
+        "trace": {
+            "trace_info": {
+                "trace_id": update.trace_id,
+                "trace_location": location,
+                "request_time": _timestamp(update.start_ms),
+                "execution_duration": _seconds(update.end_ms - update.start_ms),
+                "state": update.state,
+                "trace_metadata": update.metadata,
+                "tags": update.tags,
+                "client_request_id": update.client_request_id,
+            }
+        }
+    }
+
+
+def _timestamp(milliseconds: int) -> str:
+    stamp = Timestamp()
+    stamp.FromMilliseconds(milliseconds)
+    return stamp.ToJsonString()
+
+
+def _seconds(milliseconds: int) -> str:
+    duration = Duration()
+    duration.FromMilliseconds(milliseconds)
+    return duration.ToJsonString()

@@ -1,0 +1,113 @@
+"""Single values MLflow can store: texts, numbers, bytes. Pure; the modules of MLflow 3.17 that ask for it are named."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from itertools import accumulate
+from typing import Any
+
+import orjson
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from processors.attributes import to_python
+
+_REPLACEMENT = "\ufffd"
+OPAQUE = "\ufeff"
+"""A byte order mark in front keeps Python's json from reading a text as JSON, and is not seen by people."""
+
+_MAX_DEPTH = 400
+_MAX_DIGITS = 4300
+_DEPTH_STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
+_BRACKET = re.compile(r"[\[\]{}]")
+_LONG_NUMBER = re.compile(rf"[0-9]{{{_MAX_DIGITS + 1}}}")
+JSON_START = re.compile(r'[ \t\r\n]*[\[{"0-9-]')
+_BAD_ESCAPE = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\u(?:([dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|0000|[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
+def clean_value(value: AnyValue) -> None:
+    """Make a value harmless, in place: texts by `text`, bytes as base64, NaN and infinities as words.
+
+    NaN would be written bare into the trace JSON that the UI fetches, bytes as Python's repr.
+    """
+    kind = value.WhichOneof("value")
+    if kind == "string_value":
+        found = value.string_value
+        harmless = text(found)
+        if harmless is not found:
+            value.string_value = harmless
+    elif kind == "double_value" and not math.isfinite(value.double_value):
+        value.string_value = _number_word(value.double_value)
+    elif kind == "bytes_value":
+        value.string_value = base64.b64encode(value.bytes_value).decode()
+    elif kind == "array_value":
+        for item in value.array_value.values:
+            clean_value(item)
+    elif kind == "kvlist_value":
+        for entry in value.kvlist_value.values:
+            clean_value(entry.value)
+
+
+def _number_word(number: float) -> str:
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def text(found: str) -> str:
+    """A text that no column and no JSON reader of MLflow chokes on; the very same object if there is nothing to do.
+
+    NUL is refused by PostgreSQL, as itself and as what a JSON escape in a preview turns into; a lone surrogate
+    escape (JavaScript cuts strings between two halves) can't be encoded. JSON nested deeper than the interpreter's
+    stack, or with a number of more than 4,300 digits, raises what MLflow's `except json.JSONDecodeError` doesn't
+    catch (tracing/otel/translation/__init__.py sanitize_attributes).
+    """
+    if "\0" in found:
+        found = found.replace("\0", _REPLACEMENT)
+    if ("\\u0000" in found or "\\ud" in found or "\\uD" in found) and JSON_START.match(found):
+        found = _BAD_ESCAPE.sub(lambda match: match[0] if match[2] else match[1] + _REPLACEMENT, found)
+    if len(found) > _MAX_DEPTH and _too_much_json(found):
+        found = OPAQUE + found
+    return found
+
+
+def _too_much_json(found: str) -> bool:
+    if not JSON_START.match(found):
+        return False
+    # A run of more than 4,300 digits covers at least one of every 4,300 characters.
+    if any(char.isdigit() for char in found[_MAX_DIGITS::_MAX_DIGITS]) and _LONG_NUMBER.search(found):
+        return True
+    if found.count("[") + found.count("{") <= _MAX_DEPTH:
+        return False
+    return max(accumulate(_DEPTH_STEP[bracket] for bracket in _BRACKET.findall(found))) > _MAX_DEPTH
+
+
+def plain_text(value: AnyValue) -> str:
+    """A value as the text of a tag: a string as it is, everything else as JSON; nothing if nothing is set."""
+    found = AnyValue()
+    found.CopyFrom(value)
+    clean_value(found)
+    kind = found.WhichOneof("value")
+    if kind is None:
+        return ""
+    return found.string_value if kind == "string_value" else dumps(to_python(found))
+
+
+def unquoted(found: str) -> str:
+    """A text without the JSON quotes that MLflow's own SDK puts around it."""
+    inner = loads(found) if found.startswith('"') else None
+    return inner if isinstance(inner, str) else found
+
+
+def loads(found: str) -> Any:
+    """JSON, or None where there is none; orjson has a bound on depth and on digits."""
+    try:
+        return orjson.loads(found)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def dumps(found: Any) -> str:
+    """JSON without spaces."""
+    return orjson.dumps(found).decode()

@@ -1,0 +1,115 @@
+"""Forwards traces over OTLP, gRPC or HTTP: to another Collector, or as a tee beside MLflow.
+
+Which answers may be sent again: OTLP specification, "Failures"; contrib's otlpexporter and otlphttpexporter.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import grpc
+import urllib3
+
+from collector.errors import Held, Permanent, Retryable
+from collector.exporters.retry_after import grpc_retry_after, http_retry_after
+from processors.types import Trace
+
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+HELD_CODES = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED)
+RETRYABLE_CODES = (
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.OUT_OF_RANGE,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DATA_LOSS,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+)
+HELD_STATUSES = (401, 403, 404)
+PERMANENT_STATUSES = (400, 413, 415, 422)
+
+
+def merge(traces: Sequence[Trace]) -> bytes:
+    """One serialized request of all traces: a concatenation of requests is a request."""
+    return b"".join(trace.batch.SerializeToString() for trace in traces)
+
+
+class OtlpGrpcExporter:
+    """Sends to an OTLP/gRPC endpoint. `timeout` is in seconds, for each attempt."""
+
+    def __init__(self, channel: grpc.Channel, *, timeout: float, headers: Mapping[str, str], compression: str) -> None:
+        self._channel = channel
+        self._timeout = timeout
+        self._metadata = tuple((key.lower(), value) for key, value in headers.items())
+        self._compression = grpc.Compression.Gzip if compression == "gzip" else grpc.Compression.NoCompression
+        self._export: Callable[..., Any] = channel.unary_unary(
+            EXPORT, request_serializer=None, response_deserializer=None
+        )
+
+    def group(self, trace: Trace) -> Hashable:
+        """All traces may go together."""
+        return None
+
+    def send(self, traces: Sequence[Trace]) -> None:
+        """Send; see `Exporter.send`."""
+        try:
+            self._export(merge(traces), timeout=self._timeout, metadata=self._metadata, compression=self._compression)
+        except grpc.RpcError as error:
+            raise _from_grpc(error) from None
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+
+def _from_grpc(error: grpc.RpcError) -> Exception:
+    code, reason = error.code(), f"{error.code().name}: {error.details()}"
+    wait = grpc_retry_after(error)
+    if code in HELD_CODES:
+        return Held(f"{reason}; check the endpoint and its credentials")
+    if code in RETRYABLE_CODES or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and wait is not None):
+        return Retryable(reason, wait)
+    return Permanent(reason)
+
+
+class OtlpHttpExporter:
+    """Sends protobuf to an OTLP/HTTP traces URL."""
+
+    def __init__(self, pool: urllib3.PoolManager, url: str, *, headers: Mapping[str, str], compression: str) -> None:
+        self._pool = pool
+        self._url = url
+        self._gzip = compression == "gzip"
+        self._headers = {"Content-Type": "application/x-protobuf", **headers}
+        if self._gzip:
+            self._headers["Content-Encoding"] = "gzip"
+
+    def group(self, trace: Trace) -> Hashable:
+        """All traces may go together."""
+        return None
+
+    def send(self, traces: Sequence[Trace]) -> None:
+        """Send; see `Exporter.send`."""
+        body = merge(traces)
+        body = gzip.compress(body, compresslevel=1) if self._gzip else body
+        try:
+            answer = self._pool.request("POST", self._url, body=body, headers=self._headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise Retryable(f"{self._url}: {type(error).__name__}") from None
+        if not 200 <= answer.status < 300:  # noqa: PLR2004  the HTTP success range
+            raise _from_http(self._url, answer)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+
+def _from_http(url: str, answer: urllib3.BaseHTTPResponse) -> Exception:
+    reason = f"{url} answered {answer.status}"
+    if answer.status in HELD_STATUSES:
+        return Held(f"{reason}; check the address and its credentials")
+    if answer.status in PERMANENT_STATUSES:
+        return Permanent(reason)
+    return Retryable(reason, http_retry_after(answer.headers.get("Retry-After")))

@@ -1,0 +1,25 @@
+"""A `Context` as bytes and back: JSON of the fields that are given, nothing at all when none is."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from operator import attrgetter
+
+import orjson
+
+from processors.types import Context
+
+_NAMES = tuple(field.name for field in fields(Context))
+_VALUES = attrgetter(*_NAMES)
+
+
+def dump(context: Context) -> bytes:
+    """The fields of `context` that are not empty, as JSON; b"" when all are."""
+    given = {name: value for name, value in zip(_NAMES, _VALUES(context), strict=True) if value}
+    return orjson.dumps(given) if given else b""
+
+
+def load(data: bytes) -> Context:
+    """The context that `dump` wrote. A field this version does not know is passed over, as after a downgrade."""
+    given = orjson.loads(data) if data else {}
+    return Context(**{name: value for name, value in given.items() if name in _NAMES})

@@ -1,0 +1,77 @@
+"""A journal without a disk: for tests, and for those who would rather lose spans than write them to one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Self
+
+from collector.errors import Busy, TooLarge
+from collector.journal import Entry, JournalState, Row, SetAside, Settlement
+from collector.journal.context import dump
+
+
+class MemoryJournal:
+    """The journal's contract kept in memory: bounded the same way, and gone with the process.
+
+    `capacity` is in bytes of payload and context, of rows that are due and of what was set aside. What is set aside
+    can only be counted here: no other process can reach it to retry or drop it.
+    """
+
+    def __init__(self, capacity: int = 1 << 30, *, clock: Callable[[], float] = time.time) -> None:
+        self._capacity = capacity
+        self._clock = clock
+        self._bytes = 0
+        self._last_id = 0
+        self._ready: deque[Row] = deque()
+        self._due: dict[int, tuple[int, float]] = {}  # id -> bytes, time of arrival; in the order of ids
+        self._aside: set[tuple[str, bytes]] = set()
+        self._arrival = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is open and nothing is kept."""
+
+    async def put(self, entry: Entry) -> None:
+        """Keep the entry. Raises `Busy` when it does not fit now, `TooLarge` when it never will."""
+        size = len(entry.payload) + len(dump(entry.context))
+        if size > self._capacity:
+            raise TooLarge(f"the request is larger than the whole journal ({self._capacity} bytes)")
+        if self._bytes + size > self._capacity:
+            raise Busy("the journal is full; send again later")
+        self._last_id += 1
+        self._bytes += size
+        self._due[self._last_id] = size, self._clock()
+        self._ready.append(Row(self._last_id, entry))
+        self._arrival.set()
+
+    async def take(self) -> Row:
+        """The next due row, each once; waits for one."""
+        while not self._ready:
+            self._arrival.clear()
+            await self._arrival.wait()
+        return self._ready.popleft()
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Forget settled rows. Parts need no record: nothing is due again in the life of the process."""
+        for row in settlement.rows:
+            size, _ = self._due.pop(row, (0, 0.0))
+            self._bytes -= size
+        for item in settlement.aside:
+            self._set_aside(item)
+
+    def _set_aside(self, item: SetAside) -> None:
+        key = (item.exporter, item.payload)
+        if key not in self._aside:
+            self._aside.add(key)
+            self._bytes += len(item.payload) + len(dump(item.context))
+
+    def state(self) -> JournalState:
+        """The current reading."""
+        _, oldest = next(iter(self._due.values()), (0, 0.0))
+        age = max(0.0, self._clock() - oldest) if self._due else 0.0
+        return JournalState(self._bytes, self._capacity, len(self._due), age, len(self._aside))

@@ -1,0 +1,10 @@
+"""Where the journal of a pipeline is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def journal_path(directory: str, pipeline_id: str) -> Path:
+    """The file of a pipeline's journal in the directory of its file_storage extension."""
+    return Path(directory) / f"{pipeline_id.replace('/', '_')}.journal"

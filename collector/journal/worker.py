@@ -1,0 +1,224 @@
+"""The one thread that owns the journal's file: everything that waits is committed at once, and then reported.
+
+What it is asked to do comes in on a queue; what it did goes out as events, in the order in which the file saw them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeAlias
+
+from collector.errors import ConfigError
+from collector.journal import Row, Settlement
+from collector.journal.database import Database, Record, Totals
+from collector.journal.lock import locked
+from collector.journal.store import Store
+
+logger = logging.getLogger(__name__)
+
+_POLL = 0.5  # s between looks for what another process wrote, and attempts at what the disk refused
+_LOG_INTERVAL = 60.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Put:
+    """Commit an entry."""
+
+    record: Record
+    done: Future[None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settle:
+    """Commit a settlement, however long the disk refuses."""
+
+    settlement: Settlement
+    done: Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read rows past an id, until `limit` bytes are reached."""
+
+    after: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Do what came before this, then end."""
+
+
+Job: TypeAlias = Put | Settle | Read | Close
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Rows are in the file under `ids`, and settlements are applied; `totals` are as of then."""
+
+    puts: Sequence[Put]
+    ids: Sequence[int]
+    settles: Sequence[Settle]
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The disk did not take these."""
+
+    puts: Sequence[Put]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Rows that were read; `end` is the newest id in the file if there are no more."""
+
+    rows: Sequence[Row]
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The file holds what no other event told of: at the start, when another process wrote, when it was replaced."""
+
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Corrupt:
+    """The file was damaged; it is at `moved` now, and what could be read of it is in its place."""
+
+    moved: Path
+
+
+Event: TypeAlias = Committed | Refused | Loaded | Changed | Corrupt
+
+
+class Worker:
+    """Runs in a thread of its own, from `run` to a `Close`. `report` is called in that thread, and must be quick."""
+
+    def __init__(self, path: Path, report: Callable[[Event], None], *, fsync: bool) -> None:
+        self.jobs: SimpleQueue[Job] = SimpleQueue()
+        self.unsettled: list[Settle] = []
+        self._path = path
+        self._report = report
+        self._store = Store(path, self._replaced, fsync=fsync)
+        self._unread: Read | None = None
+        self._unreported = True
+        self._polled = 0.0
+        self._logged = -_LOG_INTERVAL
+
+    def run(self, opened: Callable[[], None]) -> None:
+        """Do jobs until told to close; calls `opened` when the file is open. What could not be settled stays.
+
+        Raises:
+            ConfigError: the journal is held by another process, is not this program's, or can't be opened.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with locked(self._path):
+                try:
+                    self._start()
+                    opened()
+                    while self._turn():
+                        pass
+                finally:
+                    self._store.close()
+        except (sqlite3.Error, OSError) as error:
+            mend = "give it a folder that can be written to, on a local disk with some room"
+            raise ConfigError([f"{self._path}: the journal can't be opened ({error}); {mend}"]) from error
+
+    def _start(self) -> None:
+        try:
+            self._store.run(Database.totals)
+        except (sqlite3.Error, OSError) as error:
+            if not self._store.damaged:
+                raise
+            self._failed(error)  # senders are told to hold on until there is room to save what can be read
+        self._poll()
+
+    def _turn(self) -> bool:
+        jobs = self._waiting()
+        self.unsettled += [job for job in jobs if isinstance(job, Settle)]
+        self._commit([job for job in jobs if isinstance(job, Put)])
+        self._unread = next((job for job in jobs if isinstance(job, Read)), self._unread)
+        self._read()
+        self._poll()
+        return not any(isinstance(job, Close) for job in jobs)
+
+    def _waiting(self) -> list[Job]:
+        try:
+            first = self.jobs.get(timeout=_POLL)
+        except Empty:
+            return []
+        return [first, *(self.jobs.get() for _ in range(self.jobs.qsize()))]
+
+    def _commit(self, puts: Sequence[Put]) -> None:
+        if not puts and not self.unsettled:
+            return
+        done = self._committed(puts, self.unsettled)
+        if not done and puts and self.unsettled:  # what the one needs may be what the other can't have
+            self._committed((), self.unsettled)
+            done = self._committed(puts, ())
+        if not done and puts:
+            self._report(Refused(puts))
+
+    def _committed(self, puts: Sequence[Put], settles: Sequence[Settle]) -> bool:
+        records, settlements = [put.record for put in puts], [settle.settlement for settle in settles]
+        try:
+            ids, totals = self._store.run(lambda database: database.apply(records, settlements))
+        except Exception as error:  # noqa: BLE001  whatever it is, the thread must outlive it: every sender waits for it
+            self._failed(error)
+            return False
+        self._store.newest = max(self._store.newest, *ids[-1:], 0)
+        self._report(Committed(puts, ids, settles, totals))
+        if settles:
+            self.unsettled = []
+        return True
+
+    def _read(self) -> None:
+        if not self._unread:
+            return
+        after, limit = self._unread.after, self._unread.limit
+        try:
+            rows, end = self._store.run(lambda database: database.read(after, limit))
+        except Exception as error:  # noqa: BLE001  as above
+            self._failed(error)
+            return
+        self._unread = None
+        self._store.newest = max(self._store.newest, end or 0, *(row.id for row in rows[-1:]))
+        self._report(Loaded(rows, end))
+
+    def _poll(self) -> None:
+        now = time.monotonic()
+        if now < self._polled + _POLL and not self._unreported:
+            return
+        self._polled = now
+        try:
+            self._unreported |= self._store.run(Database.changed)
+            if self._unreported:
+                self._report(Changed(self._store.run(Database.totals)))
+                self._unreported = False
+        except Exception as error:  # noqa: BLE001  as above
+            self._failed(error)
+
+    def _replaced(self, moved: Path) -> None:
+        self._unreported = True
+        self._report(Corrupt(moved))
+
+    def _failed(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now > self._logged + _LOG_INTERVAL:
+            self._logged = now
+            expected = isinstance(error, (sqlite3.Error, OSError))
+            logger.warning("journal %s: %s", self._path, error, exc_info=not expected)
+        with suppress(Exception):  # a WAL that is moved into the file has room for the next attempt
+            self._store.run(Database.checkpoint)

@@ -1,0 +1,57 @@
+"""Which traces of which journal rows are still open: the account behind every settlement.
+
+A row may be deleted once each of its traces is settled. What is settled in part is written down too, so that a
+restart takes up just the rest and no trace is ever handed on by halves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from collector.journal import Journal, SetAside, Settlement
+
+
+class Ledger:
+    """Gathers what became settled and commits it to the journal, one transaction at a time."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._open: dict[int, set[bytes]] = {}
+        self._done: list[int] = []
+        self._parts: dict[int, list[bytes]] = {}
+        self._aside: list[SetAside] = []
+        self._changed = asyncio.Event()
+
+    def open(self, row: int, trace_ids: Iterable[bytes]) -> None:
+        """A row was taken from the journal; a row without traces is done at once."""
+        remaining = set(trace_ids)
+        if remaining:
+            self._open[row] = remaining
+        else:
+            self._done.append(row)
+            self._changed.set()
+
+    def settle(self, trace_id: bytes, rows: Iterable[int], aside: Sequence[SetAside] = ()) -> None:
+        """A trace is settled in all these rows, in one transaction with what is set aside of it."""
+        for row in set(rows):
+            remaining = self._open.get(row)
+            if remaining is None or trace_id not in remaining:
+                continue
+            remaining.discard(trace_id)
+            self._parts.setdefault(row, []).append(trace_id)
+            if not remaining:
+                del self._open[row]
+                del self._parts[row]
+                self._done.append(row)
+        self._aside.extend(aside)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Commit what is gathered, for ever."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            settlement = Settlement(self._done, self._parts, self._aside)
+            self._done, self._parts, self._aside = [], {}, []
+            await self._journal.settle(settlement)

@@ -1,0 +1,218 @@
+"""One pipeline: the head stage in front of the journal, and the flow from the journal to delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from google.protobuf.message import DecodeError
+
+from collector.assembly import Assembly, Pending
+from collector.delivery import Delivery
+from collector.journal import Entry, Journal, Row, SetAside, Signal
+from collector.ledger import Ledger
+from collector.otlp import Request
+from collector.pieces import Piece, pieces
+from collector.receivers import Accept
+from collector.telemetry import Telemetry
+from processors.types import Batch, Context, Trace, TraceProcessor, span_count
+
+log = logging.getLogger(__name__)
+
+TICK = 0.05
+"""How often, in seconds, the assembly is asked what is due."""
+
+Process = TypeVar("Process")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage(Generic[Process]):
+    """A processor under its component id."""
+
+    name: str
+    process: Process
+
+
+def item_count(request: Request) -> int:
+    """Spans or log records of a request."""
+    if isinstance(request, Batch):
+        return span_count(request)
+    return sum(len(sl.log_records) for rl in request.resource_logs for sl in rl.scope_logs)
+
+
+class Head:
+    """The head stage: each processor in turn, then the journal. Its `accept` is what receivers call."""
+
+    def __init__(
+        self, stages: Sequence[Stage[Callable[[Request], Request]]], journal: Journal, telemetry: Telemetry
+    ) -> None:
+        self._stages = stages
+        self._journal = journal
+        self._telemetry = telemetry
+
+    async def accept(self, request: Request, context: Context) -> None:
+        """Return once what is left of the request is committed. Raises `Busy`."""
+        signal: Signal = "traces" if isinstance(request, Batch) else "logs"
+        count = item_count(request)
+        for stage in self._stages:
+            self._telemetry.incoming_items.labels(stage.name, signal).inc(count)
+            request = stage.process(request)
+            count = item_count(request)
+            self._telemetry.outgoing_items.labels(stage.name, signal).inc(count)
+            if count == 0:
+                return
+        if count:
+            await self._journal.put(Entry(request.SerializeToString(), context, signal))
+
+
+class Flow:
+    """From the journal to delivery: take, assemble, run the trace stage, hand on, settle.
+
+    `memory` bounds the bytes of spans held here and in delivery; what is more waits in the journal.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        assembly: Assembly,
+        stages: Sequence[Stage[TraceProcessor]],
+        telemetry: Telemetry,
+        memory: int,
+    ) -> None:
+        self._journal = journal
+        self._assembly = assembly
+        self._stages = stages
+        self._telemetry = telemetry
+        self._memory = memory
+        self._ledger = Ledger(journal)
+        self._deliveries: list[Delivery] = []
+        self._handed_on = 0
+        self._relieved = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
+
+    def deliver_to(self, delivery: Delivery) -> None:
+        """Add a delivery; a trace is settled when all of them have it."""
+        self._deliveries.append(delivery)
+
+    @asynccontextmanager
+    async def running(self, shutdown_timeout: float) -> AsyncIterator[None]:
+        """Run in the background; at exit, hand on all there is and wait for it up to `shutdown_timeout` seconds."""
+        async with asyncio.TaskGroup() as group:
+            steps = [self._take(), self._release(), self._ledger.run()]
+            tasks = [group.create_task(step) for step in steps]
+            tasks += [group.create_task(delivery.run()) for delivery in self._deliveries]
+            try:
+                yield
+            finally:
+                await self._drain(shutdown_timeout)
+                for task in tasks:
+                    task.cancel()
+                for delivery in self._deliveries:
+                    delivery.close()
+
+    def settled(self, pending: Pending) -> None:
+        """Every delivery has the trace, or it was dropped by a rule."""
+        self._handed_on -= pending.size
+        self._assembly.done(pending)
+        self._ledger.settle(pending.trace_id, pending.rows, pending.aside)
+        self._relieved.set()
+
+    async def _take(self) -> None:
+        while True:
+            await self._room()
+            row = await self._journal.take()
+            found = self._open(row)
+            self._ledger.open(row.id, {piece.trace_id for piece in found})
+            self._assembly.add(row, found, self._now())
+            await asyncio.sleep(0)
+
+    def _open(self, row: Row) -> list[Piece]:
+        try:
+            return pieces(row)
+        except DecodeError:
+            log.exception("row %d of the journal is no OTLP request any more; set aside", row.id)
+            unreadable = SetAside(row.entry.payload, row.entry.context, "journal", "unreadable")
+            self._ledger.open(row.id, {b""})
+            self._ledger.settle(b"", [row.id], [unreadable])
+            return []
+
+    async def _room(self) -> None:
+        """Wait until there is memory for another row; make some if it is incomplete traces that fill it."""
+        while self._assembly.size + self._handed_on > self._memory:
+            oldest = self._assembly.evict() if self._handed_on < self._memory // 2 else None
+            if oldest is not None:
+                await self._hand_on(oldest)
+            else:
+                self._relieved.clear()
+                await self._relieved.wait()
+
+    async def _release(self) -> None:
+        while True:
+            for pending in self._assembly.due(self._now()):
+                await self._hand_on(pending)
+            await asyncio.sleep(TICK)
+
+    async def _hand_on(self, pending: Pending) -> None:
+        self._handed_on += pending.size
+        trace = self._run_stages(pending)
+        pending.pieces.clear()
+        pending.logs.clear()
+        if trace is None:
+            self.settled(pending)
+            return
+        pending.open = len(self._deliveries)
+        for delivery in self._deliveries:
+            await delivery.offer(trace, pending)
+
+    def _run_stages(self, pending: Pending) -> Trace | None:
+        trace: Trace | None = pending.decode()
+        for stage in self._stages:
+            if trace is None or not pending.spans:
+                return None
+            self._telemetry.incoming_items.labels(stage.name, "traces").inc(pending.spans)
+            trace = self._run_stage(stage, trace)
+            if trace is not None:
+                self._telemetry.outgoing_items.labels(stage.name, "traces").inc(span_count(trace.batch))
+        return trace
+
+    def _run_stage(self, stage: Stage[TraceProcessor], trace: Trace) -> Trace | None:
+        """A fault of a processor is counted and costs the trace that processor's work, never the trace."""
+        try:
+            return stage.process(trace)
+        except Exception:
+            log.exception("processor %s failed; the trace goes on without it", stage.name)
+            self._telemetry.processor_errors.labels(stage.name).inc()
+            return trace
+
+    async def _drain(self, seconds: float) -> None:
+        """Hand on all there is, complete or not, until the journal is empty or the time is up."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._journal.state().rows:
+                    for pending in self._assembly.drain():
+                        await self._hand_on(pending)
+                    await asyncio.sleep(TICK)
+        except TimeoutError:
+            rows = self._journal.state().rows
+            log.warning("shutdown: %d requests could not be delivered in %.0f s and stay in the journal", rows, seconds)
+
+
+def fan_out(accepts: Sequence[Accept]) -> Accept:
+    """One `Accept` for several pipelines: each gets a copy of its own, and OK means that all have committed.
+
+    When one of them is busy the sender sends again, and those that had room meet the same spans twice, which
+    MLflow's upsert by span id makes harmless.
+    """
+    if len(accepts) == 1:
+        return accepts[0]
+
+    async def accept(request: Request, context: Context) -> None:
+        for each in accepts:
+            await each(deepcopy(request), context)
+
+    return accept

@@ -1,0 +1,287 @@
+"""Builds everything from the config, starts downstream first and stops upstream first.
+
+The only file that knows all others: a list of steps, with one short builder for each kind of component.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from collector import cli, logs
+from collector.admin import Health, health_app, metrics_app, serve
+from collector.assembly import Assembly
+from collector.backoff import Backoff
+from collector.config import Config
+from collector.delivery import Delivery, DeliveryOptions
+from collector.endpoint import host_and_port
+from collector.errors import ConfigError
+from collector.exporters.build import build_exporter
+from collector.exporters.config import RetryConfig, SendingQueueConfig
+from collector.exporters.mlflow.config import MlflowExporterConfig
+from collector.extensions.config import FileStorageConfig, HealthCheckConfig
+from collector.journal import Journal
+from collector.journal.memory import MemoryJournal
+from collector.journal.paths import journal_path
+from collector.journal.sqlite import SqliteJournal
+from collector.lanes import SendLimits
+from collector.memory_limiter import MIB
+from collector.pipeline import Flow, Head, fan_out
+from collector.process_metrics import ProcessMetrics
+from collector.receivers import Accept, otlp_grpc, otlp_http
+from collector.receivers.config import OtlpReceiverConfig
+from collector.receivers.intake import Receiver
+from collector.stages import Plan, plan
+from collector.telemetry import Telemetry
+from collector.wiring import PipelineConfig
+from processors.settings import ConfigModel
+
+log = logging.getLogger(__name__)
+
+MEMORY = 128 * MIB
+"""Bytes of spans that one pipeline holds in memory; what is more waits in its journal."""
+MLFLOW_SEND = SendLimits(max_traces=64, max_spans=2048)
+"""MLflow's cost is per trace, and a send has to end well within its timeout in the slowest of stores."""
+FORWARD_SEND = SendLimits(max_traces=8192, max_spans=8192)
+"""The Collector's send_batch_size."""
+
+
+def run(config: Config, *, beside: AbstractAsyncContextManager[None] | None = None, greeting: str = "") -> None:
+    """Run until SIGTERM or SIGINT; a second signal ends the program at once.
+
+    `beside` lives as long as the service, `greeting` is printed when it is ready. Does not return: a send that hangs
+    in its thread must not hold the process beyond its grace period.
+    """
+    logs.configure(config.service.telemetry.logs.severity, config.service.telemetry.logs.encoding)
+    for warning in config.warnings:
+        log.warning("config: %s", warning)
+    try:
+        asyncio.run(_until_signalled(config, beside or nullcontext(), greeting))
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+async def _until_signalled(config: Config, beside: AbstractAsyncContextManager[None], greeting: str) -> None:
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    async with beside, running(config):
+        log.info("everything is ready; %s", _summary(config))
+        if greeting:
+            sys.stdout.write(greeting + "\n")
+            sys.stdout.flush()
+        await stop.wait()
+        log.info("shutting down: no more is taken in, what is here is delivered")
+
+
+@dataclass(slots=True)
+class Service:
+    """What the steps of a start hand to one another; `accepts` are by receiver id and signal."""
+
+    config: Config
+    telemetry: Telemetry
+    stack: AsyncExitStack
+    journals: dict[str, Journal] = field(default_factory=dict)
+    accepts: dict[tuple[str, str], list[Accept]] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def running(config: Config) -> AsyncIterator[Service]:
+    """The whole service: ready when the block begins, drained and stopped when it is left.
+
+    Raises:
+        ConfigError: a port is taken, a journal is in use, a file can't be read.
+    """
+    telemetry = Telemetry(CollectorRegistry())
+    telemetry.registry.register(ProcessMetrics(cli.version_string()))
+    health = Health()
+    async with AsyncExitStack() as stack:
+        service = Service(config, telemetry, stack)
+        await _start_admin(service, health)
+        for pipeline in config.pipelines.values():
+            if pipeline.signal == "traces":
+                await _start_traces(service, pipeline)
+        for pipeline in config.pipelines.values():
+            if pipeline.signal == "logs":
+                await _start_logs(service, pipeline)
+        for receiver_id in dict.fromkeys(receiver for receiver, _ in service.accepts):
+            await _start_receiver(service, receiver_id)
+        health.ready = True
+        try:
+            yield service
+        finally:
+            health.ready = False
+
+
+async def _start_admin(service: Service, health: Health) -> None:
+    endpoint = service.config.service.telemetry.metrics.endpoint
+    if endpoint is not None:
+        app = metrics_app(service.telemetry.registry, total_suffix=endpoint.total_suffix)
+        await service.stack.enter_async_context(
+            serve(app, "service::telemetry::metrics", endpoint.host, endpoint.port)
+        )
+    for extension in service.config.service.extensions:
+        config = service.config.extensions[extension]
+        if isinstance(config, HealthCheckConfig) and config.status_path is not None:
+            body = config.response_body
+            app = health_app(health, config.status_path, body.healthy, body.unhealthy)
+            await service.stack.enter_async_context(
+                serve(app, f"extensions::{extension}", *host_and_port(config.listen))
+            )
+
+
+async def _start_traces(service: Service, pipeline: PipelineConfig) -> None:
+    made = _plan(service, pipeline)
+    journal = await _open_journal(service, pipeline)
+    assembly = Assembly(made.assembly)
+    flow = Flow(journal, assembly, made.trace, service.telemetry, MEMORY)
+    for exporter_id in pipeline.exporters:
+        flow.deliver_to(_delivery(service, exporter_id, made, flow))
+    _watch(service, pipeline, journal, assembly)
+    await service.stack.enter_async_context(flow.running(service.config.service.shutdown_timeout))
+    await _add_head(service, pipeline, made, journal)
+
+
+async def _start_logs(service: Service, pipeline: PipelineConfig) -> None:
+    """Log records go the way of the traces that they belong to: into the journal of the pipeline that ends alike."""
+    for other in service.config.pipelines.values():
+        if other.signal == "traces" and set(other.exporters) & set(pipeline.exporters):
+            await _add_head(service, pipeline, _plan(service, pipeline), service.journals[other.id])
+            return
+    raise ConfigError(
+        [
+            f"service::pipelines::{pipeline.id}: shares no exporter with a traces pipeline; log records are joined to "
+            "their spans on the way to the same exporter, so name one"
+        ]
+    )
+
+
+def _plan(service: Service, pipeline: PipelineConfig) -> Plan:
+    return plan([(processor, service.config.processors[processor]) for processor in pipeline.processors])
+
+
+async def _add_head(service: Service, pipeline: PipelineConfig, made: Plan, journal: Journal) -> None:
+    for limiter in made.limiters:
+        await service.stack.enter_async_context(limiter.running())
+    head = Head(made.head, journal, service.telemetry)
+    for receiver in pipeline.receivers:
+        service.accepts.setdefault((receiver, pipeline.signal), []).append(head.accept)
+
+
+async def _open_journal(service: Service, pipeline: PipelineConfig) -> Journal:
+    if pipeline.journal.storage:
+        storage = service.config.extensions[pipeline.journal.storage]
+        assert isinstance(storage, FileStorageConfig)  # noqa: S101  wiring has seen to it
+        corrupt = service.telemetry.journal_corrupt.labels(pipeline.id)
+
+        def on_corrupt(place: Path) -> None:
+            corrupt.inc()
+            log.error("the journal of %s was damaged; what can't be read of it is kept in %s", pipeline.id, place)
+
+        journal: SqliteJournal | MemoryJournal = SqliteJournal(
+            _journal_path(storage, pipeline),
+            capacity=pipeline.journal.capacity,
+            fsync=storage.fsync,
+            on_corrupt=on_corrupt,
+        )
+    else:
+        journal = MemoryJournal(pipeline.journal.capacity)
+    service.journals[pipeline.id] = await service.stack.enter_async_context(journal)
+    return journal
+
+
+def _journal_path(storage: FileStorageConfig, pipeline: PipelineConfig) -> Path:
+    directory = Path(storage.directory)
+    try:
+        if storage.create_directory:
+            directory.mkdir(mode=storage.mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([f"extensions::file_storage::directory: can't make {directory}: {error.strerror}"]) from None
+    if not directory.is_dir():
+        raise ConfigError(
+            [f"extensions::file_storage::directory: {directory} must exist; make it, or set create_directory: true"]
+        )
+    return journal_path(storage.directory, pipeline.id)
+
+
+def _delivery(service: Service, exporter_id: str, made: Plan, flow: Flow) -> Delivery:
+    config = service.config.exporters[exporter_id]
+    exporter = build_exporter(config, os.environ)
+    queue = getattr(config, "sending_queue", SendingQueueConfig())
+    retry = getattr(config, "retry_on_failure", RetryConfig())
+    backoff = Backoff(retry.initial_interval, retry.max_interval, retry.multiplier, retry.randomization_factor)
+    usual = MLFLOW_SEND if isinstance(config, MlflowExporterConfig) else FORWARD_SEND
+    limits = made.send_limits(usual)
+    options = DeliveryOptions(_consumers(config, queue), 4 * limits.max_spans, limits, backoff)
+    return Delivery(exporter_id, exporter, options, service.telemetry, flow.settled)
+
+
+def _consumers(config: ConfigModel, queue: SendingQueueConfig) -> int:
+    """SQLite has one writer: more would wait for each other's lock."""
+    if isinstance(config, MlflowExporterConfig) and config.tracking_uri.startswith("sqlite"):
+        return 1
+    return queue.num_consumers
+
+
+def _watch(service: Service, pipeline: PipelineConfig, journal: Journal, assembly: Assembly) -> None:
+    """Gauges that are read when they are scraped."""
+    telemetry = service.telemetry
+    telemetry.journal_bytes.labels(pipeline.id).set_function(lambda: journal.state().bytes)
+    telemetry.journal_capacity.labels(pipeline.id).set_function(lambda: journal.state().capacity)
+    telemetry.journal_oldest.labels(pipeline.id).set_function(lambda: journal.state().oldest_age)
+    telemetry.journal_aside.labels(pipeline.id).set_function(lambda: journal.state().aside)
+    telemetry.assembling_traces.labels(pipeline.id).set_function(lambda: len(assembly))
+    telemetry.assembling_spans.labels(pipeline.id).set_function(lambda: assembly.spans)
+    for exporter in pipeline.exporters:
+        telemetry.queue_size.labels(exporter, "traces").set_function(lambda: journal.state().bytes)
+        telemetry.queue_capacity.labels(exporter, "traces").set_function(lambda: journal.state().capacity)
+
+
+async def _start_receiver(service: Service, receiver_id: str) -> None:
+    config = service.config.receivers[receiver_id]
+    assert isinstance(config, OtlpReceiverConfig)  # noqa: S101  the only receiver there is
+    traces = service.accepts.get((receiver_id, "traces"))
+    logs_ = service.accepts.get((receiver_id, "logs"))
+    receiver = Receiver(
+        receiver_id,
+        service.telemetry,
+        traces=fan_out(traces) if traces else None,
+        logs=fan_out(logs_) if logs_ else None,
+    )
+    if config.protocols.grpc is not None:
+        await service.stack.enter_async_context(otlp_grpc.serve(config.protocols.grpc, receiver))
+    if config.protocols.http is not None:
+        await service.stack.enter_async_context(otlp_http.serve(config.protocols.http, receiver))
+
+
+def _summary(config: Config) -> str:
+    pipelines = (f"{p.id}: {_ids(p.receivers)} -> {_ids(p.exporters)}" for p in config.pipelines.values())
+    return "; ".join(pipelines)
+
+
+def _ids(ids: Iterable[str]) -> str:
+    return ", ".join(ids)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first plain exception of a group: what a person has to mend."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,28 @@
+"""Waiting for something to become true, with a deadline and no fixed sleep."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+async def until(check: Callable[[], Result], seconds: float = 20.0, what: str = "it") -> Result:
+    """The first truthy value of `check`; an AssertionError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (value := check()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        await asyncio.sleep(0.005)
+    return value
+
+
+def until_sync(check: Callable[[], Result], seconds: float = 60.0, what: str = "it") -> Result:
+    """The same for tests without an event loop."""
+    deadline = time.monotonic() + seconds
+    while not (value := check()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.02)
+    return value

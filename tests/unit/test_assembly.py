@@ -1,0 +1,129 @@
+"""The assembly's rules of time and order, on a clock of plain numbers."""
+
+import pytest
+
+from collector.assembly import Assembly, AssemblyLimits
+from collector.journal import Entry, Row
+from collector.pieces import pieces
+from processors.types import Batch, Context, span_count, spans
+from tests.spans import add_span, new_id, trace_batch
+
+LIMITS = AssemblyLimits(wait_duration=30, after_root=1)
+
+
+def row(number, batch, **context):
+    return Row(number, Entry(batch.SerializeToString(), Context(**context)))
+
+
+def add(assembly, number, batch, now, **context):
+    made = row(number, batch, **context)
+    assembly.add(made, pieces(made), now)
+
+
+def child_of(trace_id, name="child"):
+    batch = Batch()
+    add_span(batch, trace_id, name, parent=new_id())
+    return batch
+
+
+def test_children_first_root_last_leave_as_one_trace_a_second_after_the_root():
+    assembly, trace_id = Assembly(LIMITS), new_id(16)
+    for number, now in enumerate((0.0, 5.0, 9.0)):
+        add(assembly, number, child_of(trace_id), now)
+    add(assembly, 3, trace_batch(trace_id, 1), 10.0)
+
+    assert list(assembly.due(10.9)) == []
+    [pending] = assembly.due(11.0)
+
+    assert (pending.cause, pending.spans, pending.rows) == ("root", 4, [0, 1, 2, 3])
+    assert span_count(pending.decode().batch) == 4
+    assert len(assembly) == assembly.spans == assembly.size == 0
+
+
+def test_what_comes_after_the_root_puts_the_release_off():
+    assembly, trace_id = Assembly(LIMITS), new_id(16)
+    add(assembly, 1, trace_batch(trace_id, 1), 0.0)
+    add(assembly, 2, child_of(trace_id), 0.9)
+
+    assert list(assembly.due(1.0)) == []
+    assert [pending.spans for pending in assembly.due(1.9)] == [2]
+
+
+def test_a_root_that_never_comes_is_not_waited_for_longer_than_wait_duration():
+    assembly, trace_id = Assembly(LIMITS), new_id(16)
+    for now in (0.0, 15.0, 29.0):
+        add(assembly, int(now), child_of(trace_id), now)
+
+    assert list(assembly.due(29.9)) == []
+    [pending] = assembly.due(30.0)
+    assert (pending.cause, pending.decode().root) == ("wait", None)
+
+
+def test_a_late_span_is_known_as_late_and_does_not_wait_for_a_root():
+    assembly, trace_id = Assembly(LIMITS), new_id(16)
+    add(assembly, 1, trace_batch(trace_id, 1), 0.0)
+    [first] = assembly.due(1.0)
+    assembly.done(first)
+    add(assembly, 2, child_of(trace_id), 5.0)
+
+    [late] = assembly.due(6.0)
+    assert (late.cause, late.decode().late, first.decode().late) == ("late", True, False)
+
+
+def test_the_order_of_a_trace_is_kept_while_a_part_of_it_is_with_delivery():
+    assembly, trace_id = Assembly(LIMITS), new_id(16)
+    add(assembly, 1, trace_batch(trace_id, 1), 0.0)
+    [first] = assembly.due(1.0)
+    add(assembly, 2, child_of(trace_id), 2.0)
+
+    assert list(assembly.due(100.0)) == []
+    assert list(assembly.drain()) == []
+    assembly.done(first)
+    assert [pending.rows for pending in assembly.due(100.0)] == [[2]]
+
+
+def test_beyond_num_traces_the_oldest_leaves_early():
+    assembly = Assembly(AssemblyLimits(num_traces=2))
+    ids = [new_id(16) for _ in range(3)]
+    for number, trace_id in enumerate(ids):
+        add(assembly, number, child_of(trace_id), float(number))
+
+    assert [(pending.trace_id, pending.cause) for pending in assembly.due(3.0)] == [(ids[0], "evicted")]
+
+
+def test_a_trace_over_the_size_limit_leaves_at_once():
+    assembly, trace_id = Assembly(AssemblyLimits(max_trace_size=300)), new_id(16)
+    add(assembly, 1, child_of(trace_id), 0.0)
+    assert list(assembly.due(0.0)) == []
+    for number in range(2, 12):
+        add(assembly, number, child_of(trace_id), 0.0)
+    assert [pending.cause for pending in assembly.due(0.0)] == ["size"]
+
+
+def test_one_request_of_many_traces_is_taken_apart_and_the_context_of_the_root_counts():
+    one, two = new_id(16), new_id(16)
+    batch = trace_batch(one, 3)
+    batch.MergeFrom(child_of(two))
+    assembly = Assembly(LIMITS)
+    add(assembly, 1, batch, 0.0, experiment_name="first")
+    add(assembly, 2, trace_batch(two, 1), 0.0, experiment_name="second")
+
+    found = {pending.trace_id: pending for pending in assembly.due(1.0)}
+    assert {key: pending.context.experiment_name for key, pending in found.items()} == {one: "first", two: "second"}
+    assert {span.trace_id for span in spans(found[two].decode().batch)} == {two}
+
+
+def test_settled_traces_of_a_row_are_skipped():
+    one, two = trace_batch(), trace_batch()
+    settled = one.resource_spans[0].scope_spans[0].spans[0].trace_id
+    one.MergeFrom(two)
+    made = Row(1, Entry(one.SerializeToString(), Context()), frozenset([settled]))
+    assert [piece.trace_id for piece in pieces(made)] == [two.resource_spans[0].scope_spans[0].spans[0].trace_id]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_drain_hands_on_everything(count):
+    assembly = Assembly(LIMITS)
+    for number in range(count):
+        add(assembly, number, child_of(new_id(16)), 0.0)
+    assert [pending.cause for pending in assembly.drain()] == ["shutdown"] * count
