@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collector.config import Config, load
 from collector.errors import ConfigError
 from collector.exporters.config import DEFAULT_JOURNAL_BYTES
 from collector.service_config import MetricsEndpoint
+from collector.sources import parse
 from collector.wiring import JournalConfig
 
 DATA = Path(__file__).parent.parent / "data" / "config"
@@ -292,3 +296,34 @@ def test_mlflow_defaults_come_from_the_environment():
     )
     [problem] = problems(*sources, pipeline)
     assert problem.startswith("exporters::mlflow::tracking_uri: is required; set it here or in MLFLOW_TRACKING_URI")
+
+
+def places(tree, path=()):
+    yield path
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, item in items:
+        yield from places(item, (*path, key))
+
+
+def replaced(tree, path, value):
+    """`tree` with another value at `path`."""
+    if not path:
+        return value
+    items = dict(tree) if isinstance(tree, dict) else list(tree)
+    items[path[0]] = replaced(items[path[0]], path[1:], value)
+    return items
+
+
+TREES = {file.stem: parse(file.read_text()) for file in GOOD}
+PLACES = [(name, path) for name, tree in TREES.items() for path in places(tree)]
+ODD = [None, {}, [], "", "x", 5, -1, 1.5, True, [None], [{}], [[1]], {"a": 1}, {"": None}, 10**30, "${env:X}", "5s"]
+
+
+@given(st.sampled_from(PLACES), st.sampled_from(ODD))
+def test_whatever_stands_anywhere_is_accepted_or_is_a_problem(place, value):
+    name, path = place
+    source = yaml.safe_dump(replaced(TREES[name], path, value))
+    try:
+        load([f"yaml:{source}"], env={})
+    except ConfigError as error:
+        assert error.problems  # noqa: PT017  it may also load
