@@ -16,7 +16,7 @@ from processors.settings import ConfigModel, Duration
 if TYPE_CHECKING:
     from typing import Self
 
-_COLLECTED = "Python frees memory as soon as it is unused; no collection is forced."
+_COLLECTED = "a collection is forced above the hard limit alone, as often as min_gc_interval_when_hard_limited says."
 _NEVER_SHARED = "traces of different experiment, run or resource never share a batch; other metadata is not kept."
 _STEERS = "steers delivery, after the journal: whole traces are batched, a trace is never split and no sender waits."
 
@@ -26,7 +26,6 @@ class MemoryLimiterConfig(ConfigModel):
 
     NOTES: ClassVar[Mapping[str, str]] = {
         "min_gc_interval_when_soft_limited": _COLLECTED,
-        "min_gc_interval_when_hard_limited": _COLLECTED,
         "max_gc_interval_when_soft_limited": _COLLECTED,
         "max_gc_interval_when_hard_limited": _COLLECTED,
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from collector.config_types import AnyCase
 from collector.endpoint import Endpoint, host_and_port
 from processors.settings import ConfigModel, Duration
 
@@ -74,15 +75,10 @@ class MetricsConfig(ConfigModel):
 
     NOTES: ClassVar[Mapping[str, str]] = {"views": "metrics can't be reshaped; drop or rename them in Prometheus."}
 
-    level: Literal["none", "basic", "normal", "detailed"] = "normal"
+    level: Annotated[Literal["none", "basic", "normal", "detailed"], AnyCase] = "normal"
     address: Endpoint | None = None
     readers: tuple[MetricReaderConfig, ...] | None = None
     views: tuple[Any, ...] | None = None
-
-    @field_validator("level", mode="before")
-    @classmethod
-    def _in_any_case(cls, value: object) -> object:
-        return value.lower() if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_reader(self) -> Self:
@@ -120,7 +116,7 @@ class LogsConfig(ConfigModel):
         "sampling": "messages that would repeat are counted as metrics, not logged; nothing is sampled.",
     }
 
-    level: Literal["debug", "info", "warn", "error", "dpanic", "panic", "fatal"] = "info"
+    level: Annotated[Literal["debug", "info", "warn", "error", "dpanic", "panic", "fatal"], AnyCase] = "info"
     encoding: Literal["console", "json"] = "console"
     development: bool = False
     disable_caller: bool = False
@@ -130,11 +126,6 @@ class LogsConfig(ConfigModel):
     output_paths: tuple[str, ...] = ("stderr",)
     processors: tuple[Any, ...] = ()
     sampling: dict[str, Any] | None = None
-
-    @field_validator("level", mode="before")
-    @classmethod
-    def _in_any_case(cls, value: object) -> object:
-        return value.lower() if isinstance(value, str) else value
 
     @property
     def severity(self) -> int:

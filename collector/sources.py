@@ -66,12 +66,12 @@ def parse(text: str) -> Any:
     """
     try:
         loader = _Loader(text)
-        value = loader.get_single_data()
+        document = loader.get_single_node()
+        if loader.problems:
+            raise ConfigError(loader.problems)
+        return None if document is None else loader.construct_document(document)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError([_yaml_problem(error)]) from error
-    if loader.problems:
-        raise ConfigError(loader.problems)
-    return value
 
 
 def _yaml_problem(error: Exception) -> str:

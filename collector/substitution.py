@@ -88,19 +88,18 @@ class Substitution:
     def _resolve(self, reference: str, path: Path) -> str | None:
         """The text behind a reference; None for a variable that is not set, as the Collector has it."""
         match = _SCHEME.fullmatch(reference)
-        if match is None or match[1] == "env":
-            return self._variable(match[2] if match else reference, path)
+        scheme, rest = match.groups() if match else ("env", reference)
         try:
-            return retrieve(match[1], match[2], self._env).removesuffix("\n")
+            if scheme == "env":
+                return self._variable(rest, path)
+            return retrieve(scheme, rest, self._env).removesuffix("\n")
         except ValueError as error:
             raise ValueError(f"${{{reference}}} {error}") from error
 
     def _variable(self, reference: str, path: Path) -> str | None:
         match = _VARIABLE.fullmatch(reference)
         if match is None:
-            raise ValueError(
-                f"${{{reference}}} names no environment variable; write ${{env:NAME}} with letters, digits and _"
-            )
+            raise ValueError("names no environment variable; write ${env:NAME} with letters, digits and _")
         name, default = match.groups()
         if name in self._env:
             return self._env[name] or None

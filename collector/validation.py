@@ -61,77 +61,76 @@ def build(model: type[Model], data: Any, path: Path, texts: Mapping[Path, str]) 
             return model.model_validate(data)
         except ValidationError as error:
             details = error.errors(include_url=False)
-            if not any(_mend(data, detail, path, texts) for detail in details):
+            if not any(_mend(model, data, detail, path, texts) for detail in details):
                 raise ConfigError(_sentences(model, data, details, path)) from None
 
 
-def _mend(data: Any, detail: ErrorDetails, path: Path, texts: Mapping[Path, str]) -> bool:
+def _mend(model: type[ConfigModel], data: Any, detail: ErrorDetails, path: Path, texts: Mapping[Path, str]) -> bool:
     """Whether the problem was one of writing: a null, which means the default, or text that YAML read as a number."""
-    place = _place(data, detail["loc"])
+    place, _ = _locate(model, data, detail["loc"])
     parent = _at(data, place[:-1])
-    value = _at(data, place)
-    text = texts.get((*path, *place))
+    if not place or not _holds(parent, place[-1]) or detail["type"] == "extra_forbidden":
+        return False
+    value, text = parent[place[-1]], texts.get((*path, *place))
     if detail["type"] in _WANTS_TEXT and text is not None and not isinstance(value, str):
         parent[place[-1]] = text
-        return True
-    if value is not None or not place:
-        return False
-    if detail["type"] in _WANTS_SECTION:
+    elif value is None and detail["type"] in _WANTS_SECTION:
         parent[place[-1]] = {}
-        return True
-    if isinstance(parent, dict):
+    elif value is None and isinstance(parent, dict):
         del parent[place[-1]]
-        return True
-    return False
+    else:
+        return False
+    return True
 
 
-def _place(data: Any, location: Sequence[str | int]) -> Path:
-    """Where in `data` an error lies: Pydantic's location less the branches of unions it names, which no file has."""
+def _locate(model: type[BaseModel], data: Any, location: Sequence[str | int]) -> tuple[Path, Sequence[type[BaseModel]]]:
+    """The path of an error, and the models that may stand there.
+
+    Pydantic's location also names branches of unions; those are neither a key of a model nor in the data.
+    """
     place: Path = ()
+    models: Sequence[type[BaseModel]] = [model]
     for step in location:
-        has_key = isinstance(data, dict) and step in data
-        has_item = isinstance(data, list) and isinstance(step, int) and step < len(data)
-        if has_key or has_item:
-            place, data = (*place, step), data[step]
-    return place
+        fields = [fields[step] for fields in map(_fields, models) if step in fields]
+        if not fields and not _holds(data, step):
+            continue
+        place = (*place, step)
+        data = data[step] if _holds(data, step) else None
+        if fields:
+            models = [inner for field in fields for inner in _models_in(field.annotation)]
+    return place, models
+
+
+def _holds(data: Any, step: str | int) -> bool:
+    if isinstance(data, list):
+        return isinstance(step, int) and step < len(data)
+    return isinstance(data, dict) and step in data
 
 
 def _at(data: Any, place: Path) -> Any:
     for step in place:
-        data = data[step]
+        data = data[step] if _holds(data, step) else None
     return data
 
 
 def _sentences(model: type[ConfigModel], data: Any, details: Sequence[ErrorDetails], path: Path) -> list[str]:
-    found = [f"{show((*path, *_shown(data, detail)))}: {_sentence(model, detail)}" for detail in details]
+    places = [_locate(model, data, detail["loc"])[0] for detail in details]
+    found = [f"{show((*path, *place))}: {_sentence(model, data, d)}" for place, d in zip(places, details, strict=True)]
     return list(dict.fromkeys(found))
 
 
-def _shown(data: Any, detail: ErrorDetails) -> Path:
-    place = _place(data, detail["loc"])
-    return (*place, detail["loc"][-1]) if detail["type"] == "missing" else place
-
-
-def _sentence(model: type[ConfigModel], detail: ErrorDetails) -> str:
+def _sentence(model: type[ConfigModel], data: Any, detail: ErrorDetails) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         *section, key = detail["loc"]
-        return f"unknown key; {suggestion(str(key), _known_keys(model, section))}"
+        _, models = _locate(model, data, section)
+        return f"unknown key; {suggestion(str(key), [str(known) for other in models for known in _fields(other)])}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
         return f"must be {context['expected']}"
     message = detail["msg"].removeprefix("Input should be")
     return _SENTENCES.get(kind) or f"must be{message}"
-
-
-def _known_keys(model: type[BaseModel], section: Sequence[str | int]) -> list[str]:
-    models = [model]
-    for step in section:
-        fields = [fields[step] for fields in map(_fields, models) if step in fields]
-        if fields:
-            models = [inner for field in fields for inner in _models_in(field.annotation)]
-    return [str(key) for known in models for key in _fields(known)]
 
 
 def _fields(model: type[BaseModel]) -> dict[str | int, FieldInfo]:

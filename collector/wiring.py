@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from collector.components import Kind, split_id
 from collector.exporters.config import DEFAULT_JOURNAL_BYTES, SendingQueueConfig
@@ -27,9 +27,15 @@ class JournalConfig:
     capacity: int
 
 
+_NO_JOURNAL = JournalConfig("", 0)
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineConfig:
-    """One pipeline: `id` is "traces" or "traces/name", the others are component ids in the order of the file."""
+    """One pipeline: `id` is "traces" or "traces/name", the others are component ids in the order of the file.
+
+    Log records are joined to the spans they belong to, so a logs pipeline ends in the journal of a traces pipeline.
+    """
 
     id: str
     signal: Signal
@@ -66,6 +72,7 @@ def wire(written: Written) -> Wiring:
     for pipeline_id, section in written.pipelines.items():
         if section is not None:
             _add_pipeline(wiring, pipeline_id, section, written)
+    _join_logs(wiring, written)
     return wiring
 
 
@@ -148,7 +155,7 @@ def _add_pipeline(wiring: Wiring, pipeline_id: str, section: PipelineSection, wr
     processors = section.processors
     if signal == "traces" and _needs_assembly(section):
         processors = (*processors, _added_assembly(wiring, path, written))
-    journal = _journal(wiring, path, _queues(section, written))
+    journal = _journal(wiring, path, _queues(section, written)) if signal == "traces" else _NO_JOURNAL
     wiring.pipelines[pipeline_id] = PipelineConfig(
         pipeline_id, signal, section.receivers, processors, section.exporters, journal
     )
@@ -163,6 +170,26 @@ def _added_assembly(wiring: Wiring, path: Path, written: Written) -> str:
         "groupbytrace is added at the end"
     )
     return "groupbytrace"
+
+
+def _join_logs(wiring: Wiring, written: Written) -> None:
+    """Give each logs pipeline the journal of the first traces pipeline that shares an exporter with it."""
+    traces = [id_ for id_, section in written.pipelines.items() if section and id_.partition("/")[0] == "traces"]
+    for pipeline in [pipeline for pipeline in wiring.pipelines.values() if pipeline.signal == "logs"]:
+        partners = [id_ for id_ in traces if _exporters(written, id_) & set(pipeline.exporters)]
+        if not partners:
+            wiring.problems.append(
+                f"service::pipelines::{pipeline.id}: shares no exporter with a traces pipeline; log records are joined "
+                "to their spans on the way to the same exporter, so name one"
+            )
+        elif partners[0] in wiring.pipelines:
+            journal = wiring.pipelines[partners[0]].journal
+            wiring.pipelines[pipeline.id] = replace(pipeline, journal=journal)
+
+
+def _exporters(written: Written, pipeline_id: str) -> set[str]:
+    section = written.pipelines[pipeline_id]
+    return set(section.exporters) if section else set()
 
 
 def _signal(pipeline_id: str) -> Signal:

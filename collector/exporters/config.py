@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 
+from collector.config_types import AnyCase
 from collector.endpoint import host_and_port
 from collector.tls import TlsClientConfig
 from processors.settings import ConfigModel, Duration
@@ -20,9 +21,10 @@ _TUNING = "tunes Go's client; this one needs no such setting."
 
 
 class RetryConfig(ConfigModel):
-    """`retry_on_failure` (configretry): the pause after a failed send, seconds; a pause a server asks for wins.
+    """`retry_on_failure` (configretry): the pause after a failed send, seconds; at least what a server asks for.
 
-    Defaults are the Collector's but for `max_elapsed_time`, which is 0 there only when asked for: never give up.
+    Defaults are the Collector's but for `max_elapsed_time`: 0, which means for ever. Intervals of 0, which the
+    Collector takes, would retry without a pause and are refused.
     """
 
     NOTES: ClassVar[Mapping[str, str]] = {
@@ -31,10 +33,10 @@ class RetryConfig(ConfigModel):
     }
 
     enabled: bool = True
-    initial_interval: Duration = 5.0
+    initial_interval: Duration = Field(default=5.0, gt=0)
     randomization_factor: float = Field(default=0.5, ge=0, le=1)
-    multiplier: float = Field(default=1.5, ge=0)
-    max_interval: Duration = 30.0
+    multiplier: float = Field(default=1.5, ge=1)
+    max_interval: Duration = Field(default=30.0, gt=0)
     max_elapsed_time: Duration = 0.0
 
     @model_validator(mode="after")
@@ -53,10 +55,6 @@ class PartitionConfig(ConfigModel):
 
 class QueueBatchConfig(ConfigModel):
     """`sending_queue.batch`: sizes in `sizer`'s unit, `max_size` 0 means no bound."""
-
-    NOTES: ClassVar[Mapping[str, str]] = {
-        "partition": "traces of different experiment, run or resource never share a batch; other metadata is not kept."
-    }
 
     flush_timeout: Duration = Field(default=0.2, gt=0)
     sizer: Literal["items", "bytes"] = "items"
@@ -81,7 +79,7 @@ class SendingQueueConfig(ConfigModel):
     NOTES: ClassVar[Mapping[str, str]] = {
         "wait_for_result": "a sender is answered as soon as the journal holds its spans, never after the destination.",
         "block_on_overflow": "a full journal never blocks: the sender is told to send again in about 1 s.",
-        "batch": "whole traces are batched for delivery, after the journal; a trace is never split.",
+        "batch": "the pipeline's batch processor says how traces are gathered for delivery; this is not used.",
     }
 
     enabled: bool = True
@@ -129,7 +127,7 @@ class OtlpGrpcExporterConfig(QueuedExporterConfig):
     endpoint: str
     tls: TlsClientConfig = TlsClientConfig()
     headers: dict[str, SecretStr] = Field(default_factory=dict)
-    compression: Literal["gzip", "deflate", "none", ""] = "gzip"
+    compression: Literal["gzip", "none", ""] = "gzip"
     balancer_name: str = ""
     keepalive: dict[str, Any] | None = None
     read_buffer_size: NonNegativeInt = 0
@@ -147,6 +145,18 @@ class OtlpGrpcExporterConfig(QueuedExporterConfig):
             if not host:
                 raise ValueError(f'{endpoint!r} names no host; write for example "localhost:4317"')
         return endpoint
+
+    @field_validator("tls")
+    @classmethod
+    def _can_be_kept(cls, tls: TlsClientConfig) -> TlsClientConfig:
+        if tls.insecure_skip_verify:
+            raise ValueError("gRPC for Python can't skip verification; give ca_file, or set insecure for no TLS at all")
+        if tls.min_version == "1.3" or tls.max_version == "1.2" or tls.cipher_suites:
+            raise ValueError(
+                "gRPC for Python always offers TLS 1.2 and 1.3 with its own cipher suites; leave out min_version 1.3, "
+                "max_version and cipher_suites, or use otlp_http"
+            )
+        return tls
 
     @property
     def target(self) -> str:
@@ -178,7 +188,7 @@ def check_url(url: str) -> str:
     except ValueError:
         valid = False
     if not valid:
-        raise ValueError('must be a URL with http:// or https:// and a host, for example "http://collector:4318"')
+        raise ValueError("must be a whole URL: http:// or https:// and a host")
     return url
 
 
@@ -194,6 +204,7 @@ class OtlpHttpExporterConfig(QueuedExporterConfig):
         "http2_ping_timeout": _TUNING,
         "http2_read_idle_timeout": _TUNING,
         "idle_conn_timeout": _TUNING,
+        "logs_endpoint": "log records are joined to the spans they belong to; none are sent on their own.",
         "max_conns_per_host": _TUNING,
         "max_idle_conns": _TUNING,
         "max_idle_conns_per_host": _TUNING,
@@ -207,10 +218,10 @@ class OtlpHttpExporterConfig(QueuedExporterConfig):
     logs_endpoint: str = ""
     metrics_endpoint: str = ""
     timeout: Duration = 30.0
-    encoding: Literal["proto", "json"] = "proto"
+    encoding: Literal["proto"] = "proto"
     tls: TlsClientConfig = TlsClientConfig()
     headers: dict[str, SecretStr] = Field(default_factory=dict)
-    compression: Literal["gzip", "zstd", "deflate", "none", ""] = "gzip"
+    compression: Literal["gzip", "none", ""] = "gzip"
     disable_keep_alives: bool = False
     force_attempt_http2: bool = False
     http2_ping_timeout: Duration = 0.0
@@ -229,30 +240,24 @@ class OtlpHttpExporterConfig(QueuedExporterConfig):
 
     @model_validator(mode="after")
     def _leads_somewhere(self) -> Self:
-        if not (self.endpoint or self.traces_endpoint or self.logs_endpoint):
+        if not (self.endpoint or self.traces_endpoint):
             raise ValueError("at least one endpoint must be specified; set endpoint or traces_endpoint")
         return self
 
 
 class DebugExporterConfig(ConfigModel):
-    """`debug`, formerly `logging`: writes what arrives to the log.
-
-    Of each second the first `sampling_initial` messages are written, then every `sampling_thereafter`th.
-    """
+    """`debug`, formerly `logging`: writes what arrives to the log."""
 
     NOTES: ClassVar[Mapping[str, str]] = {
         "output_paths": "it writes to the log of the bridge.",
+        "sampling_initial": "every message is written.",
+        "sampling_thereafter": "every message is written.",
         "use_internal_logger": "it writes to the log of the bridge.",
     }
 
-    verbosity: Literal["basic", "normal", "detailed"] = "basic"
+    verbosity: Annotated[Literal["basic", "normal", "detailed"], AnyCase] = "basic"
     sampling_initial: NonNegativeInt = 2
     sampling_thereafter: NonNegativeInt = 1
     use_internal_logger: bool = True
     output_paths: tuple[str, ...] = ()
     sending_queue: SendingQueueConfig = SendingQueueConfig()
-
-    @field_validator("verbosity", mode="before")
-    @classmethod
-    def _in_any_case(cls, value: object) -> object:
-        return value.lower() if isinstance(value, str) else value

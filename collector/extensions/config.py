@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
+from collector.config_types import Enabled, UrlPath
 from collector.endpoint import Endpoint
 from processors.settings import ConfigModel, Duration
 
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
     from typing import Self
 
 DEFAULT_HEALTH_ENDPOINT = "localhost:13133"
-
-UrlPath: TypeAlias = Annotated[str, AfterValidator(lambda path: path if path.startswith("/") else "/" + path)]
-Enabled = BeforeValidator(lambda value: {} if value is None else value)
-"""A section that is there but empty (null) is enabled with its defaults."""
 
 
 class CompactionConfig(ConfigModel):
@@ -42,6 +39,7 @@ class FileStorageConfig(ConfigModel):
     NOTES: ClassVar[Mapping[str, str]] = {
         "compaction": "the journal uses freed space again and needs no compaction.",
         "recreate": "a journal that is corrupt is always moved aside, counted and begun anew.",
+        "timeout": "a journal that another process has open is refused at once.",
     }
 
     directory: str = Field(default="/var/lib/otelcol/file_storage", min_length=1)

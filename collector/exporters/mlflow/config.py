@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _DATABASE = re.compile(r"(?:sqlite|postgresql|mysql)(?:\+\w+)?://")
 _TEMPLATE = re.compile(r"(?:[^{}]|\{[^{}]+\})*")
+_TLS_KEYS = {"ca_file", "cert_file", "key_file", "insecure_skip_verify"}
 _CREDENTIALS = {
     "username": "MLFLOW_TRACKING_USERNAME",
     "password": "MLFLOW_TRACKING_PASSWORD",
@@ -33,17 +34,17 @@ ExperimentId: TypeAlias = Annotated[
 class MlflowExporterConfig(QueuedExporterConfig):
     """The `mlflow` exporter.
 
-    `experiment` is the name, a template over resource attributes; where one of them is missing, `default_experiment`
-    counts. `experiment_id` takes its place. `resource_tags` are glob patterns of resource attributes that become trace
-    tags; null leaves that to the destination. `timeout` is 30 s, as MLflow's writes are slow (the Collector's
-    exporters have 5 s).
+    `experiment` is a name or a template over resource attributes, like "{service.name}"; where it is empty or one of
+    the attributes is missing, `default_experiment` counts. `experiment_id` takes its place. `resource_tags` are glob
+    patterns of resource attributes that become trace tags; null means the few that the exporter chooses. `timeout` is
+    30 s, as MLflow's writes are slow (5 s in the Collector).
     """
 
     tracking_uri: str = Field(default="", validate_default=True, repr=False)
     username: SecretStr = SecretStr("")
     password: SecretStr = SecretStr("")
     token: SecretStr = SecretStr("")
-    experiment: str = "{service.name}"
+    experiment: str = ""
     experiment_id: ExperimentId = ""
     create_experiments: bool = True
     default_experiment: str = Field(default="Default", min_length=1)
@@ -59,8 +60,8 @@ class MlflowExporterConfig(QueuedExporterConfig):
         """`given` completed from MLflow's environment variables.
 
         What belongs together is taken as a whole or not at all: credentials, experiment and TLS come from the
-        environment only when nothing of the kind is given. Of both experiment variables the id counts, as for MLflow
-        itself the two must agree.
+        environment only when nothing of the kind is given. Of both experiment variables the id counts, since MLflow
+        itself wants the two to agree.
         """
         groups = (
             (("tracking_uri",), {"tracking_uri": env.get("MLFLOW_TRACKING_URI")}),
@@ -89,15 +90,23 @@ class MlflowExporterConfig(QueuedExporterConfig):
     @field_validator("experiment")
     @classmethod
     def _is_a_template(cls, template: str) -> str:
-        if not template or not _TEMPLATE.fullmatch(template):
+        if not _TEMPLATE.fullmatch(template):
             raise ValueError(
                 f'{template!r} is no template; write a name, with resource attributes in braces like "{{service.name}}"'
             )
         return template
 
+    @field_validator("tls")
+    @classmethod
+    def _is_in_files(cls, tls: TlsClientConfig) -> TlsClientConfig:
+        other = sorted(tls.model_fields_set - _TLS_KEYS - tls.NOTES.keys())
+        if other:
+            raise ValueError(f"{other[0]} is not supported towards MLflow; there are {', '.join(sorted(_TLS_KEYS))}")
+        return tls
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.experiment_id and "experiment" in self.model_fields_set:
+        if self.experiment_id and self.experiment:
             raise ValueError("experiment and experiment_id exclude each other; keep one")
         if bool(self.username.get_secret_value()) != bool(self.password.get_secret_value()):
             raise ValueError("username and password need each other; set both or neither")
@@ -137,7 +146,7 @@ def _mend(uri: str, scheme: str) -> str:
         return "SQLAlchemy does not know postgres://; write postgresql://"
     if re.match(r"[\w.-]+:\d+(/|$)", uri):
         return "http:// or https:// is missing in front of host and port"
-    if scheme in ("", "file"):
+    if scheme == "file" or len(scheme) < len("C:"):
         return (
             "MLflow's file store can't take traces this way; use sqlite:///mlflow.db, or start `mlflow server` and "
             "give its address, for example http://localhost:5000"
