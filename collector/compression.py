@@ -48,15 +48,14 @@ _RAW_DEFLATE = _Format(lambda: zlib.decompressobj(wbits=-15), 16 << 10, 1)
 _ZSTD = _Format(_zstd, 512, _MAX_STREAMS)
 
 
-def _deflate_of(body: bytes) -> _Format:
+def _deflate_of(body: bytes | bytearray) -> _Format:
     """RFC 9110 8.4.1.2 means zlib by "deflate" and knows that some send it raw; RFC 1950 says how to tell."""
     has_header = len(body) > 1 and body[0] & 0x0F == zlib.DEFLATED and (body[0] << 8 | body[1]) % 31 == 0
     return _ZLIB if has_header else _RAW_DEFLATE
 
 
-_FORMATS: Mapping[str, Callable[[bytes], _Format]] = {
+_FORMATS: Mapping[str, Callable[[bytes | bytearray], _Format]] = {
     "gzip": lambda _: _GZIP,
-    "x-gzip": lambda _: _GZIP,
     "deflate": _deflate_of,
     "zlib": lambda _: _ZLIB,
     "zstd": lambda _: _ZSTD,
@@ -66,7 +65,7 @@ CODINGS = frozenset(_FORMATS)
 """The codings that `decompress` knows."""
 
 
-def decompress(coding: str, body: bytes, limit: int) -> bytes | bytearray:
+def decompress(coding: str, body: bytes | bytearray, limit: int) -> bytes | bytearray:
     """The plain body; `coding` is one of CODINGS or empty, `limit` is in bytes.
 
     Raises:
@@ -81,11 +80,11 @@ def decompress(coding: str, body: bytes, limit: int) -> bytes | bytearray:
         raise Invalid(f"the body is not valid {coding}") from error
 
 
-def _unfold(form: _Format, body: bytes, limit: int) -> bytearray:
+def _unfold(form: _Format, body: bytes | bytearray, limit: int) -> bytearray:
     plain = bytearray()
     stream, streams = form.start(), 1
     for start in range(0, len(body), form.step):
-        data = body[start : start + form.step]
+        data = bytes(body[start : start + form.step])
         while data:
             if stream.eof:
                 stream, streams = form.start(), streams + 1
