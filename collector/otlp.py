@@ -33,7 +33,11 @@ _UNFOLDING = 90
 _MAX_UNFOLDED = 16
 """Decoded, a request may take about this many times the size limit. Real ones take 2 to 6 times their own size."""
 
-_SMALL = bytes(range(8))
+_LENGTH_DELIMITED = 2
+_TAG_OR_SMALL = bytes(
+    ord("S") if byte & 0x78 == 0 else ord("T") if byte & 7 == _LENGTH_DELIMITED else ord(".") for byte in range(256)
+)
+"""Protobuf's bytes by what they may be: a small number, also in more bytes than it needs; a length-delimited tag."""
 _MAX_MESSAGE = 1000
 """Characters of a refusal's text that are sent: gRPC clients take 8 KiB of trailers in all."""
 
@@ -60,12 +64,12 @@ def decode(kind: type[R], encoding: Encoding, body: bytes | bytearray, limit: in
 def _unfolded(encoding: Encoding, body: bytes | bytearray) -> int:
     """An upper bound, at C speed, of the memory that decoding would take.
 
-    In protobuf each message below 8 bytes has a length byte below 8, and only such small ones unfold beyond measure;
-    in JSON each message has a brace.
+    Only protobuf messages of a few bytes unfold beyond measure; each begins with a tag of a length-delimited field
+    and a length below 8. In JSON each message has a brace.
     """
     if encoding == "json":
         return len(body) + 240 * (body.count(b"{") + body.count(b"["))
-    return len(body) + 2 * _UNFOLDING * (len(body) - len(body.translate(None, _SMALL)))
+    return len(body) + 2 * _UNFOLDING * body.translate(_TAG_OR_SMALL).count(b"TS")
 
 
 def count(request: Request) -> int:
