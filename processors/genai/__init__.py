@@ -1,0 +1,6 @@
+"""GenAI normalization: spans of every convention read in MLflow as if MLflow had traced them. See README.md here."""
+
+from processors.genai.config import GenAiConfig, SourceConfig
+from processors.genai.head import GenAi
+
+__all__ = ["GenAi", "GenAiConfig", "SourceConfig"]

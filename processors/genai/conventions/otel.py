@@ -1,0 +1,217 @@
+"""OpenTelemetry's GenAI semantic conventions, current and deprecated names, and what is commonly written beside them.
+
+Source: open-telemetry/semantic-conventions-genai (registry and migration.md); the older names are of
+semantic-conventions up to 1.41. Content may be a JSON text or a structured value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processors.genai import span_types as types
+from processors.genai.convention import Convention, name, shown_input, shown_output
+from processors.genai.documents import documents
+from processors.genai.events import semconv_events
+from processors.genai.messages import answer, chat_messages, choices, system_messages
+from processors.genai.tools import chat_tools
+from processors.genai.usage import CostKeys, UsageKeys
+from processors.genai.values import as_name, decoded, is_empty
+from processors.genai.view import SpanView
+
+OPERATIONS = {
+    "chat": types.CHAT_MODEL,
+    "generate_content": types.LLM,
+    "text_completion": types.LLM,
+    "completion": types.LLM,
+    "response": types.LLM,
+    "fetch_response": types.LLM,
+    "image": types.LLM,
+    "image_generation": types.LLM,
+    "transcription": types.LLM,
+    "text_to_speech": types.LLM,
+    "speech": types.LLM,
+    "embeddings": types.EMBEDDING,
+    "embedding": types.EMBEDDING,
+    "create_agent": types.AGENT,
+    "invoke_agent": types.AGENT,
+    "handoff": types.AGENT,
+    "invoke_workflow": types.WORKFLOW,
+    "execute_tool": types.TOOL,
+    "retrieval": types.RETRIEVER,
+    "rerank": types.RERANKER,
+    "chain": types.CHAIN,
+    "plan": types.CHAIN,
+    "agent_step": types.CHAIN,
+    "execute_event_loop_cycle": types.CHAIN,
+    "framework": types.CHAIN,
+    "execute_task": types.TASK,
+    "guardrail": types.GUARDRAIL,
+    "guard": types.GUARDRAIL,
+    "evaluate": types.EVALUATOR,
+    "evaluation": types.EVALUATOR,
+    "create_memory": types.MEMORY,
+    "update_memory": types.MEMORY,
+    "upsert_memory": types.MEMORY,
+    "delete_memory": types.MEMORY,
+    "search_memory": types.MEMORY,
+    "create_memory_store": types.MEMORY,
+    "delete_memory_store": types.MEMORY,
+}
+
+_LIKENESS = (
+    ("memory", types.MEMORY),
+    ("embed", types.EMBEDDING),
+    ("rerank", types.RERANKER),
+    ("retriev", types.RETRIEVER),
+    ("tool", types.TOOL),
+    ("agent", types.AGENT),
+    ("workflow", types.WORKFLOW),
+    ("evaluat", types.EVALUATOR),
+    ("guard", types.GUARDRAIL),
+)
+_TYPE_BY_KEY = (
+    ("gen_ai.tool.name", types.TOOL),
+    ("gen_ai.tool.call.id", types.TOOL),
+    ("gen_ai.request.model", types.LLM),
+    ("gen_ai.response.model", types.LLM),
+    ("gen_ai.retrieval.query.text", types.RETRIEVER),
+    ("gen_ai.retrieval.documents", types.RETRIEVER),
+    ("gen_ai.memory.query.text", types.MEMORY),
+    ("gen_ai.memory.store.id", types.MEMORY),
+    ("gen_ai.evaluation.name", types.EVALUATOR),
+    ("gen_ai.workflow.name", types.WORKFLOW),
+    ("gen_ai.task.kind", types.TASK),
+)
+
+USAGE = UsageKeys(
+    input=("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens"),
+    output=("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens"),
+    total=("gen_ai.usage.total_tokens", "llm.usage.total_tokens"),
+    cache_read=(
+        "gen_ai.usage.cache_read.input_tokens",
+        "gen_ai.usage.cache_read_input_tokens",
+        "gen_ai.usage.input_cached_tokens",
+        "gen_ai.usage.details.cache_read_tokens",
+    ),
+    cache_creation=(
+        "gen_ai.usage.cache_write.input_tokens",
+        "gen_ai.usage.cache_creation.input_tokens",
+        "gen_ai.usage.cache_creation_input_tokens",
+        "gen_ai.usage.cache_write_input_tokens",
+        "gen_ai.usage.details.cache_write_tokens",
+    ),
+    reasoning=(
+        "gen_ai.usage.reasoning.output_tokens",
+        "gen_ai.usage.reasoning_tokens",
+        "llm.usage.reasoning_tokens",
+        "gen_ai.usage.details.reasoning_tokens",
+    ),
+)
+
+
+def _span_type(view: SpanView) -> str | None:
+    operation = as_name(view.get("gen_ai.operation.name"))
+    if operation:
+        operation = operation.lower()
+        known = OPERATIONS.get(operation) or next((kind for part, kind in _LIKENESS if part in operation), None)
+        if known:
+            return known
+    return next((kind for key, kind in _TYPE_BY_KEY if key in view.raw), None)
+
+
+def _inputs(view: SpanView) -> Any:
+    arguments = view.get("gen_ai.tool.call.arguments")
+    if arguments is not None:
+        return arguments
+    found = view.decoded("gen_ai.input.messages")
+    if found is not None:
+        system = view.get("gen_ai.system_instructions")
+        messages = chat_messages(found)
+        if not messages:
+            return view.get("gen_ai.input.messages")
+        return {"messages": [*system_messages(system), *messages] if system is not None else messages}
+    if "gen_ai.prompt" in view.raw:
+        return shown_input(view.get("gen_ai.prompt"))
+    return _query(view) or view.get("gen_ai.task.input")
+
+
+def _query(view: SpanView) -> Any:
+    for what in ("retrieval", "memory"):
+        query = view.get(f"gen_ai.{what}.query.text")
+        if query is not None:
+            top_k = view.get(f"gen_ai.{what}.top_k")
+            return {"query": query} if top_k is None else {"query": query, "top_k": top_k}
+    return None
+
+
+def _outputs(view: SpanView) -> Any:
+    result = view.get("gen_ai.tool.call.result")
+    if result is not None:
+        return result
+    found = view.decoded("gen_ai.output.messages")
+    if found is not None:
+        return _answered(found) or view.get("gen_ai.output.messages")
+    if "gen_ai.completion" in view.raw:
+        return shown_output(view.get("gen_ai.completion"))
+    found = view.get("gen_ai.retrieval.documents")
+    if found is not None:
+        return documents(found) or found
+    return view.first("gen_ai.memory.records", "gen_ai.task.output") or _score(view)
+
+
+def _answered(found: Any) -> Any:
+    if isinstance(found, str):
+        return answer(found)
+    items = [found] if isinstance(found, dict) else found
+    decoded_items = [decoded(item) for item in items] if isinstance(items, list) else []
+    if not decoded_items or not all(isinstance(item, dict) for item in decoded_items):
+        return None
+    return choices([{"role": "assistant", **item} for item in decoded_items])
+
+
+def _score(view: SpanView) -> Any:
+    scored = view.under("gen_ai.evaluation.")
+    told = {key: scored[key] for key in ("name", "score.value", "score.label", "explanation") if key in scored}
+    return told if len(told) > 1 else None
+
+
+def _tools(view: SpanView) -> Any:
+    return None if is_empty(found := view.get("gen_ai.tool.definitions")) else chat_tools(found)
+
+
+CONVENTION = Convention(
+    name="otel",
+    namespaces=frozenset({"gen_ai"}),
+    recognise=lambda _: True,
+    span_type=_span_type,
+    inputs=_inputs,
+    outputs=_outputs,
+    events=semconv_events,
+    model=name("gen_ai.response.model", "gen_ai.request.model"),
+    provider=name("gen_ai.provider.name", "gen_ai.system"),
+    usage=USAGE,
+    cost=CostKeys(
+        input=("gen_ai.usage.input_cost", "gen_ai.cost.input_cost"),
+        output=("gen_ai.usage.output_cost", "gen_ai.cost.output_cost"),
+        total=("gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.cost.total_cost"),
+    ),
+    tools=_tools,
+    originals=(
+        "gen_ai.operation.name",
+        "gen_ai.input.messages",
+        "gen_ai.output.messages",
+        "gen_ai.system_instructions",
+        "gen_ai.tool.call.arguments",
+        "gen_ai.tool.call.result",
+        "gen_ai.tool.definitions",
+        "gen_ai.prompt",
+        "gen_ai.completion",
+        "gen_ai.provider.name",
+        "gen_ai.system",
+        "gen_ai.request.model",
+        "gen_ai.response.model",
+        "gen_ai.usage.",
+        "gen_ai.retrieval.",
+        "gen_ai.memory.",
+    ),
+)

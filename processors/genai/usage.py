@@ -1,0 +1,177 @@
+"""Token usage and cost of every make, in MLflow's keys (mlflow.tracing.constant: TokenUsageKey, CostKey)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from processors.genai.values import as_count, as_number, as_object
+from processors.genai.view import SpanView
+
+Usage: TypeAlias = dict[str, int]
+Cost: TypeAlias = dict[str, float]
+Get: TypeAlias = Callable[[str], Any]
+
+INPUT, OUTPUT, TOTAL = "input_tokens", "output_tokens", "total_tokens"
+CACHE_READ, CACHE_CREATION = "cache_read_input_tokens", "cache_creation_input_tokens"
+CACHE_CREATION_1H = "cache_creation_input_tokens_above_1hr"
+REASONING = "reasoning_tokens"
+"""Not a key of MLflow, whose aggregate ignores it: kept for the reader of the span."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageKeys:
+    """Under which attributes a convention states usage; of several keys the first that is there counts.
+
+    `cache_apart` says that the input count leaves cached tokens out (Anthropic's way), so that they are added, as
+    MLflow's prices expect.
+    """
+
+    input: tuple[str, ...] = ()
+    output: tuple[str, ...] = ()
+    total: tuple[str, ...] = ()
+    cache_read: tuple[str, ...] = ()
+    cache_creation: tuple[str, ...] = ()
+    reasoning: tuple[str, ...] = ()
+    cache_apart: bool = False
+
+    def __call__(self, view: SpanView) -> Usage | None:
+        """The usage that a span states, or None."""
+        return self.read(view.get)
+
+    def read(self, get: Get) -> Usage | None:
+        """The usage that is stated under the keys, or None."""
+        given = _count(get, self.input)
+        counts = {
+            INPUT: given,
+            OUTPUT: _count(get, self.output),
+            TOTAL: _count(get, self.total),
+            CACHE_READ: _count(get, self.cache_read),
+            CACHE_CREATION: _count(get, self.cache_creation),
+            REASONING: _count(get, self.reasoning),
+        }
+        if self.cache_apart and given is not None:
+            counts[INPUT] = given + (counts[CACHE_READ] or 0) + (counts[CACHE_CREATION] or 0)
+        return usage(counts)
+
+
+def _count(get: Get, keys: tuple[str, ...]) -> int | None:
+    for key in keys:
+        value = get(key)
+        if value is not None and (count := as_count(value)) is not None:
+            return count
+    return None
+
+
+def usage(counts: Mapping[str, int | None]) -> Usage | None:
+    """Only what is known, and a total: what embeddings state is input alone. None when nothing is known."""
+    known = {key: count for key, count in counts.items() if count is not None}
+    if INPUT not in known and OUTPUT not in known and TOTAL not in known:
+        return None
+    least = known.get(INPUT, 0) + known.get(OUTPUT, 0)
+    known[TOTAL] = max(known.get(TOTAL, 0), least)
+    return known
+
+
+def is_zero(found: Usage) -> bool:
+    """Whether a usage counts nothing; instrumentations write zeros where they were not told."""
+    return not any(found.values())
+
+
+_OPENAI = UsageKeys(
+    input=("prompt_tokens", "promptTokens"),
+    output=("completion_tokens", "completionTokens"),
+    total=("total_tokens", "totalTokens"),
+)
+_RESPONSES = UsageKeys(
+    input=("input_tokens", "inputTokens", "input_token_count"),
+    output=("output_tokens", "outputTokens", "output_token_count"),
+    total=("total_tokens", "totalTokens", "total_token_count"),
+    cache_read=("cache_read_input_tokens", "cacheReadInputTokens", "cachedInputTokens", "cached_input_tokens"),
+    cache_creation=("cache_creation_input_tokens", "cacheWriteInputTokens"),
+    reasoning=("reasoning_tokens", "reasoningTokens", "reasoning_output_tokens"),
+)
+_GEMINI = UsageKeys(
+    input=("promptTokenCount", "prompt_token_count"),
+    output=("candidatesTokenCount", "candidates_token_count"),
+    total=("totalTokenCount", "total_token_count"),
+    cache_read=("cachedContentTokenCount", "cached_content_token_count"),
+    reasoning=("thoughtsTokenCount", "thoughts_token_count"),
+)
+_DETAILS = {
+    CACHE_READ: ("cached_tokens", "cache_read", "cache_read_tokens"),
+    CACHE_CREATION: ("cache_creation", "cache_write", "cache_write_tokens", "cache_creation_tokens"),
+    REASONING: ("reasoning_tokens", "reasoning"),
+}
+_DETAIL_OBJECTS = (
+    "prompt_tokens_details",
+    "completion_tokens_details",
+    "input_tokens_details",
+    "output_tokens_details",
+    "input_token_details",
+    "output_token_details",
+)
+
+
+def usage_object(value: Any) -> Usage | None:
+    """Usage out of a provider's own object: OpenAI's (both APIs), Anthropic's, Bedrock's, Gemini's, LangChain's."""
+    stated = as_object(value)
+    for keys in (_OPENAI, _RESPONSES, _GEMINI):
+        found = keys.read(stated.get)
+        if found is not None:
+            return _anthropic_total(stated, found) | _details(stated)
+    return None
+
+
+def _anthropic_total(stated: Mapping[str, Any], found: Usage) -> Usage:
+    """Anthropic's input count leaves cached tokens out, and it states no total."""
+    if "cache_read_input_tokens" not in stated or _count(stated.get, _RESPONSES.total) is not None:
+        return found
+    cached = found.get(CACHE_READ, 0) + found.get(CACHE_CREATION, 0)
+    return {**found, INPUT: found.get(INPUT, 0) + cached, TOTAL: found[TOTAL] + cached}
+
+
+def _details(stated: Mapping[str, Any]) -> Usage:
+    found: Usage = {}
+    for name in _DETAIL_OBJECTS:
+        details = as_object(stated.get(name))
+        for key, names in _DETAILS.items():
+            if details and (count := _count(details.get, names)) is not None:
+                found[key] = count
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostKeys:
+    """Under which attributes a convention states the cost of a call, in US dollars."""
+
+    input: tuple[str, ...] = ()
+    output: tuple[str, ...] = ()
+    total: tuple[str, ...] = ()
+
+    def __call__(self, view: SpanView) -> Cost | None:
+        """The cost that a span states, or None: MLflow then prices the tokens itself."""
+        return self.read(view.get)
+
+    def read(self, get: Get) -> Cost | None:
+        """The cost that is stated under the keys, or None."""
+        spent = {
+            "input_cost": _amount(get, self.input),
+            "output_cost": _amount(get, self.output),
+            "total_cost": _amount(get, self.total),
+        }
+        known = {key: amount for key, amount in spent.items() if amount is not None}
+        if not known:
+            return None
+        # MLflow's UI shows a cost only if all three are there, so what is not known is 0.
+        parts = known.get("input_cost", 0.0) + known.get("output_cost", 0.0)
+        return {"input_cost": 0.0, "output_cost": 0.0, "total_cost": parts, **known}
+
+
+def _amount(get: Get, keys: tuple[str, ...]) -> float | None:
+    for key in keys:
+        value = get(key)
+        if value is not None and (amount := as_number(value)) is not None:
+            return float(amount)
+    return None

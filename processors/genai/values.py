@@ -1,0 +1,111 @@
+"""Values as they come in attributes: JSON inside strings, counts as strings or floats, and what counts as empty."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+EMPTY_TEXTS = frozenset({"", "null", "{}", "[]", '""', "<REDACTED>"})
+"""Texts that say nothing: JSON for nothing, and the placeholder of Claude Code."""
+
+_LONGEST_EMPTY = max(map(len, EMPTY_TEXTS))
+_NO_NAMES = EMPTY_TEXTS | {"None", "undefined"}
+
+_JSON_STARTS = frozenset('{["')
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value says nothing. 0 and False say something."""
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_EMPTY and value in EMPTY_TEXTS
+    return value is None or (isinstance(value, (list, dict, bytes)) and not value)
+
+
+def decoded(value: Any) -> Any:
+    """What a JSON text holds if it is an object, a list or a quoted string; any other value as it is."""
+    if not isinstance(value, str) or value[:1] not in _JSON_STARTS:
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list (JSON text or structured), each decoded; an object alone is a list of one."""
+    value = decoded(value)
+    items = value if isinstance(value, list) else [value]
+    return [item for item in map(decoded, items) if isinstance(item, dict)]
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """The value if it is an object (JSON text or structured), else an empty one."""
+    value = decoded(value)
+    return value if isinstance(value, dict) else {}
+
+
+def as_text(value: Any) -> str:
+    """A text as it is, None as "", anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else to_json(value)
+
+
+def as_name(value: Any) -> str | None:
+    """A short text such as a model's name: not empty, not JSON for nothing."""
+    value = decoded(value) if isinstance(value, str) and value[:1] == '"' else value
+    if isinstance(value, str):
+        return None if value in _NO_NAMES else value.strip() or None
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def as_count(value: Any) -> int | None:
+    """A number of tokens: an int, a whole float (3.0), or either as text; Micrometer sends texts."""
+    number = as_number(value)
+    return int(number) if number is not None else None
+
+
+def as_number(value: Any) -> float | int | None:
+    """A finite number that is not negative, also from a text."""
+    if isinstance(value, str):
+        try:
+            value = int(value) if value.isdecimal() else float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if math.isfinite(value) and 0 <= value < 1 << 62 else None
+
+
+def first(values: Mapping[str, Any], keys: Iterable[str]) -> Any:
+    """The first value under one of the keys that says something, or None."""
+    for key in keys:
+        value = values.get(key)
+        if not is_empty(value):
+            return value
+    return None
+
+
+def to_json(value: Any) -> str:
+    """A value as compact JSON; what JSON does not know (bytes) as base64 text, non-finite numbers as null."""
+    try:
+        return orjson.dumps(value, default=_jsonable, option=orjson.OPT_NON_STR_KEYS).decode()
+    except (orjson.JSONEncodeError, RecursionError):
+        return _deep_json(value)
+
+
+def _jsonable(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else repr(value)
+
+
+def _deep_json(value: Any) -> str:
+    """JSON for what orjson refuses: nesting below 254 levels, or integers beyond 64 bits."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_jsonable)
+    except (ValueError, RecursionError):
+        return '"(nested too deeply to show)"'
