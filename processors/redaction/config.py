@@ -1,0 +1,166 @@
+"""The configuration of `redaction`: the keys of the Collector's processor, and named detectors."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+import re2
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+
+from processors.redaction.detectors import DETECTORS
+from processors.settings import ConfigModel
+
+MASK = "****"
+MAX_PROGRAM = 5_000
+"""Instructions a user's pattern may compile to: at worst RE2 spends about 1.5 ns on each for every byte it reads."""
+MAX_PROGRAMS = 50_000
+"""Instructions all of them may compile to, well below what RE2 has memory for."""
+
+
+def quiet_options() -> re2.Options:
+    """RE2's defaults, without its habit of writing refused patterns to standard error."""
+    options = re2.Options()
+    options.log_errors = False
+    return options
+
+
+def _pattern(pattern: str) -> str:
+    try:
+        compiled = re2.compile(pattern, quiet_options())
+    except re2.error as error:
+        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
+        raise ValueError(
+            f"{pattern!r} is not an RE2 regular expression ({reason}); see the syntax page of RE2"
+        ) from None
+    if compiled.programsize > MAX_PROGRAM:
+        raise ValueError(f"{pattern!r} is too costly to run on every value; write it with smaller repetitions")
+    return pattern
+
+
+def _detector_names(value: Any) -> Any:
+    if value == "all":
+        return tuple(DETECTORS)
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ValueError(  # noqa: TRY004  pydantic collects ValueErrors only
+            f'{value!r} is neither "all" nor a list of detectors; there are {", ".join(DETECTORS)}'
+        )
+    for name in value:
+        if name not in DETECTORS:
+            raise ValueError(f"there is no detector {name!r}; there are {', '.join(DETECTORS)}")
+    return tuple(name for name in DETECTORS if name in value)
+
+
+Pattern: TypeAlias = Annotated[str, AfterValidator(_pattern)]
+"""An RE2 regular expression, searched for anywhere in the text, as the Collector does."""
+
+HashFunction: TypeAlias = Literal["", "sha1", "sha3", "md5", "hmac-sha256", "hmac-sha512"]
+
+
+class RedactionConfig(ConfigModel):
+    """What is masked, removed and let through; the rules and their order are told in `processors.redaction`.
+
+    `hash_function` puts a hex digest in the mask's place; of these only the keyed ones (with `hmac_key`) keep a
+    guessable value such as an address from being found by trying.
+    """
+
+    allow_all_keys: bool | None = Field(None, description="Default: false if allowed_keys is given, true if not.")
+    allowed_keys: tuple[str, ...] = ()
+    ignored_keys: tuple[str, ...] = ()
+    ignored_key_patterns: tuple[Pattern, ...] = ()
+    blocked_key_patterns: tuple[Pattern, ...] = ()
+    blocked_values: tuple[Pattern, ...] = ()
+    allowed_values: tuple[Pattern, ...] = ()
+    redact_all_types: bool = False
+    hash_function: HashFunction = ""
+    hmac_key: SecretStr = SecretStr("")
+    summary: Literal["", "debug", "info", "silent"] = "silent"
+    url_sanitizer: dict[str, Any] = Field(default_factory=dict, description="Refused if enabled.")
+    db_sanitizer: dict[str, Any] = Field(default_factory=dict, description="Refused if enabled.")
+    detectors: Annotated[tuple[str, ...] | None, BeforeValidator(_detector_names)] = Field(
+        None, description='A list of names, or "all". Default: all if no other rule is given, none otherwise.'
+    )
+
+    @property
+    def keeps_all_keys(self) -> bool:
+        """Whether there is no allow list for keys."""
+        return not self.allowed_keys if self.allow_all_keys is None else self.allow_all_keys
+
+    @property
+    def active_detectors(self) -> tuple[str, ...]:
+        """The names of the detectors to run."""
+        if self.detectors is not None:
+            return self.detectors
+        ruled = self.allowed_keys or self.blocked_key_patterns or self.blocked_values
+        return () if ruled else tuple(DETECTORS)
+
+    @model_validator(mode="after")
+    def _hmac_has_a_key(self) -> RedactionConfig:
+        if self.hash_function.startswith("hmac") and not self.hmac_key.get_secret_value():
+            raise ValueError(
+                f"hash_function {self.hash_function} needs a key; set hmac_key, for example to ${{env:KEY}}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sanitizers_are_refused(self) -> RedactionConfig:
+        sections = [self.url_sanitizer, *self.db_sanitizer.values()]
+        if any(section.get("enabled") for section in sections if isinstance(section, dict)):
+            raise ValueError(
+                "url_sanitizer and db_sanitizer are not built in spanbridge; "
+                "mask what must not stay with detectors, blocked_values or blocked_key_patterns"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _patterns_fit_in_memory(self) -> RedactionConfig:
+        patterns = (
+            *self.ignored_key_patterns,
+            *self.blocked_key_patterns,
+            *self.blocked_values,
+            *self.allowed_values,
+        )
+        if sum(re2.compile(pattern, quiet_options()).programsize for pattern in patterns) > MAX_PROGRAMS:
+            raise ValueError("the patterns are too many or too large together; write them with smaller repetitions")
+        return self
+
+
+_ANCHOR = re.compile(r"\\[bBAzQ]|\$|(?<!\[)\^|\(\?\w*m")
+
+
+def floats(pattern: str) -> bool:
+    """Whether a pattern is about its match alone, not about what stands beside it; in doubt it is not."""
+    return not _ANCHOR.search(pattern)
+
+
+def pattern_set(patterns: Sequence[str]) -> re2.Set:
+    """All patterns as one automaton; it tells which of them occur in a text, and always names one more than given.
+
+    That last one, which matches any text, shows that the search came to its end: an automaton that ran out of
+    memory finds nothing and says nothing.
+    """
+    joined = re2.Set.SearchSet(quiet_options())
+    for pattern in (*patterns, ""):
+        joined.Add(pattern)
+    joined.Compile()
+    return joined
+
+
+def masker(config: RedactionConfig) -> Callable[[str], str]:
+    """What is written in the place of a text: the mask, or its digest in hex."""
+    if not config.hash_function:
+        return lambda _: MASK
+    key = config.hmac_key.get_secret_value().encode()
+    keyed = {"hmac-sha256": hashlib.sha256, "hmac-sha512": hashlib.sha512}
+    plain = {"sha1": hashlib.sha1, "sha3": hashlib.sha3_256, "md5": hashlib.md5}
+    if config.hash_function in keyed:
+        digest = keyed[config.hash_function]
+        return lambda text: hmac.new(key, _encoded(text), digest).hexdigest()
+    return lambda text: plain[config.hash_function](_encoded(text), usedforsecurity=False).hexdigest()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,57 @@
+"""The rules for keys: what becomes of a value because of the name it stands under."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+from functools import lru_cache
+
+import re2
+
+from processors.redaction.config import RedactionConfig, quiet_options
+
+SUMMARY_KEYS = frozenset(
+    f"redaction.{place}{what}.{form}"
+    for place in ("", "body.")
+    for what in ("redacted", "masked", "allowed", "ignored")
+    for form in ("keys", "count")
+)
+"""The attributes a summary is written to (contrib's processor.go); no rule for keys touches them."""
+
+
+class Verdict(Enum):
+    """What the rules for keys say of what stands under a key."""
+
+    IGNORE = auto()
+    REMOVE = auto()
+    MASK = auto()
+    READ = auto()
+
+
+class KeyRules:
+    """`listed(key)` judges a key that `allowed_keys` is about, `nested(key)` one further inside.
+
+    Keys repeat from span to span, so verdicts are remembered, up to a bound.
+    """
+
+    def __init__(self, config: RedactionConfig) -> None:
+        self._ignored = frozenset(config.ignored_keys)
+        self._allowed = None if config.keeps_all_keys else frozenset(config.allowed_keys) | SUMMARY_KEYS
+        self._ignoring, self._blocking = _any(config.ignored_key_patterns), _any(config.blocked_key_patterns)
+        self.listed = lru_cache(maxsize=4096)(self._listed)
+        self.nested = lru_cache(maxsize=4096)(self._nested)
+
+    def _listed(self, key: str) -> Verdict:
+        verdict = self._nested(key)
+        unknown = self._allowed is not None and key not in self._allowed
+        return Verdict.REMOVE if unknown and verdict is not Verdict.IGNORE else verdict
+
+    def _nested(self, key: str) -> Verdict:
+        if key in self._ignored or self._ignoring(key):
+            return Verdict.IGNORE
+        return Verdict.MASK if self._blocking(key) and key not in SUMMARY_KEYS else Verdict.READ
+
+
+def _any(patterns: Iterable[str]) -> Callable[[str], bool]:
+    compiled = [re2.compile(pattern, quiet_options()) for pattern in patterns]
+    return lambda text: any(pattern.search(text) is not None for pattern in compiled)
