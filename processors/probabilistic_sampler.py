@@ -269,7 +269,7 @@ def _parsed(text: str) -> TraceState | None:
 
 
 def _priority(span: Span) -> bool | None:
-    """What `sampling.priority` asks for: True to keep, False to drop, None where it is absent, negative or no number."""
+    """What `sampling.priority` asks for: True keep, False drop, None nothing (absent, negative, no number)."""
     value = find(span.attributes, _PRIORITY)
     kind = value.WhichOneof("value") if value is not None else None
     if kind not in ("int_value", "double_value", "string_value"):
