@@ -14,6 +14,9 @@ from collector.extensions.config import FileStorageConfig, HealthCheckConfig
 from collector.flow_config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
 from collector.receivers.config import OtlpReceiverConfig
 from collector.validation import suggestion
+from processors.genai.config import GenAiConfig
+from processors.probabilistic_sampler import ProbabilisticSamplerConfig
+from processors.redaction.config import RedactionConfig
 from processors.settings import ConfigModel
 
 Kind: TypeAlias = Literal["receiver", "processor", "exporter", "extension"]
@@ -44,6 +47,9 @@ COMPONENTS = (
     Component("processor", "memory_limiter", MemoryLimiterConfig, "Asks senders to wait while memory is short."),
     Component("processor", "batch", BatchConfig, "Says how many spans go into one delivery."),
     Component("processor", "groupbytrace", GroupByTraceConfig, "Puts the spans of a trace together."),
+    Component("processor", "genai", GenAiConfig, "Makes every GenAI convention read alike.", ("gen_ai_normalizer",)),
+    Component("processor", "redaction", RedactionConfig, "Masks secrets before the disk has them."),
+    Component("processor", "probabilistic_sampler", ProbabilisticSamplerConfig, "Keeps a share of the traces, by id."),
     Component("exporter", "mlflow", MlflowExporterConfig, "Writes whole traces to MLflow."),
     Component("exporter", "otlp_grpc", OtlpGrpcExporterConfig, "Hands traces on over OTLP/gRPC.", ("otlp",)),
     Component("exporter", "otlp_http", OtlpHttpExporterConfig, "Hands traces on over OTLP/HTTP.", ("otlphttp",)),

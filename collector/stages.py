@@ -12,8 +12,11 @@ from collector.lanes import SendLimits
 from collector.memory_limiter import MIB, MemoryLimiter, MemoryLimits, total_memory
 from collector.otlp import Request
 from collector.pipeline import Stage
+from processors.genai import GenAi, GenAiConfig
+from processors.probabilistic_sampler import ProbabilisticSampler, ProbabilisticSamplerConfig
+from processors.redaction import Redaction, RedactionConfig
 from processors.settings import ConfigModel
-from processors.types import TraceProcessor
+from processors.types import Batch, Processor, TraceProcessor
 
 
 @dataclass(slots=True)
@@ -54,7 +57,9 @@ def _memory_limiter(made: Plan, component_id: str, config: MemoryLimiterConfig) 
     total = total_memory()
     hard = config.limit_mib * MIB or total * config.limit_percentage // 100
     spike = config.spike_limit_mib * MIB if config.limit_mib else total * config.spike_limit_percentage // 100
-    limiter = MemoryLimiter(MemoryLimits(hard, hard - (spike or hard // 5), config.check_interval))
+    limiter = MemoryLimiter(
+        MemoryLimits(hard, hard - (spike or hard // 5), config.check_interval, config.min_gc_interval_when_hard_limited)
+    )
     made.limiters.append(limiter)
     made.head.append(Stage(component_id, limiter))
 
@@ -71,8 +76,37 @@ def _groupbytrace(made: Plan, _component_id: str, config: GroupByTraceConfig) ->
     )
 
 
+def _genai(made: Plan, component_id: str, config: GenAiConfig) -> None:
+    made.head.append(Stage(component_id, spans_only(GenAi(config))))
+
+
+def _redaction(made: Plan, component_id: str, config: RedactionConfig) -> None:
+    redact = Redaction(config)
+
+    def stage(request: Request) -> Request:
+        return redact(request) if isinstance(request, Batch) else redact(request)
+
+    made.head.append(Stage(component_id, stage))
+
+
+def _probabilistic_sampler(made: Plan, component_id: str, config: ProbabilisticSamplerConfig) -> None:
+    made.head.append(Stage(component_id, spans_only(ProbabilisticSampler(config))))
+
+
+def spans_only(process: Processor) -> Callable[[Request], Request]:
+    """A processor of spans that lets log records pass."""
+
+    def stage(request: Request) -> Request:
+        return process(request) if isinstance(request, Batch) else request
+
+    return stage
+
+
 _BUILDERS: Mapping[type[ConfigModel], Callable[[Plan, str, Any], None]] = {
     MemoryLimiterConfig: _memory_limiter,
     BatchConfig: _batch,
     GroupByTraceConfig: _groupbytrace,
+    GenAiConfig: _genai,
+    RedactionConfig: _redaction,
+    ProbabilisticSamplerConfig: _probabilistic_sampler,
 }

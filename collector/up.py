@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
@@ -74,21 +75,25 @@ def greeting(data: Path, *, ui: bool) -> str:
     return "\n".join(lines)
 
 
-@asynccontextmanager
-async def mlflow_ui(data: Path) -> AsyncIterator[None]:
-    """MLflow's own server on the same store, as a child process; it is told to end when we do."""
+def ui_command(data: Path) -> list[str]:
+    """The command line of MLflow's own server on the same store."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(UI_PORT)]
     command += ["--backend-store-uri", store_uri(data), "--artifacts-destination", str(data.resolve() / "artifacts")]
-    command += ["--workers", "1"]
+    return [*command, "--workers", "1"]
+
+
+@asynccontextmanager
+async def mlflow_ui(data: Path) -> AsyncIterator[None]:
+    """MLflow's server as a child process; it is told to end when we do."""
     quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     output = os.open(data / "mlflow-server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=output, stderr=output, env=quiet, start_new_session=True
+        *ui_command(data), stdout=output, stderr=output, env=quiet, start_new_session=True
     )
     os.close(output)
     try:
         yield
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, 15)
+            os.killpg(process.pid, signal.SIGTERM)
         await process.wait()
