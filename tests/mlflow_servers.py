@@ -27,9 +27,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[str]:
+def mlflow_server(
+    folder: Path, *options: str, port: int | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """A running `mlflow server` with SQLite in `folder`; yields its address without a static prefix."""
-    port = free_port()
+    port = port or free_port()
     database = f"sqlite:///{folder / 'mlflow.db'}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", database, "--artifacts-destination", str(folder / "artifacts"), *options]
