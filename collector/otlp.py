@@ -31,7 +31,7 @@ _UNFOLDING = 90
 """Bytes that one byte of a hand-made request becomes: empty spans take 2 bytes sent and 177 decoded (upb, measured)."""
 
 _MAX_UNFOLDED = 16
-"""Decoded, a request may take about this many times the size limit. Real ones take 2 to 6 times their own size."""
+"""Decoded, a request may take about this many times the size limit. Real ones count for 2 to 9 times their size."""
 
 _LENGTH_DELIMITED = 2
 _TAG_OR_SMALL = bytes(

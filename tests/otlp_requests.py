@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,6 +145,13 @@ async def serving(
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(serve(config, made, grace=grace))
         yield Served(port, sink, telemetry)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Return once the condition holds; fail when it does not within 10 s."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  it reads what has no event
+            await asyncio.sleep(0.01)
 
 
 def grpc_config(**keys: Any) -> GrpcConfig:

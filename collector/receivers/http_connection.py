@@ -18,8 +18,11 @@ _MAX_FIELDS = 128
 _MAX_OVERHEAD = 64 << 10
 """Bytes of a request that are not its body: request line, headers, chunk framing, trailers."""
 
+_MAX_PIPELINE = 32
+"""Requests sent ahead of their turn; uvicorn itself goes on reading them."""
+
 _LINGER = 5.0
-"""Seconds in which the rest of a body that was refused is read and thrown away: to close at once would reset the
+"""Seconds in which the rest of a request that was refused is read and thrown away: to close at once would reset the
 connection and take the answer away from the client."""
 
 _FAREWELL = 1.0
@@ -69,13 +72,14 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._overhead = self._body = 0
-        self._in_headers = self._in_message = False
+        self._in_headers = self._in_message = self._deaf = False
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it to Transport
         if not self._shared.make_room():
-            self._refuse(b"503 Service Unavailable\r\nretry-after: 1")
+            self._say(b"503 Service Unavailable\r\nretry-after: 1")
+            self.transport.close()
             return
         self._shared.idle[self] = None
         self._wait(self._limits.read_header_timeout)
@@ -89,6 +93,8 @@ class Connection(HttpToolsProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         self._unset_keepalive_if_required()
         self._overhead += len(data)
         try:
@@ -97,7 +103,16 @@ class Connection(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
             return
         if self._overhead > _MAX_OVERHEAD + min(self._body, self._limits.max_bytes):
-            self._refuse(b"431 Request Header Fields Too Large") if self._in_headers else self.transport.abort()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """There is more beside the body than any client has to send."""
+        if not self._in_headers:
+            self.transport.abort()
+            return
+        self._deaf = True
+        self._say(b"431 Request Header Fields Too Large")
+        self._wait(_LINGER)
 
     def _feed(self, data: bytes) -> None:
         """Parse as HTTP/1.1 what comes, also when the client would rather upgrade.
@@ -140,6 +155,8 @@ class Connection(HttpToolsProtocol):
         self._wait(self._limits.read_timeout)
         if self.parser.get_method() == b"CONNECT":
             raise ValueError("no proxy")
+        if len(self.pipeline) >= _MAX_PIPELINE:
+            raise ValueError("too many requests ahead")
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
@@ -195,6 +212,5 @@ class Connection(HttpToolsProtocol):
             self._write_timer.cancel()
             self._write_timer = None
 
-    def _refuse(self, status: bytes) -> None:
+    def _say(self, status: bytes) -> None:
         self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-        self.transport.close()
