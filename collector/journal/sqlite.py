@@ -38,7 +38,7 @@ from collector.journal.worker import (
 )
 
 _LARGEST_ROW = 900 << 20  # bytes; SQLite's default limit for a row is 10**9
-_CHUNK = 4 << 20  # bytes read from the file at a time
+_CHUNK = 1 << 20  # bytes read from the file at a time
 
 
 def _ignore(_: Path) -> None:
