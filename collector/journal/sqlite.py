@@ -186,7 +186,8 @@ class SqliteJournal:
                     _resolve(settle.done)
             case Refused(puts):
                 self._answer(puts, "the journal can't be written to at the moment; send again later")
-            case Loaded(rows, end):
+            case Loaded(rows, end, totals):
+                self._totals = totals
                 self._reading = False
                 self._handoff.load(rows, end)
             case Changed(totals):

@@ -1,5 +1,7 @@
 """The journal on disk: what a restart finds, what memory holds, who may open the file, and what an operator does."""
 
+# ruff: noqa: ASYNC220  nothing else runs in these loops that could be kept waiting
+
 from __future__ import annotations
 
 import asyncio
@@ -164,7 +166,9 @@ async def test_a_journal_that_another_process_holds_is_refused_until_that_is_gon
     holder = subprocess.Popen([sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with holder:
         assert holder.stdout.readline() == b"open\n"
-        with pytest.raises(ConfigError, match=re.escape(f"{path}: process {holder.pid} has this journal open; stop it")):
+        with pytest.raises(
+            ConfigError, match=re.escape(f"{path}: process {holder.pid} has this journal open; stop it")
+        ):
             await SqliteJournal(path).__aenter__()
         holder.kill()
     assert await rows_of(path) == []
