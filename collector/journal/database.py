@@ -163,10 +163,11 @@ def sealed(*columns: Any) -> Columns:
     return checksum(columns), *columns
 
 
-def records(connection: sqlite3.Connection, table: str, after: int = 0) -> Generator[Columns]:
+def records(connection: sqlite3.Connection, table: str, after: int = 0, limit: int = -1) -> Generator[Columns]:
     """The records of `rows` or `aside` past an id, in order. Raises `Damaged` at one that is not as it was written."""
-    query = f"SELECT * FROM {table} WHERE id > ? ORDER BY id"  # noqa: S608  one of two literals
-    with closing(connection.execute(query, (after,))) as cursor:
+    # Not "id > ?": that would seek the id itself, which may be on a bad page when the next one is not.
+    query = f"SELECT * FROM {table} WHERE id >= ? ORDER BY id LIMIT ?"  # noqa: S608  one of two literals
+    with closing(connection.execute(query, (after + 1, limit))) as cursor:
         for columns in cursor:
             if columns[0] <= after or columns[1] != checksum(columns[2:]):
                 raise Damaged(f"record {columns[0]} of {table} is not as it was written")

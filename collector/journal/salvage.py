@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from collector.journal.database import Columns, Database, connect, is_damage, records, transaction
+from collector.journal.database import Columns, Database, connect, records, transaction
 
 _HEADER = 100
 _MAGIC = b"SQLite format 3\0"
@@ -100,12 +100,15 @@ def _settled(source: sqlite3.Connection, row: int) -> list[bytes]:
 
 
 def _readable(source: sqlite3.Connection, table: str) -> Iterator[Columns]:
-    """All records that can be read, in order."""
+    """All records that can be read, in order. One by one: a cursor that meets a bad page loses the one before it."""
 
-    def first_is_readable(after: int) -> bool:
+    def first(after: int) -> Columns | None:
+        with closing(records(source, table, after, limit=1)) as found:
+            return next(found, None)
+
+    def good(after: int) -> bool:
         try:
-            with closing(records(source, table, after)) as found:
-                next(found, None)
+            first(after)
         except sqlite3.DatabaseError:
             return False
         return True
@@ -113,15 +116,14 @@ def _readable(source: sqlite3.Connection, table: str) -> Iterator[Columns]:
     after = 0
     while after < _BEYOND_ALL_IDS:
         try:
-            for columns in records(source, table, after):
-                yield columns
-                after = columns[0]
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                return
-            after = _next_good(after, first_is_readable)
+            columns = first(after)
+        except sqlite3.DatabaseError:
+            after = _next_good(after, good)
         else:
-            return
+            if columns is None:
+                return
+            yield columns
+            after = columns[0]
 
 
 def _next_good(bad: int, good: Callable[[int], bool]) -> int:

@@ -15,6 +15,7 @@ import threading
 import time
 from asyncio import Future
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -38,7 +39,7 @@ from collector.journal.worker import (
 )
 
 _LARGEST_ROW = 900 << 20  # bytes; SQLite's default limit for a row is 10**9
-_CHUNK = 4 << 20  # bytes read from the file at a time
+_CHUNK = 1 << 20  # bytes read from the file at a time
 
 
 def _ignore(_: Path) -> None:
@@ -103,18 +104,24 @@ class SqliteJournal:
             _fail(settle.done, SpanbridgeError("the journal closed before it could settle; the rows stay due"))
 
     def _work(self) -> None:
+        problem: SpanbridgeError = SpanbridgeError("the journal was closed before it was open")
         try:
             self._worker.run(lambda: self._call(_resolve, self._opened))
         except SpanbridgeError as error:
-            self._call(_fail, self._opened, error)
+            problem = error
         finally:
-            self._call(_resolve, self._closed)
+            self._call(self._ended, problem)
+
+    def _ended(self, problem: SpanbridgeError) -> None:
+        _fail(self._opened, problem)
+        _resolve(self._closed)
 
     def _report(self, event: Event) -> None:
         self._call(self._on, event)
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
-        self._loop.call_soon_threadsafe(function, *arguments)
+        with suppress(RuntimeError):  # the loop is closed: the program ends, and nobody is left to be told
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     async def put(self, entry: Entry) -> None:
         """Return once the entry is committed.
@@ -179,7 +186,8 @@ class SqliteJournal:
                     _resolve(settle.done)
             case Refused(puts):
                 self._answer(puts, "the journal can't be written to at the moment; send again later")
-            case Loaded(rows, end):
+            case Loaded(rows, end, totals):
+                self._totals = totals
                 self._reading = False
                 self._handoff.load(rows, end)
             case Changed(totals):

@@ -83,6 +83,7 @@ class Loaded:
 
     rows: Sequence[Row]
     end: int | None
+    totals: Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +190,13 @@ class Worker:
             return
         after, limit = self._unread.after, self._unread.limit
         try:
-            rows, end = self._store.run(lambda database: database.read(after, limit))
+            (rows, end), totals = self._store.run(lambda database: (database.read(after, limit), database.totals()))
         except Exception as error:  # noqa: BLE001  as above
             self._failed(error)
             return
         self._unread = None
         self._store.newest = max(self._store.newest, end or 0, *(row.id for row in rows[-1:]))
-        self._report(Loaded(rows, end))
+        self._report(Loaded(rows, end, totals))
 
     def _poll(self) -> None:
         now = time.monotonic()
