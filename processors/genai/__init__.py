@@ -2,5 +2,6 @@
 
 from processors.genai.config import GenAiConfig, SourceConfig
 from processors.genai.head import GenAi
+from processors.genai.trace import GenAiTrace
 
-__all__ = ["GenAi", "GenAiConfig", "SourceConfig"]
+__all__ = ["GenAi", "GenAiConfig", "GenAiTrace", "SourceConfig"]

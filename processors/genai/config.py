@@ -1,6 +1,7 @@
 """Configuration of the genai processor, in the shape of contrib's gen_ai_normalizer.
 
-Contrib (processor/genainormalizerprocessor/README.md) writes `sources` as a mapping by name, its proposal as a list with `name`; both are read.
+Contrib (processor/genainormalizerprocessor/README.md) writes `sources` as a mapping by name, its proposal as a list
+with `name`; both are read.
 """
 
 from __future__ import annotations

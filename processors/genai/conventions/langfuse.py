@@ -44,6 +44,9 @@ _TAGS = {
     "langfuse.release": "release",
     "langfuse.version": "version",
 }
+RESOURCE_TAGS = {key: _TAGS[key] for key in ("langfuse.environment", "langfuse.release")}
+"""Tags that an application may state once, on its resource."""
+
 _COST = CostKeys(input=("input",), output=("output",), total=("total",))
 _CACHE_READS = ("cache_read", "cached")
 _CACHE_WRITES = ("cache_creation", "cache_write")

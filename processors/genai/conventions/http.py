@@ -1,0 +1,45 @@
+"""Plain HTTP and RPC client spans: a step of work, with what was asked and how it went.
+
+Source: OTel semantic conventions for HTTP and RPC, current and deprecated names. Servers and the application's own
+spans are left alone: what they did is told by the spans below them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from processors.genai import span_types as types
+from processors.genai.convention import Convention
+from processors.genai.view import SpanView
+
+_METHOD = ("http.request.method", "http.method", "rpc.method")
+_TARGET = ("url.full", "http.url", "rpc.service", "server.address")
+_STATUS = ("http.response.status_code", "http.status_code", "rpc.response.status_code", "rpc.grpc.status_code")
+_GENAI = ("gen_ai.", "llm.", "openinference.", "ai.", "mcp.", "traceloop.", "langfuse.", "db.")
+
+
+def _recognise(view: SpanView) -> bool:
+    is_call = view.span.kind == Span.SPAN_KIND_CLIENT and bool(view.span.parent_span_id)
+    return is_call and any(key in view.raw for key in _METHOD) and not any(key.startswith(_GENAI) for key in view.raw)
+
+
+def _inputs(view: SpanView) -> Any:
+    told = {"method": view.first(*_METHOD), "target": view.first(*_TARGET)}
+    return {key: item for key, item in told.items() if item is not None}
+
+
+def _outputs(view: SpanView) -> Any:
+    status = view.first(*_STATUS)
+    return None if status is None else {"status": status}
+
+
+CONVENTION = Convention(
+    name="http",
+    namespaces=frozenset({"http", "rpc"}),
+    recognise=_recognise,
+    span_type=lambda _: types.TASK,
+    inputs=_inputs,
+    outputs=_outputs,
+)

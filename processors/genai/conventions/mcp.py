@@ -1,0 +1,45 @@
+"""Model Context Protocol: `mcp.*` on client and server spans.
+
+Source: semantic-conventions-genai (mcp), opentelemetry-semantic-conventions-ai 0.5.1 (mcp.request.argument,
+mcp.response.value).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processors.genai import span_types as types
+from processors.genai.convention import Convention, any_under
+from processors.genai.values import as_name, as_object, decoded
+from processors.genai.view import SpanView
+
+_METHODS = {
+    "tools/call": types.TOOL,
+    "resources/read": types.RETRIEVER,
+    "sampling/createmessage": types.LLM,
+    "prompts/get": types.CHAIN,
+}
+
+
+def _method(view: SpanView) -> str:
+    return (as_name(view.first("mcp.method.name", "mcp.method")) or "").lower()
+
+
+def _inputs(view: SpanView) -> Any:
+    flat = {key: decoded(item) for key, item in view.under("mcp.request.argument.").items()}
+    stated = view.first("mcp.request.argument", "mcp.request.arguments", "mcp.tool.arguments")
+    if stated is not None or flat:
+        return as_object(stated).get("arguments") or stated or flat
+    told = {"uri": view.get("mcp.resource.uri"), "prompt": view.get("gen_ai.prompt.name")}
+    return {key: item for key, item in told.items() if item is not None} or None
+
+
+CONVENTION = Convention(
+    name="mcp",
+    namespaces=frozenset({"mcp"}),
+    recognise=any_under("mcp."),
+    span_type=lambda view: _METHODS.get(_method(view), types.TASK) if _method(view) else None,
+    inputs=_inputs,
+    outputs=lambda view: view.first("mcp.response.value", "mcp.tool.result"),
+    originals=("mcp.request.argument", "mcp.request.argument.", "mcp.response.value"),
+)

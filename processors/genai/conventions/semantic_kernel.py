@@ -1,0 +1,31 @@
+"""Microsoft Semantic Kernel: OTel semconv (otel.py), content in log records, and the names of available functions.
+
+Source: semantic-kernel 1.45.0, utils/telemetry/model_diagnostics.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processors.genai import span_types as types
+from processors.genai.convention import Convention, any_under
+from processors.genai.tools import named_tools
+from processors.genai.view import SpanView
+
+
+def _span_type(view: SpanView) -> str | None:
+    return types.CHAIN if view.span.name == "AutoFunctionInvocationLoop" else None
+
+
+def _tools(view: SpanView) -> Any:
+    names = view.get("sk.available_functions")
+    return None if names is None else named_tools(names)
+
+
+CONVENTION = Convention(
+    name="semantic_kernel",
+    namespaces=frozenset({"sk"}),
+    recognise=any_under("sk."),
+    span_type=_span_type,
+    tools=_tools,
+)

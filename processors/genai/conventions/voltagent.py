@@ -1,0 +1,51 @@
+"""VoltAgent: `entity.type` and `span.type`, messages as OpenAI's, content under plain `input` and `output`.
+
+Source: voltagent.dev/observability. Only spans with a `voltagent.*` or `entity.type` key are taken, for the plain keys
+are anybody's.
+"""
+
+from __future__ import annotations
+
+from processors.genai import span_types as types
+from processors.genai.convention import Convention, chat_input, chat_output, either, lookup, name
+from processors.genai.usage import UsageKeys
+from processors.genai.view import SpanView
+
+_TYPES = {
+    "agent": types.AGENT,
+    "llm": types.LLM,
+    "tool": types.TOOL,
+    "memory": types.MEMORY,
+    "retriever": types.RETRIEVER,
+    "workflow": types.WORKFLOW,
+    "workflow-step": types.TASK,
+}
+
+
+def _recognise(view: SpanView) -> bool:
+    return "entity.type" in view.raw or any(key.startswith("voltagent.") for key in view.raw)
+
+
+def _format(view: SpanView) -> str | None:
+    """MLflow would say `voltagent`, whose chat view expects VoltAgent's own shape."""
+    return "openai" if "agent.messages" in view.raw or "llm.messages" in view.raw else None
+
+
+CONVENTION = Convention(
+    name="voltagent",
+    namespaces=frozenset({"voltagent", "entity"}),
+    recognise=_recognise,
+    span_type=either(lookup("span.type", _TYPES), lookup("entity.type", _TYPES)),
+    inputs=chat_input("agent.messages", "llm.messages", "input"),
+    outputs=chat_output("output"),
+    model=name("ai.model.name", "llm.model", "gen_ai.request.model"),
+    usage=UsageKeys(
+        input=("usage.prompt_tokens", "llm.usage.prompt_tokens"),
+        output=("usage.completion_tokens", "llm.usage.completion_tokens"),
+        total=("usage.total_tokens", "llm.usage.total_tokens"),
+        cache_read=("usage.cached_tokens",),
+        reasoning=("usage.reasoning_tokens",),
+    ),
+    message_format=_format,
+    originals=("agent.messages", "llm.messages"),
+)

@@ -1,0 +1,51 @@
+"""GenAI content that comes as log records, joined to its span by span id."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+from processors.attributes import as_dict, to_python
+from processors.genai.convention import Event
+from processors.genai.conventions import otel
+from processors.genai.head import write_content
+from processors.genai.reading import INPUTS, OUTPUTS, Plan
+from processors.genai.values import decoded
+from processors.genai.view import SpanView
+from processors.types import Logs
+
+_SEMCONV = Plan((otel.CONVENTION,), ())
+"""For a span that states nothing itself but has GenAI log records."""
+
+
+def join_logs(views: Sequence[SpanView], plans: Sequence[Plan | None], logs: Logs) -> None:
+    """Set inputs and outputs, where a span has none, from its log records."""
+    records = _by_span(logs)
+    for view, plan in zip(views, plans, strict=True):
+        found = records.get(view.span.span_id)
+        if found and (INPUTS not in view.raw or OUTPUTS not in view.raw):
+            found.sort(key=lambda record: record.time_unix_nano or record.observed_time_unix_nano)
+            write_content(view, plan or _SEMCONV, [_event(record) for record in found])
+
+
+def _by_span(logs: Logs) -> dict[bytes, list[LogRecord]]:
+    records: dict[bytes, list[LogRecord]] = defaultdict(list)
+    for resource_logs in logs.resource_logs:
+        for scope_logs in resource_logs.scope_logs:
+            for record in scope_logs.log_records:
+                records[record.span_id].append(record)
+    return records
+
+
+def _event(record: LogRecord) -> Event:
+    """The record's name, and its attributes with the fields of its body; a plain body is its content."""
+    attributes: dict[str, Any] = as_dict(record.attributes)
+    name = record.event_name or attributes.get("event.name")
+    body = to_python(record.body)
+    fields = decoded(body)
+    if isinstance(fields, dict):
+        return str(name), {**attributes, **fields}
+    return str(name), attributes if body is None else {**attributes, "content": body}

@@ -1,0 +1,76 @@
+"""The question and the answer of a trace, put on a root that says nothing itself: MLflow takes previews from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from processors.genai import span_types as types
+from processors.genai.head import set_text
+from processors.genai.messages import answer
+from processors.genai.parts import Turn
+from processors.genai.reading import INPUTS, OUTPUTS, SPAN_TYPE
+from processors.genai.values import as_name, as_object, decoded, is_empty
+from processors.genai.view import SpanView
+
+_NO_SOURCE = frozenset({types.TASK, types.EMBEDDING, None})
+
+
+def write_previews(root: SpanView, ordered: Sequence[SpanView]) -> None:
+    """Give the root the first question and the last answer of the model calls, each where it has nothing.
+
+    `ordered` is by start. Without a model call that says anything, the first and the last of the other spans serve.
+    """
+    if INPUTS not in root.raw and (found := _derived(root, ordered, INPUTS, question)) is not None:
+        set_text(root, INPUTS, found)
+    if OUTPUTS not in root.raw and (found := _derived(root, ordered[::-1], OUTPUTS, final_answer)) is not None:
+        set_text(root, OUTPUTS, found)
+
+
+def _derived(root: SpanView, views: Sequence[SpanView], key: str, shape: Callable[[Any], Any]) -> Any:
+    speaking = [(view, _type(view)) for view in views if view is not root and not is_empty(view.get(key))]
+    calls = [view for view, kind in speaking if kind in types.MODEL_CALLS]
+    for view in calls:
+        if (found := shape(view.get(key))) is not None:
+            return found
+    others = [view for view, kind in speaking if kind not in _NO_SOURCE]
+    return next((view.get(key) for view in calls or others), None)
+
+
+def _type(view: SpanView) -> str | None:
+    return as_name(view.get(SPAN_TYPE))
+
+
+def question(inputs: Any) -> Any:
+    """What the user asked last in a call's inputs, as a message; a bare text is the question itself."""
+    content = decoded(inputs)
+    if isinstance(content, str):
+        return content
+    messages = content.get("messages") if isinstance(content, dict) else content
+    text = _last(messages, "user")
+    return {"messages": [{"role": "user", "content": text}]} if text else None
+
+
+def final_answer(outputs: Any) -> Any:
+    """What the model said in a call's outputs, as a choice; a bare text is the answer itself."""
+    content = decoded(outputs)
+    if isinstance(content, str):
+        return content
+    text = _last(_output_messages(content), "assistant")
+    return answer(text) if text else None
+
+
+def _output_messages(content: Any) -> Any:
+    """Of choices, messages, or the items of OpenAI's Responses API."""
+    stated = as_object(content)
+    choices = stated.get("choices")
+    if isinstance(choices, list):
+        return [choice.get("message") for choice in choices[:1] if isinstance(choice, dict)]
+    return stated.get("messages") or stated.get("output") or content
+
+
+def _last(messages: Any, role: str) -> str:
+    for message in reversed(messages if isinstance(messages, list) else []):
+        if isinstance(message, dict) and message.get("role") == role and (text := Turn.of(message).text()):
+            return text
+    return ""

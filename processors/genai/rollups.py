@@ -1,0 +1,86 @@
+"""Usage that a span states of the calls below it: kept when it agrees with them, else taken out of the count.
+
+MLflow sums usage over the tree and counts of nested spans with usage only the topmost (_aggregate_from_nodes), and
+prices the topmost span by its own model. So a roll-up that agrees with the calls may stay; one that does not (a sum of
+some calls, or calls of several models) would hide them, and is written as JSON null: MLflow then neither counts it nor
+reads the span's other attributes for usage again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from processors.genai.reading import MODEL, USAGE, Plan, stated
+from processors.genai.usage import INPUT, OUTPUT, Usage
+from processors.genai.values import as_count, as_object
+from processors.genai.view import SpanView
+
+_HIDDEN = "null"
+
+
+@dataclass(slots=True)
+class _Counted:
+    """A span with usage, and the nearest ones below it that have usage too."""
+
+    view: SpanView
+    plan: Plan | None
+    usage: Usage
+    depth: int = 0
+    below: list[_Counted] = field(default_factory=list)
+    models: set[str] = field(default_factory=set)
+
+
+def settle_rollups(views: Sequence[SpanView], plans: Sequence[Plan | None]) -> None:
+    """Hide each roll-up that does not agree with the calls below it. Usage that an application set itself stays."""
+    counted = {
+        view.span.span_id: _Counted(view, plan, usage)
+        for view, plan in zip(views, plans, strict=True)
+        if USAGE in view.raw and (usage := _usage(view))
+    }
+    if len(counted) > 1:
+        _link(counted, {view.span.span_id: view.span.parent_span_id for view in views})
+        for one in sorted(counted.values(), key=lambda one: -one.depth):
+            _settle(one)
+
+
+def _usage(view: SpanView) -> Usage:
+    stored = as_object(view.raw[USAGE].string_value)
+    return {key: as_count(stored.get(key)) or 0 for key in (INPUT, OUTPUT)} if stored else {}
+
+
+def _link(counted: dict[bytes, _Counted], parents: dict[bytes, bytes]) -> None:
+    """Give each to the nearest span above it that has usage. Ids that make a circle are left where they are."""
+    for span_id, one in counted.items():
+        above, nearest, seen = parents[span_id], None, {span_id}
+        while above in parents and above not in seen:
+            seen.add(above)
+            one.depth += 1
+            if nearest is None and above in counted:
+                nearest = counted[above]
+            above = parents[above]
+        if nearest is not None and above not in parents:
+            nearest.below.append(one)
+
+
+def _settle(one: _Counted) -> None:
+    """Compare with what is below, which is settled already; from here on the span stands for its calls."""
+    model = one.view.get(MODEL)
+    if not one.below:
+        one.models = {model} if isinstance(model, str) else set()
+        return
+    total = {key: sum(call.usage[key] for call in one.below) for key in (INPUT, OUTPUT)}
+    one.models = set().union(*(call.models for call in one.below))
+    same_model = not isinstance(model, str) or all(called.startswith(model) for called in one.models)
+    if one.usage == total and same_model:
+        return
+    if _is_ours(one):
+        one.usage = total
+        one.view.raw[USAGE].string_value = _HIDDEN
+
+
+def _is_ours(one: _Counted) -> bool:
+    """Whether the usage is what a convention states, and not an application's own `mlflow.chat.tokenUsage`."""
+    readers = next((fact.read for fact in one.plan.facts if fact.key == USAGE), ()) if one.plan else ()
+    found = stated(readers, one.view)
+    return isinstance(found, dict) and found == as_object(one.view.raw[USAGE].string_value)

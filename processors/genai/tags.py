@@ -1,0 +1,92 @@
+"""Tags, name and metadata of a trace, from what its spans say by convention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from processors.attributes import find, to_python
+from processors.genai.convention import Convention
+from processors.genai.conventions.langfuse import RESOURCE_TAGS
+from processors.genai.reading import Plan
+from processors.genai.values import as_name, as_text, is_empty
+from processors.genai.view import SpanView
+from processors.types import Trace
+
+TRACE_NAME = "mlflow.traceName"
+METADATA_PREFIX = "mlflow.traceMetadata."
+CLIENT_REQUEST_ID = "mlflow.clientRequestId"
+_METADATA_KEYS = ("mlflow.sourceRun", "mlflow.modelId")
+_SPECIAL = (METADATA_PREFIX, CLIENT_REQUEST_ID, *_METADATA_KEYS)
+_STATED_NAME = "mlflow.traceTag." + TRACE_NAME
+_IDENTITY_FIELDS = frozenset(
+    {"session_id", "sessionId", "thread_id", "conversation_id", "chat_id", "user_id", "userId", "session.id", "user.id"}
+)
+
+
+def write_tags(
+    trace: Trace, ordered: Sequence[tuple[SpanView, Plan]], parents: Mapping[bytes, bytes], shown: Iterable[str]
+) -> None:
+    """Fill `trace.tags`, never replacing one; `shown` are the session and user, which need no tag besides."""
+    covered: dict[str, set[bytes]] = {}
+    identities = frozenset(shown)
+    for view, plan in ordered:
+        for convention in plan.conventions:
+            if convention.tags is None or _is_below(convention, view, covered, parents):
+                continue
+            tags = convention.tags(view)
+            if tags and convention.inherited_tags:
+                covered.setdefault(convention.name, set()).add(view.span.span_id)
+            for key, value in tags.items():
+                _put(trace.tags, key, value, identities)
+    for key, tag in RESOURCE_TAGS.items():
+        for resource_spans in trace.batch.resource_spans:
+            value = find(resource_spans.resource.attributes, key)
+            if value is not None:
+                _put(trace.tags, tag, to_python(value), identities)
+
+
+def _is_below(
+    convention: Convention, view: SpanView, covered: Mapping[str, set[bytes]], parents: Mapping[bytes, bytes]
+) -> bool:
+    """Whether a span above has given its tags already, and this one only repeats them."""
+    givers = covered.get(convention.name)
+    if not givers:
+        return False
+    above, steps = parents.get(view.span.span_id, b""), len(parents)
+    while above in parents and steps:
+        if above in givers:
+            return True
+        above, steps = parents[above], steps - 1
+    return False
+
+
+def _put(tags: dict[str, str], key: str, value: Any, identities: frozenset[str]) -> None:
+    text = as_text(value)
+    if key and not is_empty(value) and not (key in _IDENTITY_FIELDS and text in identities):
+        tags.setdefault(key, text)
+
+
+def write_name(trace: Trace, ordered: Sequence[tuple[SpanView, Plan]]) -> None:
+    """Set the trace's name when a convention states one; without, the exporter takes the root's."""
+    if TRACE_NAME in trace.tags or any(_STATED_NAME in view.raw for view, _ in ordered):
+        return
+    for view, plan in ordered:
+        for convention in plan.conventions:
+            if found := convention.trace_name(view):
+                trace.tags[TRACE_NAME] = found
+                return
+
+
+def write_metadata(trace: Trace, views: Iterable[SpanView]) -> None:
+    """Read what OTLP cannot carry to MLflow otherwise: trace metadata, run, model and client request id."""
+    for view in views:
+        for key in view.raw:
+            if not key.startswith(_SPECIAL) or (value := view.get(key)) is None:
+                continue
+            if key.startswith(METADATA_PREFIX):
+                trace.metadata.setdefault(key.removeprefix(METADATA_PREFIX), as_text(value))
+            elif key in _METADATA_KEYS and (name := as_name(value)):
+                trace.metadata.setdefault(key, name)
+            elif key == CLIENT_REQUEST_ID and not trace.client_request_id:
+                trace.client_request_id = as_name(value) or ""
