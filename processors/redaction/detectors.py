@@ -217,7 +217,7 @@ def _basic(text: str, start: int, end: int) -> Iterator[Range]:
     """Base64 of `user:password` (RFC 7617), not "basic knowledge"."""
     token = text[start:end].rstrip("=")
     try:
-        decoded = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_" if "-" in token else None)
+        decoded = base64.b64decode(token.replace("-", "+").replace("_", "/") + "=" * (-len(token) % 4))
         decoded.decode()
     except (binascii.Error, UnicodeDecodeError):
         return
@@ -271,7 +271,7 @@ DETECTORS = {
         ),
         _key("jwt", r"eyJ[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*){2,4}"),
         Detector("bearer", r"(?i:bearer)", r"(?i)\bbearer(?:[\s:=]|%20)+([A-Za-z0-9._~+/\-]{8,}=*)", _bearer),
-        Detector("basic_auth", r"(?i:basic)[ \t]", r"(?i)\bbasic[ \t]+([A-Za-z0-9+/_\-]{6,}={0,2})", _basic),
+        Detector("basic_auth", r"(?i:basic)[ \t\\]", r"(?i)\bbasic[ \t]+([A-Za-z0-9+/_\-]{4,}={0,2})", _basic),
         Detector(
             "url_credentials",
             r":(?:\\*/){2}[^\s/?#@]*:[^\s/?#@]+@",

@@ -16,7 +16,7 @@ SUMMARY_KEYS = frozenset(
     for what in ("redacted", "masked", "allowed", "ignored")
     for form in ("keys", "count")
 )
-"""The attributes a summary is written to (contrib's processor.go); no rule for keys touches them."""
+"""The attributes a summary is written to (contrib's processor.go). They hold keys and counts, and are read as such."""
 
 
 class Verdict(Enum):
@@ -26,6 +26,7 @@ class Verdict(Enum):
     REMOVE = auto()
     MASK = auto()
     READ = auto()
+    SUMMARY = auto()
 
 
 class KeyRules:
@@ -36,20 +37,23 @@ class KeyRules:
 
     def __init__(self, config: RedactionConfig) -> None:
         self._ignored = frozenset(config.ignored_keys)
-        self._allowed = None if config.keeps_all_keys else frozenset(config.allowed_keys) | SUMMARY_KEYS
+        self._allowed = None if config.keeps_all_keys else frozenset(config.allowed_keys)
         self._ignoring, self._blocking = _any(config.ignored_key_patterns), _any(config.blocked_key_patterns)
         self.listed = lru_cache(maxsize=4096)(self._listed)
         self.nested = lru_cache(maxsize=4096)(self._nested)
 
     def _listed(self, key: str) -> Verdict:
         verdict = self._nested(key)
-        unknown = self._allowed is not None and key not in self._allowed
-        return Verdict.REMOVE if unknown and verdict is not Verdict.IGNORE else verdict
+        if verdict in (Verdict.SUMMARY, Verdict.IGNORE) or self._allowed is None or key in self._allowed:
+            return verdict
+        return Verdict.REMOVE
 
     def _nested(self, key: str) -> Verdict:
+        if key in SUMMARY_KEYS:
+            return Verdict.SUMMARY
         if key in self._ignored or self._ignoring(key):
             return Verdict.IGNORE
-        return Verdict.MASK if self._blocking(key) and key not in SUMMARY_KEYS else Verdict.READ
+        return Verdict.MASK if self._blocking(key) else Verdict.READ
 
 
 def _any(patterns: Iterable[str]) -> Callable[[str], bool]:

@@ -23,7 +23,8 @@ from processors.types import Batch, Logs
 Request = TypeVar("Request", Batch, Logs)
 OnRedacted: TypeAlias = Callable[[str, int], None]
 
-Deed: TypeAlias = Literal["redacted", "masked", "allowed", "ignored", ""]
+Deed: TypeAlias = Literal["redacted", "masked", "allowed", "ignored"]
+Deeds: TypeAlias = tuple[Deed, ...]
 """What was done to one attribute, in the words of contrib's summary."""
 
 _SCALARS = ("int_value", "double_value", "bool_value")
@@ -139,48 +140,50 @@ class Redaction:
     def _attributes(self, attributes: MutableSequence[KeyValue], tally: Tally) -> None:
         self._summarize(self._listed(attributes, tally), attributes, "redaction.")
 
-    def _listed(self, attributes: MutableSequence[KeyValue], tally: Tally) -> list[tuple[str, Deed]]:
+    def _listed(self, attributes: MutableSequence[KeyValue], tally: Tally) -> list[tuple[str, Deeds]]:
         """Redact one list that `allowed_keys` is about; returns what was done to which key."""
-        deeds: list[tuple[str, Deed]] = []
+        deeds: list[tuple[str, Deeds]] = []
         kept: list[KeyValue] = []
         for attribute in attributes:
             verdict = self._keys.listed(attribute.key)
             if verdict is Verdict.REMOVE:
                 tally.add("allowed_keys")
-                deeds.append((self._rules.redact_key(attribute.key, tally), "redacted"))
+                deeds.append((self._rules.redact_key(attribute.key, tally), ("redacted",)))
             else:
                 kept.append(attribute)
-                deed = self._entry(attribute, verdict, tally)
-                deeds.append((attribute.key, deed))
+                done = self._entry(attribute, verdict, tally)
+                deeds.append((attribute.key, done))
         if len(kept) < len(attributes):
             del attributes[:]
             attributes.extend(kept)
         return deeds
 
-    def _entry(self, entry: KeyValue, verdict: Verdict, tally: Tally) -> Deed:
-        deed = self._value(entry.value, verdict, tally)
+    def _entry(self, entry: KeyValue, verdict: Verdict, tally: Tally) -> Deeds:
+        deeds = self._value(entry.value, verdict, tally)
         if verdict is not Verdict.IGNORE:
             key = self._rules.redact_key(entry.key, tally)
             if key != entry.key:
                 entry.key = key
-        return deed
+        return deeds
 
-    def _value(self, value: AnyValue, verdict: Verdict, tally: Tally) -> Deed:
+    def _value(self, value: AnyValue, verdict: Verdict, tally: Tally) -> Deeds:
         """Do to a value what the rules for keys say."""
         if verdict is Verdict.IGNORE:
-            return "ignored"
+            return ("ignored",)
         masks, allowed = tally.masks, tally.allowed
         try:
             if verdict is Verdict.MASK:
                 self._mask(value, tally)
-            else:
+            elif verdict is Verdict.SUMMARY and value.HasField("string_value"):
+                value.string_value = self._rules.redact_key(value.string_value, tally)
+            elif verdict is not Verdict.SUMMARY or not value.HasField("int_value"):
                 self._read(value, tally)
         except Exception:  # noqa: BLE001  whatever went wrong, the value must not stay
             value.string_value = MASK
             tally.add("error")
-        if tally.masks > masks:
-            return "masked"
-        return "allowed" if tally.allowed > allowed else ""
+        if tally.allowed > allowed:
+            return ("masked", "allowed") if tally.masks > masks else ("allowed",)
+        return ("masked",) if tally.masks > masks else ()
 
     def _mask(self, value: AnyValue, tally: Tally) -> None:
         text = value.string_value if value.HasField("string_value") else json.dumps(to_python(value), default=repr)
@@ -218,12 +221,12 @@ class Redaction:
         if redacted != text:
             value.bytes_value = redacted.encode(encoding)
 
-    def _summarize(self, deeds: list[tuple[str, Deed]], attributes: MutableSequence[KeyValue], prefix: str) -> None:
+    def _summarize(self, deeds: list[tuple[str, Deeds]], attributes: MutableSequence[KeyValue], prefix: str) -> None:
         """Write contrib's summary; what is masked or removed adds up over processors in a row, the rest does not."""
         if not self._summarizes:
             return
         for deed in ("redacted", "masked", "allowed", "ignored"):
-            keys = [key for key, done in deeds if done == deed]
+            keys = [key for key, done in deeds if deed in done]
             if not keys:
                 continue
             adds_up = deed in ("redacted", "masked")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import re2
 
 from processors.redaction.config import MASK, RedactionConfig, floats, masker, pattern_set, quiet_options
-from processors.redaction.detectors import DETECTORS, Range, Refine
+from processors.redaction.detectors import DETECTORS, Detector, Range, Refine
 from processors.redaction.keys import KeyRules, Verdict
 
 MAX_PASSES = 4
@@ -42,16 +42,17 @@ class Tally:
 
 
 class Rule(NamedTuple):
-    """One way to find what is to be masked in a text."""
+    """One way to find what is to be masked in a text: all that a pattern matches, or its group 1 if `groups`."""
 
     name: str
     pattern: Any
     refine: Refine
+    groups: bool
 
     def find(self, text: str) -> Iterator[Range]:
         """Every range that is to be masked."""
         for match in self.pattern.finditer(text):
-            start, end = match.span(1) if self.pattern.groups and match[1] is not None else match.span()
+            start, end = match.span(1) if self.groups and match[1] is not None else match.span()
             yield from self.refine(text, start, end)
 
 
@@ -72,8 +73,8 @@ class TextRules:
     def __init__(self, config: RedactionConfig, keys: KeyRules) -> None:
         detectors = [DETECTORS[name] for name in config.active_detectors]
         hints = [*(detector.hint for detector in detectors), *config.blocked_values]
-        self._detectors = [Rule(d.name, _compiled(d.pattern), d.refine) for d in detectors]
-        self._blocked = [Rule("blocked_values", _compiled(pattern), _itself) for pattern in config.blocked_values]
+        self._detectors = [_rule(detector) for detector in detectors]
+        self._blocked = [Rule("blocked_values", _compiled(p), _itself, groups=False) for p in config.blocked_values]
         self._rules = self._detectors + self._blocked
         self._suspicion = pattern_set(hints)
         self._no_hits = [len(hints)]
@@ -91,10 +92,11 @@ class TextRules:
 
     def redact(self, text: str, tally: Tally) -> str:
         """The text without what must not stay in it; the same text if nothing was found."""
-        redacted = self._pass(text, tally)
+        allowed, redacted = tally.allowed, self._pass(text, tally)
         for _ in range(self._passes):
             if redacted == text:
                 return redacted
+            tally.allowed = allowed  # of what is still there after the last pass
             text, redacted = redacted, self._pass(redacted, tally)
         return redacted if redacted == text or not self._passes else MASK
 
@@ -196,6 +198,11 @@ class TextRules:
             end = each.end
             tally.add(each.rule)
         return "".join(pieces) + text[end:]
+
+
+def _rule(detector: Detector) -> Rule:
+    pattern = _compiled(detector.pattern)
+    return Rule(detector.name, pattern, detector.refine, groups=pattern.groups > 0)
 
 
 def _compiled(pattern: str) -> Any:
