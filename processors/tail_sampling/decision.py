@@ -1,0 +1,94 @@
+"""A decision on a trace, what it leaves on the trace, and the memory of decisions for spans that come late."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
+
+from processors.tail_sampling.config import DecisionCacheConfig
+from processors.trace_state import KEEP_ALL, TraceState, TraceStateError
+from processors.types import Trace, spans
+
+POLICY_TAG = "sampling.policy"
+WEIGHT_TAG = "sampling.weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a trace.
+
+    `policy` decided; it is empty where no policy wanted the trace. `weight` is how many traces a kept one stands for.
+    `threshold` is the rejection threshold of the decision: KEEP_ALL where it was certain, None where no threshold
+    expresses its probability, else one that goes with `randomness`.
+    """
+
+    outcome: Literal["sampled", "not_sampled", "dropped"]
+    policy: str = ""
+    weight: float = 0.0
+    threshold: int | None = KEEP_ALL
+    randomness: int = 0
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the trace is kept."""
+        return self.outcome == "sampled"
+
+
+def mark(trace: Trace, decision: Decision) -> None:
+    """Write on a kept trace how it was sampled: its tags, and the tracestate of its spans.
+
+    The tracestate follows the OpenTelemetry specification, trace/tracestate-probability-sampling.md "General
+    requirements". A certain decision changes nothing. One by chance writes `rv` and `th` where no sampler before has
+    written either, as `rv` may not change; elsewhere, and where the probability is unknown, it erases `th`.
+    """
+    trace.tags[POLICY_TAG] = decision.policy
+    trace.tags[WEIGHT_TAG] = f"{decision.weight:.12g}"
+    if decision.threshold == KEEP_ALL:
+        return
+    rewritten: dict[str, str] = {}
+    for span in spans(trace.batch):
+        text = span.trace_state
+        if text not in rewritten:
+            rewritten[text] = _rewritten(text, decision)
+        if rewritten[text] != text:
+            span.trace_state = rewritten[text]
+
+
+def _rewritten(text: str, decision: Decision) -> str:
+    try:
+        state = TraceState.parse(text)
+    except TraceStateError:
+        return text
+    if decision.threshold is None or state.rv or state.th:
+        state.erase_threshold()
+    else:
+        state.randomness = decision.randomness
+        state.raise_threshold(decision.threshold)
+    return str(state)
+
+
+class DecisionCache:
+    """The latest decisions by trace id, sampled and others apart, each forgetting the least recently used."""
+
+    def __init__(self, config: DecisionCacheConfig) -> None:
+        self._sizes = {True: config.sampled_cache_size, False: config.non_sampled_cache_size}
+        self._decisions: dict[bool, OrderedDict[bytes, Decision]] = {True: OrderedDict(), False: OrderedDict()}
+
+    def get(self, trace_id: bytes) -> Decision | None:
+        """The decision that was made on a trace, or None."""
+        for decisions in self._decisions.values():
+            decision = decisions.get(trace_id)
+            if decision is not None:
+                decisions.move_to_end(trace_id)
+                return decision
+        return None
+
+    def put(self, trace_id: bytes, decision: Decision) -> None:
+        """Remember a decision in place of an earlier one."""
+        self._decisions[not decision.sampled].pop(trace_id, None)
+        decisions = self._decisions[decision.sampled]
+        decisions[trace_id] = decision
+        decisions.move_to_end(trace_id)
+        while len(decisions) > self._sizes[decision.sampled]:
+            decisions.popitem(last=False)

@@ -1,0 +1,222 @@
+"""Policies on what GenAI traces carry: token_usage, cost, span_type, error_type, tool.
+
+They read the `mlflow.*` attributes that normalization writes, and the `gen_ai.*` ones where these are as plain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any, Final
+
+import orjson
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from processors.attributes import find, to_python
+from processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Outcome
+from processors.tail_sampling.policies import Policy
+from processors.tail_sampling.policy_config import (
+    CostConfig,
+    ErrorTypeConfig,
+    SpanTypeConfig,
+    TokenUsageConfig,
+    ToolConfig,
+)
+from processors.tail_sampling.view import View
+
+USAGE: Final = "mlflow.chat.tokenUsage"
+COST: Final = "mlflow.llm.cost"
+SPAN_TYPE: Final = "mlflow.spanType"
+OPERATION: Final = "gen_ai.operation.name"
+ERROR_TYPE: Final = "error.type"
+TOOL_NAMES: Final = ("gen_ai.tool.name", "tool.name")
+INPUT_TOKENS: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
+OUTPUT_TOKENS: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
+PLAIN_COSTS: Final = ("gen_ai.usage.cost", "llm.cost.total")
+
+KEYS: Final = {
+    "token_usage": (USAGE, *INPUT_TOKENS, *OUTPUT_TOKENS),
+    "cost": (COST, *PLAIN_COSTS),
+    "span_type": (SPAN_TYPE, OPERATION),
+    "error_type": (ERROR_TYPE,),
+    "tool": (SPAN_TYPE, *TOOL_NAMES),
+}
+"""The attributes that each type of policy looks for."""
+
+_TYPE_OF_OPERATION: Final = {
+    "chat": "CHAT_MODEL",
+    "generate_content": "LLM",
+    "text_completion": "LLM",
+    "embeddings": "EMBEDDING",
+    "execute_tool": "TOOL",
+    "create_agent": "AGENT",
+    "invoke_agent": "AGENT",
+    "retrieval": "RETRIEVER",
+}
+
+
+def token_usage(config: TokenUsageConfig) -> Policy:
+    """All the minimums are reached by the tokens of the trace, each model call counted once."""
+    least = {"input": config.min_input or 0, "output": config.min_output or 0, "total": config.min_total or 0}
+
+    def policy(view: View, _live: bool) -> Outcome:
+        used = _summed(view, _usages(view))
+        return SAMPLED if all(used.get(side, 0) >= minimum for side, minimum in least.items()) else NOT_SAMPLED
+
+    return policy
+
+
+def cost(config: CostConfig) -> Policy:
+    """The cost of the trace is at least the minimum, each model call counted once."""
+
+    def policy(view: View, _live: bool) -> Outcome:
+        return SAMPLED if _summed(view, _costs(view)).get("total", 0.0) >= config.min_usd else NOT_SAMPLED
+
+    return policy
+
+
+def span_type(config: SpanTypeConfig) -> Policy:
+    """At least so many spans are of one of the types; upper and lower case are the same."""
+    types = frozenset(name.upper() for name in config.types)
+
+    def policy(view: View, _live: bool) -> Outcome:
+        typed = {id(span): _plain(value) for span, value in view.attributes(SPAN_TYPE) if span is not None}
+        for span, value in view.attributes(OPERATION):
+            typed.setdefault(id(span), _TYPE_OF_OPERATION.get(value.string_value, ""))
+        return SAMPLED if sum(name.upper() in types for name in typed.values()) >= config.min_count else NOT_SAMPLED
+
+    return policy
+
+
+def error_type(config: ErrorTypeConfig) -> Policy:
+    """Some span's `error.type`, or some exception event's `exception.type`, is one of the values."""
+    values = frozenset(config.values)
+
+    def policy(view: View, _live: bool) -> Outcome:
+        named = any(value.string_value in values for _, value in view.attributes(ERROR_TYPE))
+        return SAMPLED if named or any(_raised(span) & values for span in view.spans) else NOT_SAMPLED
+
+    return policy
+
+
+def _raised(span: Span) -> set[str]:
+    found = (find(event.attributes, "exception.type") for event in span.events)
+    return {value.string_value for value in found if value is not None}
+
+
+def tool(config: ToolConfig) -> Policy:
+    """Some span says that it called one of the tools, or is of type TOOL and has its name."""
+    names = frozenset(config.names)
+
+    def policy(view: View, _live: bool) -> Outcome:
+        named = any(value.string_value in names for key in TOOL_NAMES for _, value in view.attributes(key))
+        return SAMPLED if named or any(span.name in names for span in _tool_spans(view)) else NOT_SAMPLED
+
+    return policy
+
+
+def _tool_spans(view: View) -> Iterable[Span]:
+    return (span for span, value in view.attributes(SPAN_TYPE) if span is not None and _plain(value).upper() == "TOOL")
+
+
+def _plain(value: AnyValue) -> str:
+    """A string; MLflow's own spans write it as JSON, in quotes."""
+    return value.string_value.strip('"')
+
+
+# ---- sums over a trace
+
+
+def _usages(view: View) -> dict[bytes, dict[str, float]]:
+    usages: dict[bytes, dict[str, float]] = {}
+    for side, keys in (("input", INPUT_TOKENS), ("output", OUTPUT_TOKENS)):
+        for key in keys:
+            for span, value in view.attributes(key):
+                if span is not None:
+                    usages.setdefault(span.span_id, {}).setdefault(side, _number(to_python(value)))
+    for span, value in view.attributes(USAGE):
+        if span is not None and (fields := _object(value)):
+            usages[span.span_id] = {
+                side: _number(fields[f"{side}_tokens"])
+                for side in ("input", "output", "total")
+                if f"{side}_tokens" in fields
+            }
+    for usage in usages.values():
+        usage.setdefault("total", usage.get("input", 0) + usage.get("output", 0))
+    return usages
+
+
+def _costs(view: View) -> dict[bytes, dict[str, float]]:
+    costs: dict[bytes, dict[str, float]] = {}
+    for key, read in ((COST, _total_cost), *((key, _plain_cost) for key in PLAIN_COSTS)):
+        for span, value in view.attributes(key):
+            if span is not None:
+                costs.setdefault(span.span_id, {"total": read(value)})
+    return costs
+
+
+def _total_cost(value: AnyValue) -> float:
+    return _number(_object(value).get("total_cost"))
+
+
+def _plain_cost(value: AnyValue) -> float:
+    return _number(to_python(value))
+
+
+def _summed(view: View, amounts: dict[bytes, dict[str, float]]) -> dict[str, float]:
+    """The sum over spans, without those below another that has amounts: an agent's roll-up hides its model calls.
+
+    That is how MLflow adds up a trace (mlflow/tracing/utils, `_aggregate_from_nodes`).
+    """
+    if len(amounts) > 1:
+        parents = {span.span_id: span.parent_span_id for span in view.spans}
+        hidden = _hidden(amounts.keys(), parents)
+        amounts = {span_id: amount for span_id, amount in amounts.items() if not hidden(span_id)}
+    total: dict[str, float] = {}
+    for amount in amounts.values():
+        for side, number in amount.items():
+            total[side] = total.get(side, 0) + number
+    return total
+
+
+def _hidden(tops: AbstractSet[bytes], parents: Mapping[bytes, bytes]) -> Callable[[bytes], bool]:
+    """Tells whether some ancestor of a span is among `tops`: linear over all calls, and safe with cycles."""
+    known: dict[bytes, bool] = {}
+
+    def hidden(span_id: bytes) -> bool:
+        path: list[bytes] = []
+        while span_id not in known:
+            path.append(span_id)
+            known[span_id] = False  # a cycle that comes back here ends
+            parent = parents.get(span_id, b"")
+            if parent in tops and parent != span_id:
+                known.update(dict.fromkeys(path, True))
+            elif parent in parents:
+                span_id = parent
+        known.update(dict.fromkeys(path, known[span_id]))
+        return known[span_id]
+
+    return hidden
+
+
+def _object(value: AnyValue) -> dict[str, Any]:
+    plain = to_python(value)
+    if isinstance(plain, str):
+        try:
+            plain = orjson.loads(plain)
+        except orjson.JSONDecodeError:
+            return {}
+    return plain if isinstance(plain, dict) else {}
+
+
+def _number(value: Any) -> float:
+    """A finite number that is not negative, also written as a string; 0 for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return 0.0
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return 0.0
+    return number if math.isfinite(number) and number > 0 else 0.0
