@@ -17,7 +17,10 @@ from processors.types import Context, Trace
 from tests.mlflow_servers import mlflow_server
 from tests.mlflow_traces import HARMFUL, MS, REFUSED, add_span, new_trace, root_of, whole_trace
 
-pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(180)]  # mlflow's own imports warn
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # at the import of mlflow
+    pytest.mark.timeout(180),
+]
 
 
 @pytest.fixture(scope="module")

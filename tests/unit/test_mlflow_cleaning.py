@@ -126,6 +126,8 @@ def test_a_text_without_fault_is_the_same_object():
         ("gen_ai.operation.name", '["chat"]', "chat"),
         ("gen_ai.operation.name", "chat", "chat"),
         ("gen_ai.operation.name", ["a", "b"], '\ufeff["a","b"]'),
+        ("ai.operationId", ' {"a": NaN}', '\ufeff{"a": NaN}'),
+        ("span.type", 5, 5),
         ("openinference.span.kind", {"a": 1}, '\ufeff{"a":1}'),
         ("mlflow.llm.cost", "[]", None),
         ("mlflow.llm.cost", '{"input_cost": "much"}', None),

@@ -36,6 +36,11 @@ class Amendment:
     client_request_id: str
 
 
+def known_state(word: str) -> State:
+    """A state as MLflow spells it; an unspecified one is still open, as it is for MLflow."""
+    return "OK" if word == "OK" else "ERROR" if word == "ERROR" else "IN_PROGRESS"
+
+
 def is_needed(record: TraceRecord) -> bool:
     """Whether OTLP alone might not do."""
     return bool(record.metadata or record.client_request_id) or must_look(record)
@@ -52,7 +57,7 @@ def must_look(record: TraceRecord) -> bool:
 
 def amendment(record: TraceRecord, stored: Stored) -> Amendment | None:
     """The update a trace needs, given what MLflow has of it; None if there is nothing left to say."""
-    closes = not record.has_root and not record.late and stored.state in ("IN_PROGRESS", "STATE_UNSPECIFIED")
+    closes = not record.has_root and not record.late and stored.state == "IN_PROGRESS"
     state = record.state if record.has_root or closes else stored.state
     if state == stored.state and not record.metadata and not record.client_request_id:
         return None

@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collector.exporters.mlflow.values import JSON_START, OPAQUE, clean_value, dumps, loads, plain_text, text, unquoted
+from collector.exporters.mlflow.values import OPAQUE, clean_value, dumps, loads, plain_text, text, unquoted
 from processors.attributes import assign, find, to_python
 
 MAX_TIME = (1 << 63) - 1
@@ -64,6 +64,9 @@ KIND_KEYS = frozenset(
 )
 """Looked up in a dict by tracing/otel/translation/*.py, so a list or a map in one of them is a TypeError."""
 
+EVENT_TEXTS = frozenset({"gen_ai.prompt", "gen_ai.completion"})
+"""Taken as they are into the preview column by tracing/otel/translation/spring_ai.py."""
+
 _TOKEN_KEYS = (
     "input_tokens",
     "output_tokens",
@@ -87,6 +90,8 @@ def clean_span(span: Span) -> None:
             event.time_unix_nano = span.start_time_unix_nano
         for attribute in event.attributes:
             clean_value(attribute.value)
+            if attribute.key in EVENT_TEXTS:
+                attribute.value.string_value = plain_text(attribute.value)
     for index in reversed(range(len(span.links))):
         link = span.links[index]
         for attribute in link.attributes:
@@ -126,14 +131,15 @@ def _span_type(value: AnyValue) -> bool:
 
 
 def _kind(value: AnyValue) -> bool:
-    found = to_python(value)
-    if isinstance(found, str):
-        found = loads(found) if JSON_START.match(found) else None
+    """A list of one word is that word; any other list or map is put out of the reach of MLflow's JSON reader."""
+    written = plain_text(value).lstrip()
+    if not written.startswith(("[", "{")):
+        return True
+    found = loads(written)
     if isinstance(found, list) and len(found) == 1 and isinstance(found[0], str):
         value.string_value = found[0]
         return _kind(value)
-    if isinstance(found, (list, dict)):
-        value.string_value = OPAQUE + dumps(found)
+    value.string_value = OPAQUE + written
     return True
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from collector.errors import ConfigError
+from collector.exporters.mlflow.database import Database
 from collector.exporters.mlflow.record import TraceRecord
 from collector.exporters.mlflow.routing import Route
 from collector.exporters.mlflow.settings import MlflowSettings, display
@@ -37,6 +38,8 @@ def open_destination(settings: MlflowSettings) -> Destination:
     match settings.scheme:
         case "http" | "https":
             return TrackingServer(settings)
+        case "sqlite" | "postgresql" | "postgres" | "mysql" | "mssql":
+            return Database(settings)
         case _:
             uri = display(settings.tracking_uri)
             raise ConfigError([f"tracking_uri: {uri!r} is no MLflow address; write {_ADDRESSES}"])

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import random
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from collector.errors import ExportError, Held, Permanent, Retryable
 from collector.exporters.mlflow.destination import Destination, open_destination
+from collector.exporters.mlflow.gathering import Gathering
 from collector.exporters.mlflow.record import Recorder
 from collector.exporters.mlflow.routing import Route, Router
 from collector.exporters.mlflow.settings import RESOURCE_TAGS, settings_from
 from processors.types import Trace
 
+_log = logging.getLogger(__name__)
 
-class MlflowSpanExporter:
-    """Writes traces to MLflow."""
+_FIRST_WAIT = 1.0
+_LONGEST_WAIT = 8.0
+
+
+class MlflowSpanExporter(SpanExporter):
+    """Writes traces to MLflow: a tracking server, a tracking database, or Databricks.
+
+    In the collector it is an Exporter (`group`, `send`, `close`); delivery gathers traces and retries. In process it
+    is a SpanExporter, as in `BatchSpanProcessor(MlflowSpanExporter("http://mlflow:5000", "my experiment"))`: it
+    then gathers whole traces itself and retries within `timeout`, but what is in memory dies with the process.
+
+    `options` are the fields of `MlflowSettings`. What is not given is taken from `environ`, from the variables that
+    MLflow's users set already.
+    """
 
     def __init__(
         self,
@@ -25,13 +47,20 @@ class MlflowSpanExporter:
         environ: Mapping[str, str] = os.environ,
         **options: Any,
     ) -> None:
+        """Raises ConfigError for an address or a template that can't work; opens no connection."""
         settings = settings_from(environ, tracking_uri=tracking_uri, experiment=experiment, **options)
+        self._timeout = settings.timeout
         self._router = Router(settings)
         self._record = Recorder(RESOURCE_TAGS if settings.resource_tags is None else settings.resource_tags)
         self._destination: Destination = open_destination(settings)
+        self._gathering = Gathering()
+        self._stopping = threading.Event()
 
     def group(self, trace: Trace) -> Route:
-        """Traces of equal group go in one request: the same experiment, run and workspace."""
+        """Traces of equal group go in one request: the same experiment, run and workspace.
+
+        A request may mix resources, since MLflow takes the tags of a trace from the resource of its own spans.
+        """
         return self._router(trace)
 
     def send(self, traces: Sequence[Trace]) -> None:
@@ -44,3 +73,57 @@ class MlflowSpanExporter:
     def close(self) -> None:
         """Give back connections; no `send` follows."""
         self._destination.close()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Take in spans that have ended, and send the traces that are whole."""
+        if self._stopping.is_set():
+            return SpanExportResult.FAILURE
+        sent = self._deliver(self._gathering.add(encode_spans(spans)))
+        return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Send what is held, whole or not; True if MLflow has it all."""
+        return self._deliver(self._gathering.flush(), timeout_millis / 1000)
+
+    def shutdown(self) -> None:
+        """Send what is held, then close."""
+        if self._stopping.is_set():
+            return
+        self.force_flush(int(self._timeout * 1000))
+        self._stopping.set()
+        self.close()
+
+    def _deliver(self, traces: Sequence[Trace], timeout: float | None = None) -> bool:
+        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        groups: dict[Route, list[Trace]] = {}
+        for trace in traces:
+            groups.setdefault(self.group(trace), []).append(trace)
+        return self._send_each(deadline, groups.values())
+
+    def _send_each(self, deadline: float, groups: Iterable[Sequence[Trace]]) -> bool:
+        sent = [self._send_until(deadline, group) for group in groups]  # all of them, also after one has failed
+        return all(sent)
+
+    def _send_until(self, deadline: float, traces: Sequence[Trace]) -> bool:
+        """Send, and send again while it may help; a refused group is sent trace by trace."""
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                self.send(traces)
+            except ExportError as error:
+                if isinstance(error, Permanent) and len(traces) > 1:
+                    return self._send_each(deadline, ([trace] for trace in traces))
+                pause = self._pause(error, wait)
+                if pause is None or time.monotonic() + pause >= deadline or self._stopping.wait(pause):
+                    _log.error("%d traces are lost: %s", len(traces), error)
+                    return False
+                wait = min(2 * wait, _LONGEST_WAIT)
+            else:
+                return True
+
+    @staticmethod
+    def _pause(error: ExportError, wait: float) -> float | None:
+        """Seconds until the next attempt; None if there is no point in one."""
+        if isinstance(error, Held) or not isinstance(error, Retryable):
+            return None
+        return wait * random.uniform(0.5, 1.0) if error.retry_after is None else error.retry_after  # noqa: S311

@@ -18,7 +18,7 @@ from collector.exporters.mlflow.values import plain_text, text
 from processors.attributes import find, put
 from processors.types import NO_PARENT, Trace
 
-State: TypeAlias = Literal["OK", "ERROR", "IN_PROGRESS", "STATE_UNSPECIFIED"]
+State: TypeAlias = Literal["OK", "ERROR", "IN_PROGRESS"]
 
 METADATA_KEY_LENGTH = 250
 METADATA_VALUE_LENGTH = 8000

@@ -50,4 +50,4 @@ def tag_key(key: str) -> str:
 
 def tag_attribute(value: str) -> str:
     """The attribute value that MLflow reads back as the tag `value`: it takes one layer of JSON quotes off."""
-    return dumps(value) if value.startswith('"') and isinstance(loads(value), str) else value
+    return dumps(value) if isinstance(loads(value), str) else value

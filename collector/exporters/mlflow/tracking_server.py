@@ -6,16 +6,23 @@ Endpoints: mlflow/server/otel_api.py (POST /v1/traces) and mlflow/server/handler
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.errors import Retryable
-from collector.exporters.mlflow.amendment import Amendment, Stored, amendment, assumed, is_needed, must_look
+from collector.exporters.mlflow.amendment import (
+    Amendment,
+    Stored,
+    amendment,
+    assumed,
+    is_needed,
+    known_state,
+    must_look,
+)
 from collector.exporters.mlflow.experiments import Experiment, Experiments
-from collector.exporters.mlflow.record import State, TraceRecord
+from collector.exporters.mlflow.record import TraceRecord
 from collector.exporters.mlflow.rest import Json, Reply, Rest, checked
 from collector.exporters.mlflow.routing import Route
 from collector.exporters.mlflow.settings import MlflowSettings
@@ -91,7 +98,7 @@ class TrackingServer:
         duration = info.get("execution_time_ms")
         return Stored(
             experiment_id=info["experiment_id"],
-            state=cast("State", info.get("status", "STATE_UNSPECIFIED")),
+            state=known_state(info.get("status", "")),
             start_ms=int(info["timestamp_ms"]),
             duration_ms=None if duration is None else int(duration),
         )

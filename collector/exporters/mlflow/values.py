@@ -22,7 +22,7 @@ _MAX_DIGITS = 4300
 _DEPTH_STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 _BRACKET = re.compile(r"[\[\]{}]")
 _LONG_NUMBER = re.compile(rf"[0-9]{{{_MAX_DIGITS + 1}}}")
-JSON_START = re.compile(r'[ \t\r\n]*[\[{"0-9-]')
+_JSON_START = re.compile(r'[ \t\r\n]*[\[{"0-9-]')
 _BAD_ESCAPE = re.compile(
     r"(?<!\\)((?:\\\\)*)\\u(?:([dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|0000|[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
@@ -65,7 +65,7 @@ def text(found: str) -> str:
     """
     if "\0" in found:
         found = found.replace("\0", _REPLACEMENT)
-    if ("\\u0000" in found or "\\ud" in found or "\\uD" in found) and JSON_START.match(found):
+    if ("\\u0000" in found or "\\ud" in found or "\\uD" in found) and _JSON_START.match(found):
         found = _BAD_ESCAPE.sub(lambda match: match[0] if match[2] else match[1] + _REPLACEMENT, found)
     if len(found) > _MAX_DEPTH and _too_much_json(found):
         found = OPAQUE + found
@@ -73,7 +73,7 @@ def text(found: str) -> str:
 
 
 def _too_much_json(found: str) -> bool:
-    if not JSON_START.match(found):
+    if not _JSON_START.match(found):
         return False
     # A run of more than 4,300 digits covers at least one of every 4,300 characters.
     if any(char.isdigit() for char in found[_MAX_DIGITS::_MAX_DIGITS]) and _LONG_NUMBER.search(found):
@@ -96,7 +96,7 @@ def plain_text(value: AnyValue) -> str:
 
 def unquoted(found: str) -> str:
     """A text without the JSON quotes that MLflow's own SDK puts around it."""
-    inner = loads(found) if found.startswith('"') else None
+    inner = loads(found) if _JSON_START.match(found) else None
     return inner if isinstance(inner, str) else found
 
 

@@ -1,0 +1,214 @@
+"""An MLflow tracking database, through MLflow's own store in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from collector.errors import ExportError, Retryable
+from collector.exporters.mlflow.amendment import (
+    Amendment,
+    Stored,
+    amendment,
+    assumed,
+    is_needed,
+    known_state,
+    must_look,
+)
+from collector.exporters.mlflow.database_faults import database_fault, is_unknown
+from collector.exporters.mlflow.experiments import Experiment, Experiments
+from collector.exporters.mlflow.record import TraceRecord
+from collector.exporters.mlflow.routing import Route
+from collector.exporters.mlflow.settings import MlflowSettings, display
+
+_log = logging.getLogger(__name__)
+
+_MAX_LINKS = 100
+
+Store: TypeAlias = Any
+"""mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore, whose methods have no types."""
+
+Writer: TypeAlias = Callable[[Store, str, Sequence[TraceRecord]], None]
+"""Writes the spans, names and tags of records of one experiment, and the state of those that have their root."""
+
+
+class Database:
+    """A destination. The store is opened on first use, so that starting needs neither mlflow nor the database."""
+
+    def __init__(self, settings: MlflowSettings, write: Writer | None = None) -> None:
+        self._settings = settings
+        self._where = display(settings.tracking_uri)
+        self._write = write or log_records
+        self._experiments = Experiments(self, create=settings.create_experiments, where=self._where)
+        self._opening = threading.Lock()
+        self._opened: Store | None = None
+
+    def write(self, route: Route, records: Sequence[TraceRecord]) -> None:
+        """Write the spans of all records in one transaction, then the rest of those that need it."""
+        experiment_id = self._experiments.resolve(route)
+        with self._faults(), _workspace(route.workspace):
+            store = self._store()
+            try:
+                self._write(store, experiment_id, records)
+            except Exception as error:
+                if is_unknown(error):
+                    self._experiments.forget(route)
+                    raise Retryable(
+                        f"{self._where}: experiment {experiment_id} is gone; looking it up again"
+                    ) from error
+                raise
+            for record in records:
+                if is_needed(record):
+                    _amend(store, record, experiment_id)
+            if route.run_id:
+                _link(store, [record.mlflow_id for record in records], route.run_id)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        if self._opened is not None:
+            self._opened.engine.dispose()
+
+    def find_experiment(self, route: Route) -> Experiment | None:
+        """See `Directory`."""
+        with self._faults(), _workspace(route.workspace):
+            find = self._store().get_experiment if route.by_id else self._store().get_experiment_by_name
+            try:
+                found = find(route.experiment)
+            except Exception as error:
+                if is_unknown(error):
+                    return None
+                raise
+            return found and Experiment(str(found.experiment_id), found.name, found.lifecycle_stage == "active")
+
+    def create_experiment(self, route: Route) -> str:
+        """See `Directory`."""
+        with self._faults(), _workspace(route.workspace):
+            try:
+                return str(self._store().create_experiment(route.experiment))
+            except Exception as error:
+                if getattr(error, "error_code", "") == "RESOURCE_ALREADY_EXISTS":
+                    return str(self._store().get_experiment_by_name(route.experiment).experiment_id)
+                raise
+
+    def _store(self) -> Store:
+        with self._opening:
+            if self._opened is None:
+                self._opened = _open(self._settings)
+            return self._opened
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except ExportError:
+            raise
+        except Exception as error:
+            raise database_fault(error, self._where) from error
+
+
+def _open(settings: MlflowSettings) -> Store:
+    """MLflow's store; it creates the tables of an empty database."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    _probe(settings.tracking_uri)
+    from mlflow.tracking._tracking_service import utils  # noqa: PLC0415  only who needs it pays
+
+    open_store: Callable[[str, str], Store] = utils._get_sqlalchemy_store  # noqa: SLF001  it knows about workspaces
+    store = open_store(settings.tracking_uri, settings.artifact_root)
+    # MLflow logs a failed statement with its parameters, which are what the traces say.
+    store.engine.hide_parameters = True
+    return store
+
+
+def _probe(uri: str) -> None:
+    """Connect once: MLflow's own attempt goes on for minutes (store/db/utils.py MAX_RETRY_COUNT)."""
+    from sqlalchemy import create_engine, pool  # noqa: PLC0415  only who needs it pays
+
+    if not uri.startswith("sqlite"):
+        create_engine(uri, poolclass=pool.NullPool).connect().close()
+
+
+def _workspace(name: str) -> contextlib.AbstractContextManager[Any]:
+    if not name:
+        return contextlib.nullcontext()
+    from mlflow.utils.workspace_context import ServerWorkspaceContext  # noqa: PLC0415  only who needs it pays
+
+    return ServerWorkspaceContext(name)
+
+
+def log_records(store: Store, experiment_id: str, records: Sequence[TraceRecord]) -> None:
+    """Write records through MLflow's `log_spans`, as its /v1/traces does (server/otel_api.py)."""
+    from mlflow.entities.span import Span  # noqa: PLC0415  only who needs it pays
+
+    resources = [record.resource for record in records]
+    spans = [
+        Span.from_otel_proto(span, resource=resource)
+        for record, resource in zip(records, resources, strict=True)
+        for span in record.spans
+    ]
+    store.log_spans(experiment_id, spans)
+
+
+def _amend(store: Store, record: TraceRecord, experiment_id: str) -> None:
+    stored = _stored(store, record.mlflow_id) if must_look(record) else assumed(record, experiment_id)
+    update = amendment(record, stored) if stored else None
+    if update is None:
+        return
+    if update.client_request_id:
+        _start_trace(store, update)
+    else:
+        _end_trace(store, update)
+
+
+def _stored(store: Store, trace_id: str) -> Stored | None:
+    """What the store has of a trace; None if somebody has deleted it meanwhile, which is theirs to decide."""
+    try:
+        info = store.get_trace_info(trace_id)
+    except Exception as error:
+        if is_unknown(error):
+            return None
+        raise
+    return Stored(str(info.experiment_id), known_state(info.state.value), info.request_time, info.execution_duration)
+
+
+def _end_trace(store: Store, update: Amendment) -> None:
+    from mlflow.entities.trace_status import TraceStatus  # noqa: PLC0415  only who needs it pays
+
+    store.deprecated_end_trace_v2(
+        request_id=update.trace_id,
+        timestamp_ms=update.end_ms,
+        status=TraceStatus(update.state),
+        request_metadata=update.metadata,
+        tags=update.tags,
+    )
+
+
+def _start_trace(store: Store, update: Amendment) -> None:
+    from mlflow.entities import TraceInfo, TraceLocation, TraceState  # noqa: PLC0415  only who needs it pays
+
+    store.start_trace(
+        TraceInfo(
+            trace_id=update.trace_id,
+            trace_location=TraceLocation.from_experiment_id(update.experiment_id),
+            request_time=update.start_ms,
+            execution_duration=update.end_ms - update.start_ms,
+            state=TraceState(update.state),
+            trace_metadata=update.metadata,
+            tags=update.tags,
+            client_request_id=update.client_request_id,
+        )
+    )
+
+
+def _link(store: Store, trace_ids: Sequence[str], run_id: str) -> None:
+    """Link traces to a run; like MLflow's server, hold no trace up because the run doesn't exist."""
+    try:
+        for start in range(0, len(trace_ids), _MAX_LINKS):
+            store.link_traces_to_run(list(trace_ids[start : start + _MAX_LINKS]), run_id)
+    except Exception as error:
+        if not is_unknown(error):
+            raise
+        _log.warning("run %s does not exist; %d traces are stored without it", run_id, len(trace_ids))
