@@ -23,7 +23,7 @@ MIB = 1 << 20
 DEFAULT_MAX_MIB = 64
 """OTLP specification, "OTLP/gRPC" and "OTLP/HTTP": the recommended limit of a request, also after decompression."""
 
-_ENDPOINT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\[\]:/\s]*)):(?P<port>[0-9]{1,5})")
+_ENDPOINT = re.compile(r"(?:\[(?P<v6>[0-9A-Za-z:.%]+)\]|(?P<host>[^\[\]:/\s]*)):(?P<port>[0-9]{1,5})")
 _LAST_PORT = 65535
 
 

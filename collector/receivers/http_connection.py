@@ -95,7 +95,6 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        self._unset_keepalive_if_required()
         self._overhead += len(data)
         try:
             self._feed(data)
@@ -179,6 +178,7 @@ class Connection(HttpToolsProtocol):
     @override
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._unset_keepalive_if_required()
         if not self._in_message:
             self._rest()
         elif self.cycle.response_complete:

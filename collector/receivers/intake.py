@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, Self, TypeAlias
@@ -164,9 +165,9 @@ class Intake(Generic[R]):
         self._outcome["refused" if foreseen else "failure"].inc()
         if not foreseen and (now := time.monotonic()) >= self._next_log:
             self._next_log = now + _LOG_INTERVAL
-            logger.error(
-                "%s could not take a request in; its sender was asked to repeat it", self._receiver.id, exc_info=error
-            )
+            # without the error's text, which may hold a payload or a secret
+            where = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("%s failed on a request (%s)\n%s", self._receiver.id, type(error).__name__, where)
         return otlp.status_of(error)
 
 

@@ -33,6 +33,9 @@ HEALTH = "grpc.health.v1.Health"
 _READ_TIMEOUT = 60.0
 """Seconds between a call's start and its message; clients with a deadline of their own give up long before."""
 
+_HANDSHAKE_TIMEOUT = 10.0
+"""Seconds from a connection to its TLS handshake and HTTP/2 preface."""
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _GZIP, _ZLIB = b"\x1f", b"\x78"
 
@@ -160,6 +163,7 @@ def _options(config: GrpcConfig) -> Iterable[tuple[str, int]]:
     yield "grpc.per_message_decompression", 0
     yield "grpc.so_reuseport", 0  # a second program on the same port must fail, not take half of the calls
     yield "grpc.max_allowed_incoming_connections", config.max_connections
+    yield "grpc.server_handshake_timeout_ms", round(_HANDSHAKE_TIMEOUT * 1000)
     if config.max_concurrent_streams:
         yield "grpc.max_concurrent_streams", config.max_concurrent_streams
     yield from _keepalive_options(config.keepalive)

@@ -78,6 +78,7 @@ class Application:
         if receiver.logs:
             self._routes[config.logs_url_path.encode()] = Intake(Logs, receiver, "http", room)
         self._codings = set(config.compression_algorithms)
+        # as RFC 9110 15.5.16 and 12.5.3 have it; the Collector answers 400, and clients retry neither
         self._not_decodable = Answer(
             415,
             b"415 unsupported content encoding",
@@ -196,6 +197,7 @@ def _uvicorn(application: Application) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         date_header=False,
+        timeout_keep_alive=0,  # Connection has timers of its own
     )
     config.load()
     return config

@@ -20,6 +20,8 @@ import zstandard
 
 from tests.otlp_requests import GRPC_EXPORT, SPANS, batch, message, nested_value
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+
 MIB, GIB = 1 << 20, 1 << 30
 LIMIT = 64 * MIB
 

@@ -223,6 +223,18 @@ async def _outcome(call_):
     return Code.OK, None
 
 
+async def test_a_connection_that_does_not_speak_is_closed(monkeypatch):
+    monkeypatch.setattr(otlp_grpc, "_HANDSHAKE_TIMEOUT", 0.1)
+    async with serving(grpc_config()) as served:
+        for said in (b"", b"PRI * HT"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(said)
+            async with asyncio.timeout(10):
+                while await reader.read(1000):
+                    pass
+            writer.close()
+
+
 # --- the SDK ----------------------------------------------------------------------------------------------------------
 
 

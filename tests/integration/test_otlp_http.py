@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from collector import tls as tls_module
 from collector.errors import Busy, ConfigError, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
 from collector.receivers import http_connection
+from collector.tls import TlsClientConfig
 from processors.types import Context, spans
 from tests.certificates import Authority
 from tests.otlp_requests import Sink, as_json, batch, eventually, http_config, logs, nested_value, serving
@@ -627,7 +628,8 @@ async def test_bugs_are_logged_but_not_at_every_request(caplog):
         for _ in range(3):
             assert (await post(served.port, ONE)).status == 503
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "a bug" in caplog.text
+    assert "failed on a request (RuntimeError)" in caplog.text
+    assert "a bug" not in caplog.text
 
 
 # --- stopping ---------------------------------------------------------------------------------------------------------
@@ -721,6 +723,45 @@ async def test_tls(tmp_path):
             writer.write(whole())  # in plain text
             assert not (await closed(reader)).startswith(b"HTTP")
         assert await post_tls(served.port, authority) == 200
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # which is what one of the rows asks for
+@pytest.mark.parametrize(
+    ("keys", "trusted"),
+    [
+        ({"ca_file": "authority.pem"}, True),
+        ({"ca_file": "authority.pem", "include_system_ca_certs_pool": True}, True),
+        ({}, False),
+        ({"ca_file": "stranger.pem"}, False),
+        ({"ca_file": "stranger.pem", "insecure_skip_verify": True}, True),
+    ],
+)
+async def test_our_own_clients_trust_whom_they_are_told_to(tmp_path, monkeypatch, keys, trusted):
+    monkeypatch.chdir(tmp_path)
+    authority, _ = Authority(tmp_path), Authority(tmp_path, "stranger")
+    own = authority.issue("client")
+    config = TlsClientConfig(cert_file=str(own.cert), key_file=str(own.key), **keys)
+    tls = server_tls(authority.issue("server"), client_ca_file=str(authority.file))
+    async with serving(http_config(tls=tls)) as served:
+        outcome = post(served.port, ONE, ssl_context=tls_module.client_ssl_context(config))
+        if trusted:
+            assert (await outcome).status == 200
+        else:
+            with pytest.raises(urllib3.exceptions.SSLError):
+                await outcome
+
+
+async def test_cipher_suites_are_kept_to(tmp_path):
+    authority = Authority(tmp_path)
+    tls = server_tls(
+        authority.issue("server"), cipher_suites=["TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"], max_version="1.2"
+    )
+    async with serving(http_config(tls=tls)) as served:
+        assert await post_tls(served.port, authority) == 200
+        other = ssl.create_default_context(cafile=str(authority.file))
+        other.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+        with pytest.raises(urllib3.exceptions.SSLError):
+            await post(served.port, ONE, ssl_context=other)
 
 
 async def test_old_tls_versions_are_refused(tmp_path):
