@@ -30,7 +30,7 @@ from tests.certificates import Authority
 from tests.otlp_requests import Sink, as_json, batch, eventually, http_config, logs, nested_value, serving
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-CAPTURES = sorted((Path(__file__).parents[1] / "data/captures").glob("*.json"))
+CAPTURES = sorted((Path(__file__).parents[1] / "data/captures").glob("vercel*.json"))
 KIB = 1024
 
 

@@ -8,10 +8,9 @@ from email.utils import formatdate
 import pytest
 
 from collector.errors import Held, Permanent, Retryable
-from collector.exporters.mlflow.rest import Reply, Rest, checked, fault, retry_after
-from collector.exporters.mlflow.settings import MlflowSettings
+from collector.exporters.mlflow.rest import Reply, checked, fault, retry_after
 
-rest = Rest(MlflowSettings(tracking_uri="http://mlflow:5000"))
+URI = "http://mlflow:5000"
 
 
 def reply(status, body=b"", **headers):
@@ -20,7 +19,7 @@ def reply(status, body=b"", **headers):
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_worth_another_attempt(status):
-    error = fault(reply(status, b'{"message": "busy"}', Retry_After="7"), rest)
+    error = fault(reply(status, b'{"message": "busy"}', Retry_After="7"), URI)
     assert type(error) is Retryable
     assert (str(error), error.retry_after) == (f"http://mlflow:5000 answers {status}: busy", 7)
 
@@ -42,23 +41,23 @@ def test_worth_another_attempt(status):
     ],
 )
 def test_an_operator_has_to_mend(status, body, mend):
-    error = fault(reply(status, body, Location="https://elsewhere"), rest)
+    error = fault(reply(status, body, Location="https://elsewhere"), URI)
     assert isinstance(error, Held)
     assert mend in str(error)
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 415, 422, 431])
 def test_the_data_is_refused(status):
-    error = fault(reply(status, b'{"message": "bad span\\n[SQL: with its parameters]"}'), rest)
+    error = fault(reply(status, b'{"message": "bad span\\n[SQL: with its parameters]"}'), URI)
     assert type(error) is Permanent
     assert str(error) == f"http://mlflow:5000 answers {status}: bad span"
 
 
 def test_success():
     found = reply(200, b"", Content_Type="application/x-protobuf")
-    assert checked(found, rest) is found
+    assert checked(found, URI) is found
     with pytest.raises(Held, match="no MLflow server or a login"):
-        checked(reply(200, b"<html>", Content_Type="text/html; charset=utf-8"), rest)
+        checked(reply(200, b"<html>", Content_Type="text/html; charset=utf-8"), URI)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from typing import Protocol
 
 from collector.errors import ConfigError
 from collector.exporters.mlflow.database import Database
+from collector.exporters.mlflow.databricks import DatabricksExperiments
 from collector.exporters.mlflow.record import TraceRecord
 from collector.exporters.mlflow.routing import Route
 from collector.exporters.mlflow.settings import MlflowSettings, display
 from collector.exporters.mlflow.tracking_server import TrackingServer
+from collector.exporters.mlflow.unity_catalog import UnityCatalog, unity_catalog
 
 _ADDRESSES = "http(s)://host:port, sqlite:///file.db, postgresql://..., mysql://... or databricks"
 
@@ -40,6 +42,10 @@ def open_destination(settings: MlflowSettings) -> Destination:
             return TrackingServer(settings)
         case "sqlite" | "postgresql" | "postgres" | "mysql" | "mssql":
             return Database(settings)
+        case "databricks" if schema := unity_catalog(settings):
+            return UnityCatalog(settings, schema)
+        case "databricks":
+            return DatabricksExperiments(settings)
         case _:
             uri = display(settings.tracking_uri)
             raise ConfigError([f"tracking_uri: {uri!r} is no MLflow address; write {_ADDRESSES}"])

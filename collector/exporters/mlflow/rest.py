@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
 import orjson
@@ -28,7 +28,9 @@ _CONNECTIONS = 16
 _CONNECT_TIMEOUT = 10.0
 _REASON_LENGTH = 300
 
-Json = dict[str, Any]
+CREDENTIALS = "MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
+
+Json: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,6 @@ class Rest:
 
     def __init__(self, settings: MlflowSettings) -> None:
         self.uri = settings.tracking_uri
-        self.host = urlsplit(self.uri).netloc
         self._gzip = settings.compression == "gzip"
         self._headers = {"User-Agent": "spanbridge", "Accept-Encoding": "identity"}
         if settings.authorization:
@@ -126,7 +127,7 @@ def _pool(settings: MlflowSettings) -> urllib3.PoolManager:
     )
 
 
-def checked(reply: Reply, rest: Rest) -> Reply:
+def checked(reply: Reply, uri: str, credentials: str = CREDENTIALS) -> Reply:
     """The reply if it is a success.
 
     Raises:
@@ -134,33 +135,34 @@ def checked(reply: Reply, rest: Rest) -> Reply:
     """
     if _succeeded(reply) and "text/html" not in reply.headers.get("Content-Type", ""):
         return reply
-    raise fault(reply, rest)
+    raise fault(reply, uri, credentials)
 
 
 def _succeeded(reply: Reply) -> bool:
     return HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES
 
 
-def fault(reply: Reply, rest: Rest) -> ExportError:
-    """What an answer that is no success means."""
+def fault(reply: Reply, uri: str, credentials: str = CREDENTIALS) -> ExportError:
+    """What an answer that is no success means; `credentials` says what to set when they are refused."""
     if reply.status in _TRANSIENT:
-        return Retryable(f"{rest.uri} answers {reply.status}: {reply.message}", retry_after(reply.headers))
-    mend = _mend(reply, rest)
+        return Retryable(f"{uri} answers {reply.status}: {reply.message}", retry_after(reply.headers))
+    mend = _mend(reply, uri, credentials)
     if mend:
-        return Held(f"{rest.uri} answers {reply.status}: {mend}")
-    return Permanent(f"{rest.uri} answers {reply.status}: {reply.message}")
+        return Held(f"{uri} answers {reply.status}: {mend}")
+    return Permanent(f"{uri} answers {reply.status}: {reply.message}")
 
 
-def _mend(reply: Reply, rest: Rest) -> str:
+def _mend(reply: Reply, uri: str, credentials: str) -> str:
     """What an operator has to mend, or nothing if it is the data that is refused."""
     if _succeeded(reply):
         return "a web page, so this is no MLflow server or a login in front of it; check tracking_uri"
     if HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
         return f"it redirects to {reply.headers.get('Location', 'elsewhere')}; use that address as tracking_uri"
     if reply.status == HTTPStatus.FORBIDDEN and "Invalid Host header" in reply.message:
-        return f"Invalid Host header; start the MLflow server with MLFLOW_SERVER_ALLOWED_HOSTS={rest.host}"
+        host = urlsplit(uri).netloc
+        return f"Invalid Host header; start the MLflow server with MLFLOW_SERVER_ALLOWED_HOSTS={host}"
     mends = {
-        401: "credentials are missing or wrong; set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN",
+        401: f"credentials are missing or wrong; set {credentials}",
         403: f"permission denied ({reply.message}); give this user EDIT on the experiment",
         404: f"not found ({reply.message}); check tracking_uri and its static prefix, the server must be MLflow 3",
         405: "this is no MLflow server; check tracking_uri and its static prefix",

@@ -52,7 +52,7 @@ class TrackingServer:
         if reply.error_code == _UNKNOWN:
             self._experiments.forget(route)
             raise Retryable(f"{self._rest.uri}: experiment {experiment_id} is gone; looking it up again")
-        checked(reply, self._rest)
+        checked(reply, self._rest.uri)
         for record in records:
             if is_needed(record):
                 self._amend(record, experiment_id, _scope(route))
@@ -69,7 +69,7 @@ class TrackingServer:
         reply = self._rest.get(path, query, _scope(route))
         if reply.error_code == _UNKNOWN:
             return None
-        found = checked(reply, self._rest).json["experiment"]
+        found = checked(reply, self._rest.uri).json["experiment"]
         return Experiment(found["experiment_id"], found["name"], found["lifecycle_stage"] == "active")
 
     def create_experiment(self, route: Route) -> str:
@@ -77,7 +77,7 @@ class TrackingServer:
         reply = self._rest.send_json("POST", f"{_EXPERIMENTS}/create", {"name": route.experiment}, _scope(route))
         if reply.error_code == "RESOURCE_ALREADY_EXISTS" and (found := self.find_experiment(route)):
             return found.id
-        return str(checked(reply, self._rest).json["experiment_id"])
+        return str(checked(reply, self._rest.uri).json["experiment_id"])
 
     def _amend(self, record: TraceRecord, experiment_id: str, scope: Mapping[str, str]) -> None:
         stored = self._stored(record, scope) if must_look(record) else assumed(record, experiment_id)
@@ -105,7 +105,7 @@ class TrackingServer:
 
     def _unless_gone(self, reply: Reply) -> Reply | None:
         """The reply; None if somebody has deleted the trace meanwhile, which is theirs to decide."""
-        return None if reply.error_code == _UNKNOWN else checked(reply, self._rest)
+        return None if reply.error_code == _UNKNOWN else checked(reply, self._rest.uri)
 
     def _link(self, route: Route, trace_ids: Sequence[str]) -> None:
         """Link to the run what the server doesn't: it links the traces whose root is in the request."""
