@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import random
+import subprocess
+import sys
 import time
 
 import pytest
@@ -327,6 +329,20 @@ def test_a_wrong_condition_of_a_list_is_named_by_its_number():
     """The error says which of the conditions it is."""
     with pytest.raises(OttlError, match="condition 2: unknown function 'No'"):
         Conditions(["true", "No()"], "span")
+
+
+def test_the_parser_is_loaded_only_when_a_condition_is():
+    """A program without OTTL does not pay for it."""
+    code = """
+import sys
+from processors.ottl import compile_condition
+from processors.tail_sampling import TailSamplingConfig
+TailSamplingConfig.model_validate({"policies": [{"name": "all", "type": "always_sample"}]})
+assert "lark" not in sys.modules
+compile_condition("true", "span")
+assert "lark" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # ---- statements
