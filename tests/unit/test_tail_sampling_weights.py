@@ -7,7 +7,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processors.tail_sampling.outcome import (
@@ -36,6 +36,9 @@ from tests.unit.test_tail_sampling_decisions import (
     not_,
 )
 from tests.unit.test_tail_sampling_policies import Clock, error, having, make_trace
+
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
 
 SENT = 8_000
 
@@ -310,7 +313,7 @@ def kept(outcomes, draws, *, first_match):
     return concluded(votes) in (Vote.SAMPLED, Vote.ADMITTED, Vote.LIMITED)
 
 
-@settings(max_examples=500)
+@settings(STEADY, max_examples=500)
 @given(st.lists(OUTCOMES, max_size=4), st.booleans())
 def test_probability_is_the_share_of_all_draws(outcomes, first_match):
     """Against counting: ratios are eighths, so 64 pairs of draws are all there are."""
@@ -320,6 +323,7 @@ def test_probability_is_the_share_of_all_draws(outcomes, first_match):
     assert probability(outcomes, first_match=first_match) == pytest.approx(share)
 
 
+@STEADY
 @given(_chances(OUTCOMES), st.sampled_from([SAMPLED, NOT_SAMPLED]))
 def test_binding_keeps_the_draws(outcome, replacement):
     """Going on from every answer to the same one forgets the draws; going on to itself changes nothing."""

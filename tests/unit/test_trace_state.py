@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processors.trace_state import (
@@ -18,6 +18,9 @@ from processors.trace_state import (
     threshold_to_probability,
     trace_id_randomness,
 )
+
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,7 @@ def test_trace_id_randomness_is_its_last_seven_bytes():
 PROBABILITIES = st.floats(2.0**-56, 1.0)
 
 
+@STEADY
 @given(PROBABILITIES)
 def test_threshold_and_probability_are_inverse(probability):
     """At full precision a probability comes back within the rounding of 56 bits, and 1/p is the adjusted count."""
@@ -157,6 +161,7 @@ def test_threshold_and_probability_are_inverse(probability):
     assert adjusted_count(threshold) == pytest.approx(1 / threshold_to_probability(threshold))
 
 
+@STEADY
 @given(PROBABILITIES, st.integers(1, 14))
 def test_a_rounded_threshold_is_close_and_short(probability, precision):
     """Rounding costs at most half a unit of the last significant digit, and stays expressible."""
@@ -186,6 +191,7 @@ def trace_states(draw):
     return state
 
 
+@STEADY
 @given(trace_states())
 def test_round_trip(state):
     """What is written reads back the same, and writes the same again."""
@@ -196,6 +202,7 @@ def test_round_trip(state):
     assert str(again) == text
 
 
+@STEADY
 @given(st.text(max_size=60) | st.text(alphabet="ot=rvth:;,0a8 @", max_size=40))
 def test_any_text_reads_or_is_refused(text):
     """Nothing but TraceStateError comes out, and whatever reads is stable."""
