@@ -24,6 +24,8 @@ from processors.tail_sampling.policy_config import (
 from processors.tail_sampling.view import View
 
 _DEFAULT_CACHE_SIZE = 128
+_MAX_CACHED_LENGTH = 1024
+"""Longer values are prompts rather than names: they rarely come twice and would fill the memory."""
 
 
 def string_attribute(config: StringAttributeConfig) -> Policy:
@@ -41,11 +43,11 @@ def string_attribute(config: StringAttributeConfig) -> Policy:
 def _cached_search(config: StringAttributeConfig) -> Callable[[str], bool]:
     patterns = [compile_pattern(value) for value in config.values]
 
-    @lru_cache(maxsize=config.cache_max_size or _DEFAULT_CACHE_SIZE)
     def search(text: str) -> bool:
         return any(pattern.search(text) for pattern in patterns)
 
-    return search
+    cached = lru_cache(maxsize=config.cache_max_size or _DEFAULT_CACHE_SIZE)(search)
+    return lambda text: (cached if len(text) <= _MAX_CACHED_LENGTH else search)(text)
 
 
 def numeric_attribute(config: NumericAttributeConfig) -> Policy:

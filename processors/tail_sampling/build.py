@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from typing import Any, Final
 
 from processors.tail_sampling import attribute_policies, chance_policies, genai_policies, limiting_policies
 from processors.tail_sampling import span_policies as on_spans
@@ -11,65 +13,67 @@ from processors.tail_sampling.config import sub_policies
 from processors.tail_sampling.limiting_policies import Clock
 from processors.tail_sampling.limits import SecondBudget
 from processors.tail_sampling.policies import Policy
-from processors.tail_sampling.policy_config import PolicyConfig
+from processors.tail_sampling.policy_config import (
+    AndPolicyConfig,
+    CompositeConfig,
+    CompositePolicyConfig,
+    DropPolicyConfig,
+    NotPolicyConfig,
+    PolicyConfig,
+)
+
+_BARE: Final[Mapping[str, Policy]] = {
+    "always_sample": on_spans.always_sample,
+    "trace_flags": on_spans.trace_flags,
+}
+
+_BY_SECTION: Final[Mapping[str, Callable[[Any], Policy]]] = {
+    "latency": on_spans.latency,
+    "status_code": on_spans.status_code,
+    "span_count": on_spans.span_count,
+    "trace_state": on_spans.trace_state,
+    "ottl_condition": on_spans.ottl_condition,
+    "string_attribute": attribute_policies.string_attribute,
+    "numeric_attribute": attribute_policies.numeric_attribute,
+    "boolean_attribute": attribute_policies.boolean_attribute,
+    "probabilistic": chance_policies.probabilistic,
+    "session": chance_policies.session,
+    "token_usage": genai_policies.token_usage,
+    "cost": genai_policies.cost,
+    "span_type": genai_policies.span_type,
+    "error_type": genai_policies.error_type,
+    "tool": genai_policies.tool,
+}
+
+_BY_SECTION_AND_CLOCK: Final[Mapping[str, Callable[[Any, Clock], Policy]]] = {
+    "rate_limiting": limiting_policies.rate_limiting,
+    "bytes_limiting": limiting_policies.bytes_limiting,
+    "experiment_quota": limiting_policies.experiment_quota,
+}
 
 
-def build(config: PolicyConfig, now: Clock) -> Policy:  # noqa: C901, PLR0912  one line a type is the plainest table
+def build(config: PolicyConfig, now: Clock) -> Policy:
     """The policy that a configuration describes. `now` gives seconds."""
-    match config.type:
-        case "always_sample":
-            return on_spans.always_sample
-        case "trace_flags":
-            return on_spans.trace_flags
-        case "latency":
-            return on_spans.latency(config.latency)
-        case "status_code":
-            return on_spans.status_code(config.status_code)
-        case "span_count":
-            return on_spans.span_count(config.span_count)
-        case "trace_state":
-            return on_spans.trace_state(config.trace_state)
-        case "ottl_condition":
-            return on_spans.ottl_condition(config.ottl_condition)
-        case "string_attribute":
-            return attribute_policies.string_attribute(config.string_attribute)
-        case "numeric_attribute":
-            return attribute_policies.numeric_attribute(config.numeric_attribute)
-        case "boolean_attribute":
-            return attribute_policies.boolean_attribute(config.boolean_attribute)
-        case "probabilistic":
-            return chance_policies.probabilistic(config.probabilistic)
-        case "session":
-            return chance_policies.session(config.session)
-        case "rate_limiting":
-            return limiting_policies.rate_limiting(config.rate_limiting, now)
-        case "bytes_limiting":
-            return limiting_policies.bytes_limiting(config.bytes_limiting, now)
-        case "experiment_quota":
-            return limiting_policies.experiment_quota(config.experiment_quota, now)
-        case "token_usage":
-            return genai_policies.token_usage(config.token_usage)
-        case "cost":
-            return genai_policies.cost(config.cost)
-        case "span_type":
-            return genai_policies.span_type(config.span_type)
-        case "error_type":
-            return genai_policies.error_type(config.error_type)
-        case "tool":
-            return genai_policies.tool(config.tool)
-        case "and":
-            return And([build(sub, now) for sub in config.and_.and_sub_policy])
-        case "drop":
-            return Drop([build(sub, now) for sub in config.drop.drop_sub_policy])
-        case "not":
+    match config:
+        case AndPolicyConfig():
+            return And([build(sub, now) for sub in sub_policies(config)])
+        case DropPolicyConfig():
+            return Drop([build(sub, now) for sub in sub_policies(config)])
+        case NotPolicyConfig():
             return Not(build(config.not_.not_sub_policy, now))
-        case "composite":
-            composite = config.composite
-            shares = [
-                Share(build(sub, now), SecondBudget(composite.spans_per_second(sub.name)))
-                for sub in composite.ordered()
-            ]
-            return Composite(shares, now)
+        case CompositePolicyConfig():
+            return _composite(config.composite, now)
+    if config.type in _BARE:
+        return _BARE[config.type]
+    section = getattr(config, config.type)
+    if config.type in _BY_SECTION:
+        return _BY_SECTION[config.type](section)
+    return _BY_SECTION_AND_CLOCK[config.type](section, now)
+
+
+def _composite(config: CompositeConfig, now: Clock) -> Policy:
+    shares = [Share(build(sub, now), SecondBudget(config.spans_per_second(sub.name))) for sub in config.ordered()]
+    return Composite(shares, now)
 
 
 def keys(config: PolicyConfig) -> AbstractSet[str]:

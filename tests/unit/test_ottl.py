@@ -3,10 +3,12 @@
 import contextlib
 import logging
 import random
+import subprocess
+import sys
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -24,6 +26,9 @@ from processors.ottl import (
 from processors.ottl.arithmetic import calculate
 from processors.ottl.functions import FUNCTIONS
 from processors.ottl.values import COMPARISONS
+
+STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
 
 SECOND = 10**9
 
@@ -329,6 +334,20 @@ def test_a_wrong_condition_of_a_list_is_named_by_its_number():
         Conditions(["true", "No()"], "span")
 
 
+def test_the_parser_is_loaded_only_when_a_condition_is():
+    """A program without OTTL does not pay for it."""
+    code = """
+import sys
+from processors.ottl import compile_condition
+from processors.tail_sampling import TailSamplingConfig
+TailSamplingConfig.model_validate({"policies": [{"name": "all", "type": "always_sample"}]})
+assert "lark" not in sys.modules
+compile_condition("true", "span")
+assert "lark" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 # ---- statements
 
 
@@ -386,10 +405,10 @@ def test_no_function_is_slow_on_a_long_string(function, piece):
     put(span.attributes, "long", piece * 200_000)
     condition = Conditions([f'{function}(attributes["long"]) == nil'], "span", "silent")
 
-    started = time.perf_counter()
+    started = time.process_time()
     condition((*RECORD[:2], span))
 
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 # ---- nothing but OttlError
@@ -419,7 +438,7 @@ VALUES = st.recursive(LEAVES, _grown, max_leaves=6)
 COMPARED = st.builds(lambda a, o, b: f"{a} {o} {b}", VALUES, st.sampled_from(sorted(COMPARISONS)), VALUES)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(STEADY, max_examples=600)
 @given(COMPARED | VALUES)
 def test_well_formed_conditions_raise_nothing_but_their_own_error(text):
     """Whatever is compiled either gives a bool or says OttlError."""
@@ -427,7 +446,7 @@ def test_well_formed_conditions_raise_nothing_but_their_own_error(text):
         assert holds(text) in (True, False)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(STEADY, max_examples=300)
 @given(st.text(alphabet='()[]{}"\\.,=!<>+-*/ \n0123x_aAnotdrue', max_size=40) | st.text(max_size=20))
 def test_any_text_raises_nothing_but_its_own_error(text):
     """Garbage is refused by OttlError too."""
@@ -435,6 +454,7 @@ def test_any_text_raises_nothing_but_its_own_error(text):
         assert holds(text) in (True, False)
 
 
+@STEADY
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1).filter(bool))
 def test_integer_division_is_gos(left, right):
     """Quotients go towards zero and wrap at 64 bits."""
