@@ -92,12 +92,15 @@ class TextRules:
 
     def redact(self, text: str, tally: Tally) -> str:
         """The text without what must not stay in it; the same text if nothing was found."""
-        allowed, redacted = tally.allowed, self._pass(text, tally)
+        suspects = self._suspects(text)
+        if not suspects and not self._may_hide(text):
+            return text
+        allowed, redacted = tally.allowed, self._pass(text, suspects, tally)
         for _ in range(self._passes):
             if redacted == text:
                 return redacted
             tally.allowed = allowed  # of what is still there after the last pass
-            text, redacted = redacted, self._pass(redacted, tally)
+            text, redacted = redacted, self._pass(redacted, self._suspects(redacted), tally)
         return redacted if redacted == text or not self._passes else MASK
 
     def redact_key(self, key: str, tally: Tally) -> str:
@@ -108,8 +111,7 @@ class TextRules:
         """The whole text masked, unless it is so already or `allowed_values` covers all of it."""
         return self._without(text, [Found(0, len(text), rule)], tally) if text else MASK
 
-    def _pass(self, text: str, tally: Tally) -> str:
-        suspects = self._suspects(text)
+    def _pass(self, text: str, suspects: Sequence[Rule], tally: Tally) -> str:
         if not suspects and not self._may_hide(text):
             return text
         redacted = self._json(text, tally)
@@ -120,17 +122,15 @@ class TextRules:
 
     def _suspects(self, text: str) -> Sequence[Rule]:
         """The rules that may find something in a text, read as it stands or with its escapes resolved."""
-        hits = self._hits(text)
-        if "\\u00" in text and _ESCAPED_ASCII.search(text):
-            hits = {*hits, *self._hits(_unescaped(text)[0])}
-        return [self._rules[hit] for hit in sorted(hits)] if hits else ()
-
-    def _hits(self, text: str) -> Collection[int]:
-        """The places of the rules whose hints occur; all of them if the search did not come to its end."""
         hits = self._suspicion.Match(text if text.isascii() else _encodable(text))
-        if hits == self._no_hits:
+        escaped = "\\u00" in text and _ESCAPED_ASCII.search(text)
+        if hits == self._no_hits and not escaped:
             return ()
-        return set(hits) - set(self._no_hits) if hits else range(len(self._rules))
+        if hits and escaped:
+            more = self._suspicion.Match(_unescaped(text)[0])
+            hits = [*hits, *more] if more else None
+        # The search did not come to its end: any rule may find something.
+        return [rule for place, rule in enumerate(self._rules) if place in hits] if hits else self._rules
 
     def _may_hide(self, text: str) -> bool:
         """Whether JSON may hold what the user's patterns are about where only parsing shows it: escaped, or by key."""
@@ -151,7 +151,7 @@ class TextRules:
 
     def _element(self, element: Any, tally: Tally) -> Any:
         if isinstance(element, str):
-            return self._pass(element, tally)
+            return self._pass(element, self._suspects(element), tally)
         if isinstance(element, list):
             return [self._element(item, tally) for item in element]
         if isinstance(element, dict):
@@ -159,7 +159,7 @@ class TextRules:
         if element is None or isinstance(element, bool):
             return element
         number = str(element)
-        redacted = self._pass(number, tally)
+        redacted = self._pass(number, self._suspects(number), tally)
         return element if redacted == number else redacted
 
     def _object(self, members: dict[str, Any], tally: Tally) -> dict[str, Any]:
