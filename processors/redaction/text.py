@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import re2
-
-from processors.redaction.config import MASK, RedactionConfig, floats, masker, pattern_set, quiet_options
+from processors.patterns import compiled
+from processors.redaction.config import MASK, RedactionConfig, floats, masker, pattern_set
 from processors.redaction.detectors import DETECTORS, Detector, Range, Refine
 from processors.redaction.keys import KeyRules, Verdict
 
@@ -74,11 +73,11 @@ class TextRules:
         detectors = [DETECTORS[name] for name in config.active_detectors]
         hints = [*(detector.hint for detector in detectors), *config.blocked_values]
         self._detectors = [_rule(detector) for detector in detectors]
-        self._blocked = [Rule("blocked_values", _compiled(p), _itself, groups=False) for p in config.blocked_values]
+        self._blocked = [Rule("blocked_values", compiled(p), _itself, groups=False) for p in config.blocked_values]
         self._rules = self._detectors + self._blocked
         self._suspicion = pattern_set(hints)
         self._no_hits = [len(hints)]
-        self._allowed = [_compiled(pattern) for pattern in config.allowed_values]
+        self._allowed = [compiled(pattern) for pattern in config.allowed_values]
         self._keys, self._replacement = keys, masker(config)
         self._is_clear = lru_cache(maxsize=4096)(lambda key: not self._suspects(key))  # keys repeat
         # A digest is text like any other, which a rule may match again.
@@ -86,7 +85,7 @@ class TextRules:
 
         asked = (*config.blocked_values, *config.blocked_key_patterns)
         hidden = "|".join(f"(?:{pattern})" for pattern in (*config.blocked_key_patterns, _ESCAPED))
-        self._hidden = _compiled(hidden if all(map(floats, config.blocked_key_patterns)) else "") if asked else None
+        self._hidden = compiled(hidden if all(map(floats, config.blocked_key_patterns)) else "") if asked else None
         escaped = _ESCAPED if asked else _ESCAPED_ASCII.pattern
         self.hints = (*hints, *config.blocked_key_patterns, escaped) if all(map(floats, asked)) else ()
 
@@ -201,12 +200,8 @@ class TextRules:
 
 
 def _rule(detector: Detector) -> Rule:
-    pattern = _compiled(detector.pattern)
+    pattern = compiled(detector.pattern)
     return Rule(detector.name, pattern, detector.refine, groups=pattern.groups > 0)
-
-
-def _compiled(pattern: str) -> Any:
-    return re2.compile(pattern, quiet_options())
 
 
 def _itself(_text: str, start: int, end: int) -> Iterator[Range]:
