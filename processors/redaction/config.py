@@ -9,36 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 import re2
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
+from processors.patterns import Pattern, compiled, quiet_options
 from processors.redaction.detectors import DETECTORS
 from processors.settings import ConfigModel
 
 MASK = "****"
-MAX_PROGRAM = 5_000
-"""Instructions a user's pattern may compile to: at worst RE2 spends about 1.5 ns on each for every byte it reads."""
 MAX_PROGRAMS = 50_000
 """Instructions all of them may compile to, well below what RE2 has memory for."""
-
-
-def quiet_options() -> re2.Options:
-    """RE2's defaults, without its habit of writing refused patterns to standard error."""
-    options = re2.Options()
-    options.log_errors = False
-    return options
-
-
-def _pattern(pattern: str) -> str:
-    try:
-        compiled = re2.compile(pattern, quiet_options())
-    except re2.error as error:
-        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
-        raise ValueError(
-            f"{pattern!r} is not an RE2 regular expression ({reason}); see the syntax page of RE2"
-        ) from None
-    if compiled.programsize > MAX_PROGRAM:
-        raise ValueError(f"{pattern!r} is too costly to run on every value; write it with smaller repetitions")
-    return pattern
 
 
 def _detector_names(value: Any) -> Any:
@@ -49,13 +28,10 @@ def _detector_names(value: Any) -> Any:
             f'{value!r} is neither "all" nor a list of detectors; there are {", ".join(DETECTORS)}'
         )
     for name in value:
-        if name not in DETECTORS:
+        if not isinstance(name, str) or name not in DETECTORS:
             raise ValueError(f"there is no detector {name!r}; there are {', '.join(DETECTORS)}")
     return tuple(name for name in DETECTORS if name in value)
 
-
-Pattern: TypeAlias = Annotated[str, AfterValidator(_pattern)]
-"""An RE2 regular expression, searched for anywhere in the text, as the Collector does."""
 
 HashFunction: TypeAlias = Literal["", "sha1", "sha3", "md5", "hmac-sha256", "hmac-sha512"]
 
@@ -123,7 +99,7 @@ class RedactionConfig(ConfigModel):
             *self.blocked_values,
             *self.allowed_values,
         )
-        if sum(re2.compile(pattern, quiet_options()).programsize for pattern in patterns) > MAX_PROGRAMS:
+        if sum(compiled(pattern).programsize for pattern in patterns) > MAX_PROGRAMS:
             raise ValueError("the patterns are too many or too large together; write them with smaller repetitions")
         return self
 

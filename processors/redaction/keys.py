@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from functools import lru_cache
 
-import re2
-
-from processors.redaction.config import RedactionConfig, quiet_options
+from processors.patterns import compiled
+from processors.redaction.config import RedactionConfig
 
 SUMMARY_KEYS = frozenset(
     f"redaction.{place}{what}.{form}"
@@ -57,5 +56,5 @@ class KeyRules:
 
 
 def _any(patterns: Iterable[str]) -> Callable[[str], bool]:
-    compiled = [re2.compile(pattern, quiet_options()) for pattern in patterns]
-    return lambda text: any(pattern.search(text) is not None for pattern in compiled)
+    searches = [compiled(pattern).search for pattern in patterns]
+    return lambda text: any(search(text) is not None for search in searches)

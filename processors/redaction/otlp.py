@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, MutableSequence, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
-import re2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -15,7 +14,8 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeL
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from processors.attributes import find, put, to_python
-from processors.redaction.config import MASK, RedactionConfig, quiet_options
+from processors.patterns import compiled
+from processors.redaction.config import MASK, RedactionConfig
 from processors.redaction.keys import KeyRules, Verdict
 from processors.redaction.text import Tally, TextRules
 from processors.types import Batch, Logs
@@ -47,7 +47,7 @@ class Redaction:
         counts_ignored = bool(config.ignored_keys or config.ignored_key_patterns) and self._summarizes
         must_read_all = not config.keeps_all_keys or config.redact_all_types or counts_ignored
         hints = "|".join(f"(?:{hint})" for hint in self._rules.hints)
-        self._hints = re2.compile(hints, quiet_options()) if hints and not must_read_all else None
+        self._hints = compiled(hints) if hints and not must_read_all else None
 
     def __call__(self, request: Request) -> Request:
         """The same request, redacted."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import re2
-
-from processors.redaction.config import MASK, RedactionConfig, floats, masker, pattern_set, quiet_options
+from processors.patterns import compiled
+from processors.redaction.config import MASK, RedactionConfig, floats, masker, pattern_set
 from processors.redaction.detectors import DETECTORS, Detector, Range, Refine
 from processors.redaction.keys import KeyRules, Verdict
 
@@ -74,11 +73,11 @@ class TextRules:
         detectors = [DETECTORS[name] for name in config.active_detectors]
         hints = [*(detector.hint for detector in detectors), *config.blocked_values]
         self._detectors = [_rule(detector) for detector in detectors]
-        self._blocked = [Rule("blocked_values", _compiled(p), _itself, groups=False) for p in config.blocked_values]
+        self._blocked = [Rule("blocked_values", compiled(p), _itself, groups=False) for p in config.blocked_values]
         self._rules = self._detectors + self._blocked
         self._suspicion = pattern_set(hints)
         self._no_hits = [len(hints)]
-        self._allowed = [_compiled(pattern) for pattern in config.allowed_values]
+        self._allowed = [compiled(pattern) for pattern in config.allowed_values]
         self._keys, self._replacement = keys, masker(config)
         self._is_clear = lru_cache(maxsize=4096)(lambda key: not self._suspects(key))  # keys repeat
         # A digest is text like any other, which a rule may match again.
@@ -86,18 +85,21 @@ class TextRules:
 
         asked = (*config.blocked_values, *config.blocked_key_patterns)
         hidden = "|".join(f"(?:{pattern})" for pattern in (*config.blocked_key_patterns, _ESCAPED))
-        self._hidden = _compiled(hidden if all(map(floats, config.blocked_key_patterns)) else "") if asked else None
+        self._hidden = compiled(hidden if all(map(floats, config.blocked_key_patterns)) else "") if asked else None
         escaped = _ESCAPED if asked else _ESCAPED_ASCII.pattern
         self.hints = (*hints, *config.blocked_key_patterns, escaped) if all(map(floats, asked)) else ()
 
     def redact(self, text: str, tally: Tally) -> str:
         """The text without what must not stay in it; the same text if nothing was found."""
-        allowed, redacted = tally.allowed, self._pass(text, tally)
+        suspects = self._suspects(text)
+        if not suspects and not self._may_hide(text):
+            return text
+        allowed, redacted = tally.allowed, self._pass(text, suspects, tally)
         for _ in range(self._passes):
             if redacted == text:
                 return redacted
             tally.allowed = allowed  # of what is still there after the last pass
-            text, redacted = redacted, self._pass(redacted, tally)
+            text, redacted = redacted, self._pass(redacted, self._suspects(redacted), tally)
         return redacted if redacted == text or not self._passes else MASK
 
     def redact_key(self, key: str, tally: Tally) -> str:
@@ -108,8 +110,7 @@ class TextRules:
         """The whole text masked, unless it is so already or `allowed_values` covers all of it."""
         return self._without(text, [Found(0, len(text), rule)], tally) if text else MASK
 
-    def _pass(self, text: str, tally: Tally) -> str:
-        suspects = self._suspects(text)
+    def _pass(self, text: str, suspects: Sequence[Rule], tally: Tally) -> str:
         if not suspects and not self._may_hide(text):
             return text
         redacted = self._json(text, tally)
@@ -120,17 +121,15 @@ class TextRules:
 
     def _suspects(self, text: str) -> Sequence[Rule]:
         """The rules that may find something in a text, read as it stands or with its escapes resolved."""
-        hits = self._hits(text)
-        if "\\u00" in text and _ESCAPED_ASCII.search(text):
-            hits = {*hits, *self._hits(_unescaped(text)[0])}
-        return [self._rules[hit] for hit in sorted(hits)] if hits else ()
-
-    def _hits(self, text: str) -> Collection[int]:
-        """The places of the rules whose hints occur; all of them if the search did not come to its end."""
         hits = self._suspicion.Match(text if text.isascii() else _encodable(text))
-        if hits == self._no_hits:
+        escaped = "\\u00" in text and _ESCAPED_ASCII.search(text)
+        if hits == self._no_hits and not escaped:
             return ()
-        return set(hits) - set(self._no_hits) if hits else range(len(self._rules))
+        if hits and escaped:
+            more = self._suspicion.Match(_unescaped(text)[0])
+            hits = [*hits, *more] if more else None
+        # The search did not come to its end: any rule may find something.
+        return [rule for place, rule in enumerate(self._rules) if place in hits] if hits else self._rules
 
     def _may_hide(self, text: str) -> bool:
         """Whether JSON may hold what the user's patterns are about where only parsing shows it: escaped, or by key."""
@@ -151,7 +150,7 @@ class TextRules:
 
     def _element(self, element: Any, tally: Tally) -> Any:
         if isinstance(element, str):
-            return self._pass(element, tally)
+            return self._pass(element, self._suspects(element), tally)
         if isinstance(element, list):
             return [self._element(item, tally) for item in element]
         if isinstance(element, dict):
@@ -159,7 +158,7 @@ class TextRules:
         if element is None or isinstance(element, bool):
             return element
         number = str(element)
-        redacted = self._pass(number, tally)
+        redacted = self._pass(number, self._suspects(number), tally)
         return element if redacted == number else redacted
 
     def _object(self, members: dict[str, Any], tally: Tally) -> dict[str, Any]:
@@ -201,12 +200,8 @@ class TextRules:
 
 
 def _rule(detector: Detector) -> Rule:
-    pattern = _compiled(detector.pattern)
+    pattern = compiled(detector.pattern)
     return Rule(detector.name, pattern, detector.refine, groups=pattern.groups > 0)
-
-
-def _compiled(pattern: str) -> Any:
-    return re2.compile(pattern, quiet_options())
 
 
 def _itself(_text: str, start: int, end: int) -> Iterator[Range]:

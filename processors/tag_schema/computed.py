@@ -1,0 +1,160 @@
+"""Tags computed from the whole trace, after the `genai` processor has given its spans their types and outputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import orjson
+
+from processors.attributes import Value, find, to_python
+from processors.tag_schema.view import SPAN_TYPE, SpanView, TraceView
+
+Compute: TypeAlias = Callable[[TraceView, Mapping[str, str]], Value]
+"""From a trace and the tags it has so far to a value, or None if there is nothing to say."""
+
+_OUTPUTS = "mlflow.spanOutputs"
+_TOOL_NAMES = ("gen_ai.tool.name", "tool.name")
+_DOCUMENTS = "gen_ai.retrieval.documents"
+_INDEXED_DOCUMENT = re.compile(r"retrieval\.documents\.(\d+)\.")
+
+READ_KEYS = frozenset({SPAN_TYPE, _OUTPUTS, *_TOOL_NAMES, _DOCUMENTS, "error.type"})
+"""The span attributes that are read here."""
+
+
+def domain_count(_view: TraceView, tags: Mapping[str, str]) -> int:
+    """How many items the tag `domains` has."""
+    return len(tags["domains"].split(",")) if tags.get("domains") else 0
+
+
+def is_multi_domain(view: TraceView, tags: Mapping[str, str]) -> bool:
+    """Whether there is more than one domain, by the tag `domain_count` where it holds a number."""
+    given = tags.get("domain_count", "")
+    return (int(given) if given.isdecimal() else domain_count(view, tags)) > 1
+
+
+def utility_tools_used(view: TraceView, _tags: Mapping[str, str]) -> list[Value] | None:
+    """The names of the tools, each once, in the order in which they were first started."""
+    tools = sorted(
+        (each for each in view.spans if each.type == "TOOL"), key=lambda tool: tool.span.start_time_unix_nano
+    )
+    return list(dict.fromkeys(_tool_name(tool) for tool in tools)) or None
+
+
+def source_count(view: TraceView, _tags: Mapping[str, str]) -> int:
+    """How many documents were retrieved; what a retriever asks of others inside it is counted once."""
+    retrievers = {each.span.span_id: each for each in view.spans if each.type == "RETRIEVER"}
+    parents = {other.span.span_id: other.span.parent_span_id for other in view.spans} if len(retrievers) > 1 else {}
+    return sum(
+        _document_count(retriever)
+        for retriever in retrievers.values()
+        if not any(above in retrievers for above in _ancestors(retriever.span.parent_span_id, parents))
+    )
+
+
+def response_length(view: TraceView, _tags: Mapping[str, str]) -> int:
+    """How many characters the final answer has: the top span's output, or else that of the last model call."""
+    outputs = view.given.get(_OUTPUTS)
+    if outputs is None:
+        calls = [each for each in view.spans if each.type in ("LLM", "CHAT_MODEL") and _OUTPUTS in each.attributes]
+        last = max(calls, key=lambda call: call.span.end_time_unix_nano, default=None)
+        outputs = last.attributes[_OUTPUTS] if last else None
+    return len(final_answer(to_python(outputs))) if outputs is not None else 0
+
+
+def has_error(view: TraceView, _tags: Mapping[str, str]) -> bool:
+    """Whether any span failed."""
+    return bool(view.failed)
+
+
+def error_type(view: TraceView, _tags: Mapping[str, str]) -> str | None:
+    """The type of the exception that the top span failed with, or else the first failing span that tells one."""
+    in_order = sorted(view.failed, key=lambda each: (each is not view.top, each.span.start_time_unix_nano))
+    return next(filter(None, map(_exception_type, in_order)), None)
+
+
+COMPUTED: dict[str, Compute] = {
+    compute.__name__: compute
+    for compute in (
+        domain_count,
+        is_multi_domain,
+        utility_tools_used,
+        source_count,
+        response_length,
+        has_error,
+        error_type,
+    )
+}
+"""What can be computed, by the name a schema asks for it."""
+
+
+def _tool_name(tool: SpanView) -> str:
+    return next((name for name in map(tool.text, _TOOL_NAMES) if name), tool.span.name)
+
+
+def _ancestors(parent: bytes, parents: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    for _ in parents:  # at most as many as there are spans, should they go in a circle
+        yield parent
+        parent = parents.get(parent, b"")
+
+
+def _document_count(retriever: SpanView) -> int:
+    for key in (_OUTPUTS, _DOCUMENTS):
+        documents = _parsed(to_python(retriever.attributes[key])) if key in retriever.attributes else None
+        if isinstance(documents, dict):
+            documents = documents.get("documents")
+        if isinstance(documents, list):
+            return len(documents)
+    indexed = (_INDEXED_DOCUMENT.match(attribute.key) for attribute in retriever.span.attributes)
+    return len({match[1] for match in indexed if match})
+
+
+def _exception_type(failed: SpanView) -> str:
+    for event in reversed(failed.span.events):
+        raised = find(event.attributes, "exception.type")
+        if raised is not None and raised.string_value:
+            return raised.string_value
+    return failed.text("error.type")
+
+
+def _parsed(value: Any) -> Any:
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+    return value
+
+
+_ANSWER_KEYS = ("messages", "message", "content", "parts", "text", "output", "answer", "response", "result")
+
+
+def final_answer(outputs: Value) -> str:
+    """The text a reader would call the answer: of chat messages the last one's, of choices the first one's.
+
+    Outputs of an unknown shape are their own text.
+    """
+    parsed = _parsed(outputs)
+    answer = _answer(parsed)
+    if answer is not None:
+        return answer
+    return outputs if isinstance(outputs, str) else orjson.dumps(parsed, default=repr).decode()
+
+
+def _answer(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        texts = [
+            _answer(part) for part in value if isinstance(part, dict) and part.get("type") in ("text", "output_text")
+        ]
+        if any(texts):
+            return "".join(filter(None, texts))
+        return next(filter(None, map(_answer, reversed(value))), None)
+    if isinstance(value, dict):
+        choices = value.get("choices")
+        if isinstance(choices, list) and choices:
+            return _answer(choices[0])
+        return next(filter(None, (_answer(value[key]) for key in _ANSWER_KEYS if key in value)), None)
+    return None

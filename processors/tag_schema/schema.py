@@ -1,0 +1,148 @@
+"""Applying schemas to traces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import re2
+
+from processors.attributes import Value
+from processors.patterns import compiled
+from processors.tag_schema.computed import COMPUTED, READ_KEYS
+from processors.tag_schema.config import VIOLATIONS_TAG, SchemaConfig, SourceConfig, TagConfig, TagSchemaConfig
+from processors.tag_schema.values import as_text, written
+from processors.tag_schema.view import TraceView
+from processors.types import Trace
+
+OnViolation: TypeAlias = Callable[[str, str], None]
+Look: TypeAlias = Callable[[TraceView, Mapping[str, str]], Value]
+
+_EXPLICIT = "mlflow.traceTag."
+
+
+class TagSchema:
+    """Writes `trace.tags` by the schema that takes the trace; see `processors.tag_schema`.
+
+    `environ` is read once, here. `on_violation` is told the tag and the rule of each violation.
+    """
+
+    def __init__(
+        self, config: TagSchemaConfig, environ: Mapping[str, str], on_violation: OnViolation | None = None
+    ) -> None:
+        self._schemas = [Schema(schema, environ) for schema in config.in_order]
+        self._wanted = READ_KEYS.union(*(schema.wanted for schema in self._schemas))
+        self._on_violation = on_violation
+
+    def __call__(self, trace: Trace) -> Trace | None:
+        """The same trace with its tags written, or None if a violation drops it."""
+        view = TraceView(trace, self._wanted)
+        schema = next((schema for schema in self._schemas if schema.takes(view)), None)
+        if schema is None:
+            return trace
+        violations = schema.apply(trace, view)
+        if self._on_violation:
+            for tag, rule in violations:
+                self._on_violation(tag.name, rule)
+        dropped = not trace.late and any(tag.action == "drop_trace" for tag, _ in violations)
+        return None if dropped else trace
+
+
+class Schema:
+    """One schema, ready to be applied. `wanted` are the span attributes it reads."""
+
+    def __init__(self, config: SchemaConfig, environ: Mapping[str, str]) -> None:
+        self._tags = [Tag(name, tag, config, environ) for name, tag in config.all_tags.items()]
+        self._when = [(key, _glob(globs)) for key, globs in config.when.items()]
+        self._lists_all = bool(config.violations_tag)
+        self._list = config.violations_tag or VIOLATIONS_TAG
+        self.wanted = frozenset().union(*(tag.wanted for tag in self._tags))
+
+    def takes(self, view: TraceView) -> bool:
+        """Whether the trace's resource is what the schema is for."""
+        found = ((pattern, view.resource(key)) for key, pattern in self._when)
+        return all(value is not None and pattern.fullmatch(as_text(value)) for pattern, value in found)
+
+    def apply(self, trace: Trace, view: TraceView) -> list[tuple[Tag, str]]:
+        """Write the tags; returns every violation, a tag and its rule."""
+        violations = [(tag, rule) for tag in self._tags for rule in tag.settle(trace, view)]
+        listed = [f"{tag.name}:{rule}" for tag, rule in violations if self._lists_all or tag.action == "tag"]
+        if listed:
+            earlier = filter(None, trace.tags.get(self._list, "").split(","))
+            trace.tags[self._list] = ",".join(dict.fromkeys([*earlier, *listed]))
+        return violations
+
+
+class Tag:
+    """One tag of a schema, ready to be settled."""
+
+    def __init__(self, name: str, config: TagConfig, schema: SchemaConfig, environ: Mapping[str, str]) -> None:
+        self.name = name
+        self.action = config.on_violation or schema.on_violation
+        self._type, self._required = config.type, config.required
+        self._broken_rule = config.checker()
+        self._default = None if config.default is None else written(config.type, config.default)
+        self._aliases = config.aliases
+        names = (name, *config.aliases)
+        self._root_keys = [*(_EXPLICIT + each for each in names), *names]
+        self._from_root = [source.root for source in config.from_ if source.root]
+        self._looks = [_look(source, environ) for source in config.from_]
+        self.wanted = frozenset((*self._root_keys, *(s.root or s.span for s in config.from_)))
+
+    def settle(self, trace: Trace, view: TraceView) -> list[str]:
+        """Write the tag, or take it away if nothing can stand in it; returns the rules broken on the way."""
+        broken: list[str] = []
+        for value in self._given(trace, view):
+            if value is None or value == "":
+                continue
+            text = written(self._type, value)
+            if text == "":
+                continue
+            rule = self._broken_rule(text)
+            if rule and rule not in broken:
+                broken.append(rule)
+            if not rule or self.action in ("keep", "tag"):
+                trace.tags[self.name] = as_text(value) if text is None else text
+                return broken
+        trace.tags.pop(self.name, None)
+        if trace.late:
+            return broken
+        if self._default is not None:
+            trace.tags[self.name] = self._default
+        elif self._required:
+            broken.append("required")
+        return broken
+
+    def _given(self, trace: Trace, view: TraceView) -> Iterator[Value]:
+        aliased = [trace.tags.pop(alias, None) for alias in self._aliases]
+        yield trace.tags.get(self.name)
+        yield from aliased
+        if trace.late and not view.has_root:
+            return
+        for key in self._root_keys if not trace.late else (*self._root_keys, *self._from_root):
+            if key in view.given:
+                yield view.root(key)
+        for look in self._looks if not trace.late else ():
+            yield look(view, trace.tags)
+
+
+def _look(source: SourceConfig, environ: Mapping[str, str]) -> Look:
+    if source.root:
+        return lambda view, _: view.root(source.root)
+    if source.span:
+        return lambda view, _: view.span(source.span)
+    if source.resource:
+        return lambda view, _: view.resource(source.resource)
+    if source.metadata:
+        return lambda view, _: view.metadata.get(source.metadata)
+    if source.computed:
+        return COMPUTED[source.computed]
+    constant = environ.get(source.env) if source.env else source.constant
+    return lambda _view, _tags: constant
+
+
+def _glob(globs: str | list[str]) -> Any:
+    """A pattern for one glob or several; `*` stands for any text, `?` for any character."""
+    alternatives = [globs] if isinstance(globs, str) else globs
+    escaped = (re2.escape(glob).replace(r"\*", ".*").replace(r"\?", ".") for glob in alternatives)
+    return compiled("(?s)" + "|".join(f"(?:{pattern})" for pattern in escaped))

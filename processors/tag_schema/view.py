@@ -1,0 +1,89 @@
+"""One trace as the schemas read it: gone through once, and of the attributes only those that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from processors.attributes import Value, to_python
+from processors.types import NO_PARENT, Trace
+
+SPAN_TYPE = "mlflow.spanType"
+
+
+class SpanView(NamedTuple):
+    """A span, its MLflow span type, and the attributes of it that are asked for."""
+
+    span: Span
+    type: str
+    attributes: dict[str, AnyValue]
+
+    def text(self, key: str) -> str:
+        """A string attribute; empty if there is none."""
+        value = self.attributes.get(key)
+        return value.string_value if value is not None else ""
+
+
+class TraceView:
+    """A trace's spans, those that failed, its top span and what that was `given`, its resources, the top span's first.
+
+    The top span is the root or, in a trace whose root has not come, the earliest of the spans whose parent is not
+    there either: what a service does for a caller that is traced elsewhere is all there is of the trace here.
+    """
+
+    __slots__ = ("failed", "given", "has_root", "metadata", "resources", "spans", "top")
+
+    def __init__(self, trace: Trace, wanted: AbstractSet[str]) -> None:
+        self.metadata = trace.metadata
+        self.spans: list[SpanView] = []
+        self.resources: list[dict[str, AnyValue]] = []
+        homes: list[int] = []
+        for home, resource_spans in enumerate(trace.batch.resource_spans):
+            self.resources.append({each.key: each.value for each in resource_spans.resource.attributes})
+            for scope_spans in resource_spans.scope_spans:
+                self.spans += [_view(span, wanted) for span in scope_spans.spans]
+                homes += [home] * len(scope_spans.spans)
+        self.failed = [each for each in self.spans if each.span.status.code == Status.STATUS_CODE_ERROR]
+        self.top: SpanView | None = None
+        self.given: dict[str, AnyValue] = {}
+        roots = [place for place, each in enumerate(self.spans) if each.span.parent_span_id in NO_PARENT]
+        self.has_root = bool(roots)
+        if self.spans:
+            top = min(roots or self._orphans(), key=lambda place: self.spans[place].span.start_time_unix_nano)
+            self.top = self.spans[top]
+            self.given = self.top.attributes
+            self.resources.insert(0, self.resources.pop(homes[top]))
+
+    def root(self, key: str) -> Value:
+        """An attribute of the top span, or None."""
+        value = self.given.get(key)
+        return to_python(value) if value is not None else None
+
+    def span(self, key: str) -> Value:
+        """An attribute of the top span, or else of the first span that has it, or None."""
+        for attributes in (self.given, *(each.attributes for each in self.spans)):
+            if key in attributes:
+                return to_python(attributes[key])
+        return None
+
+    def resource(self, key: str) -> Value:
+        """A resource attribute, or None."""
+        for attributes in self.resources:
+            if key in attributes:
+                return to_python(attributes[key])
+        return None
+
+    def _orphans(self) -> list[int]:
+        present = {each.span.span_id for each in self.spans}
+        orphans = [place for place, each in enumerate(self.spans) if each.span.parent_span_id not in present]
+        return orphans or list(range(len(self.spans)))
+
+
+def _view(span: Span, wanted: AbstractSet[str]) -> SpanView:
+    attributes = {key: each.value for each in span.attributes if (key := each.key) in wanted}
+    type_ = attributes.get(SPAN_TYPE)
+    # MLflow's own tracing writes attributes as JSON, so a type may stand in quotes.
+    return SpanView(span, type_.string_value.strip('"') if type_ is not None else "", attributes)
