@@ -17,7 +17,9 @@ from google.protobuf.message import DecodeError
 from collector.errors import ConfigError
 from collector.journal import Entry
 from collector.journal.context import load
-from collector.journal.database import Record, check_schema, connect, insert_rows, is_damage, records, transaction
+from collector.journal.database import is_damage
+from collector.journal.schema import check_schema, connect, transaction
+from collector.journal.statements import Record, insertion, records
 from processors.types import Batch, spans
 
 
@@ -48,7 +50,7 @@ def retry(path: Path, ids: Collection[int] | None = None) -> int:
         chosen = _chosen(connection, ids)
         for id_ in chosen:
             *_, context, payload = next(records(connection, "aside", id_ - 1))
-            insert_rows(connection, [Record(time.time(), Entry(payload, load(context)), context)])
+            connection.execute(*insertion([Record(time.time(), Entry(payload, load(context)), context)]))
             _delete(connection, id_)
     return len(chosen)
 

@@ -14,7 +14,9 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from collector.journal.database import Columns, Database, connect, records, transaction
+from collector.journal.database import Database
+from collector.journal.schema import connect, transaction
+from collector.journal.statements import Columns, records, settling_parts
 
 _HEADER = 100
 _MAGIC = b"SQLite format 3\0"
@@ -71,7 +73,8 @@ def _save(path: Path, target: Database, newest: int) -> int:
     with closing(source):
         for columns in _readable(source, "rows"):
             target.connection.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", columns)
-            target.settle_parts([(columns[0], trace) for trace in _settled(source, columns[0])])
+            if parts := [(columns[0], trace) for trace in _settled(source, columns[0])]:
+                target.connection.execute(*settling_parts(parts))
             newest = max(newest, columns[0])
             saved += 1
         for columns in _readable(source, "aside"):

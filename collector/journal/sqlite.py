@@ -22,21 +22,11 @@ from typing import Self
 from collector.errors import Busy, SpanbridgeError, TooLarge
 from collector.journal import Entry, JournalState, Row, Settlement
 from collector.journal.context import dump
-from collector.journal.database import TRACE_ID_BYTES, Record, Totals
+from collector.journal.database import Totals
 from collector.journal.handoff import Handoff
-from collector.journal.worker import (
-    Changed,
-    Close,
-    Committed,
-    Corrupt,
-    Event,
-    Loaded,
-    Put,
-    Read,
-    Refused,
-    Settle,
-    Worker,
-)
+from collector.journal.jobs import Changed, Close, Committed, Corrupt, Event, Loaded, Put, Read, Refused, Settle
+from collector.journal.statements import TRACE_ID_BYTES, Record
+from collector.journal.worker import Worker
 
 _LARGEST_ROW = 900 << 20  # bytes; SQLite's default limit for a row is 10**9
 _CHUNK = 1 << 20  # bytes read from the file at a time

@@ -1,106 +1,33 @@
 """The one thread that owns the journal's file: everything that waits is committed at once, and then reported.
 
-What it is asked to do comes in on a queue; what it did goes out as events, in the order in which the file saw them.
+It needs no locks against itself, and what it reports is in the order in which the file saw it.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import sqlite3
 import time
-from asyncio import Future
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TypeAlias
 
 from collector.errors import ConfigError
-from collector.journal import Row, Settlement
-from collector.journal.database import Database, Record, Totals
+from collector.journal.database import Database, Totals
+from collector.journal.jobs import Changed, Close, Committed, Corrupt, Event, Job, Loaded, Put, Read, Refused, Settle
 from collector.journal.lock import locked
+from collector.journal.statements import Record
 from collector.journal.store import Store
 
 logger = logging.getLogger(__name__)
 
 _POLL = 0.5  # s between looks for what another process wrote, and attempts at what the disk refused
-_LOG_INTERVAL = 60.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Put:
-    """Commit an entry."""
-
-    record: Record
-    done: Future[None]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Settle:
-    """Commit a settlement, however long the disk refuses."""
-
-    settlement: Settlement
-    done: Future[None]
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Read rows past an id, until `limit` bytes are reached."""
-
-    after: int
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Do what came before this, then end."""
-
-
-Job: TypeAlias = Put | Settle | Read | Close
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """Rows are in the file under `ids`, and settlements are applied; `totals` are as of then."""
-
-    puts: Sequence[Put]
-    ids: Sequence[int]
-    settles: Sequence[Settle]
-    totals: Totals
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The disk did not take these."""
-
-    puts: Sequence[Put]
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Rows that were read; `end` is the newest id in the file if there are no more."""
-
-    rows: Sequence[Row]
-    end: int | None
-    totals: Totals
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """The file holds what no other event told of: at the start, when another process wrote, when it was replaced."""
-
-    totals: Totals
-
-
-@dataclass(frozen=True, slots=True)
-class Corrupt:
-    """The file was damaged; it is at `moved` now, and what could be read of it is in its place."""
-
-    moved: Path
-
-
-Event: TypeAlias = Committed | Refused | Loaded | Changed | Corrupt
+_LOG_INTERVAL = 60.0  # s
+_RESERVE = 32 << 20  # bytes of the disk that puts leave free: some times what the WAL may hold before it is folded in
+_WRITTEN_PER_BYTE = 3  # at most: to the WAL, from there to the file, and around it
 
 
 class Worker:
@@ -139,7 +66,7 @@ class Worker:
 
     def _start(self) -> None:
         try:
-            self._store.run(Database.totals)
+            self._store.run(_totals)
         except (sqlite3.Error, OSError) as error:
             if not self._store.damaged:
                 raise
@@ -175,7 +102,8 @@ class Worker:
     def _committed(self, puts: Sequence[Put], settles: Sequence[Settle]) -> bool:
         records, settlements = [put.record for put in puts], [settle.settlement for settle in settles]
         try:
-            ids, totals = self._store.run(lambda database: database.apply(records, settlements))
+            self._check_room(records)
+            ids, totals = self._store.run(lambda database: (database.apply(records, settlements), database.totals))
         except Exception as error:  # noqa: BLE001  whatever it is, the thread must outlive it: every sender waits for it
             self._failed(error)
             return False
@@ -185,12 +113,21 @@ class Worker:
             self.unsettled = []
         return True
 
+    def _check_room(self, records: Sequence[Record]) -> None:
+        """Keep some of the disk free: deleting rows takes room too, and a full journal must be able to empty itself."""
+        if not records:
+            return
+        disk = os.statvfs(self._path.parent)
+        needed = _RESERVE + _WRITTEN_PER_BYTE * sum(record.size for record in records)
+        if disk.f_bavail * disk.f_frsize < needed:
+            raise OSError(errno.ENOSPC, f"less than {needed >> 20} MiB of the disk are free")
+
     def _read(self) -> None:
         if not self._unread:
             return
         after, limit = self._unread.after, self._unread.limit
         try:
-            (rows, end), totals = self._store.run(lambda database: (database.read(after, limit), database.totals()))
+            (rows, end), totals = self._store.run(lambda database: (database.read(after, limit), database.totals))
         except Exception as error:  # noqa: BLE001  as above
             self._failed(error)
             return
@@ -206,7 +143,7 @@ class Worker:
         try:
             self._unreported |= self._store.run(Database.changed)
             if self._unreported:
-                self._report(Changed(self._store.run(Database.totals)))
+                self._report(Changed(self._store.run(_totals)))
                 self._unreported = False
         except Exception as error:  # noqa: BLE001  as above
             self._failed(error)
@@ -223,3 +160,7 @@ class Worker:
             logger.warning("journal %s: %s", self._path, error, exc_info=not expected)
         with suppress(Exception):  # a WAL that is moved into the file has room for the next attempt
             self._store.run(Database.checkpoint)
+
+
+def _totals(database: Database) -> Totals:
+    return database.totals
