@@ -151,28 +151,21 @@ def test_what_is_given_wins_over_what_is_computed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("root", "child", "resource", "metadata", "user", "session"),
+    ("given_", "user", "session"),
     [
-        ({"user.id": "r", "session.id": "r"}, {"user.id": "c", "session.id": "c"}, {}, {}, "r", "r"),
-        ({}, {"user.id": "c", "session.id": "c"}, {"user.id": "e"}, {}, "c", "c"),
-        ({}, {"user.id": "c"}, {}, {"mlflow.trace.user": "m", "mlflow.trace.session": "m"}, "m", "m"),
-        ({"enduser.id": "r", "gen_ai.conversation.id": "r"}, {}, {}, {}, "r", "r"),
-        ({}, {"gen_ai.conversation.id": "c"}, {"user.id": "e", "session.id": "e"}, {}, "e", "c"),
-        ({"user_id": "own", "session_id": 7, "user.id": "r"}, {}, {}, {}, "own", "7"),
+        ({"root": {"user.id": "r", "session.id": "r"}, "child": {"user.id": "c", "session.id": "c"}}, "r", "r"),
+        ({"child": {"user.id": "c", "session.id": "c"}, "resource": {"user.id": "e"}}, "c", "c"),
+        ({"child": {"user.id": "c"}, "metadata": {"mlflow.trace.user": "m", "mlflow.trace.session": "m"}}, "m", "m"),
+        ({"root": {"enduser.id": "r", "gen_ai.conversation.id": "r"}}, "r", "r"),
+        ({"child": {"gen_ai.conversation.id": "c"}, "resource": {"user.id": "e", "session.id": "e"}}, "e", "c"),
+        ({"root": {"user_id": "own", "session_id": 7, "user.id": "r"}}, "own", "7"),
     ],
 )
-def test_user_and_session(
-    root: dict[str, Any],
-    child: dict[str, Any],
-    resource: dict[str, Any],
-    metadata: dict[str, str],
-    user: str,
-    session: str,
-) -> None:
-    build = Builder(**resource)
-    build.add(**root)
-    build.add(**child)
-    tags = build.tags(metadata=metadata)
+def test_user_and_session(given_: dict[str, Any], user: str, session: str) -> None:
+    build = Builder(**given_.get("resource", {}))
+    build.add(**given_.get("root", {}))
+    build.add(**given_.get("child", {}))
+    tags = build.tags(metadata=given_.get("metadata", {}))
     assert (tags["user_id"], tags["session_id"]) == (user, session)
 
 
