@@ -60,8 +60,8 @@ def _csv(value: Value) -> str:
             listed = json.loads(value)
         except ValueError:
             listed = value
-    texts = map(as_text, listed) if isinstance(listed, list) else as_text(value).split(",")
-    items = [_AROUND_AN_ITEM.sub("", text) for text in texts]
+    text = ",".join(map(as_text, listed)) if isinstance(listed, list) else as_text(value)
+    items = [_AROUND_AN_ITEM.sub("", item) for item in text.split(",")]
     return ",".join(item for item in items if item)
 
 
