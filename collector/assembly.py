@@ -14,20 +14,18 @@ from typing import Literal, TypeAlias
 
 from collector.journal import Row, SetAside
 from collector.pieces import Piece
+from collector.remembered import Remembered
 from processors.types import Batch, Context, Logs, Trace
 
-REMEMBERED = 100_000
-"""How many released trace ids are remembered, to know a late span when it comes."""
-
-Cause: TypeAlias = Literal["root", "wait", "late", "evicted", "size", "shutdown"]
+Cause: TypeAlias = Literal["root", "wait", "late", "early", "evicted", "shutdown"]
 
 
 @dataclass(slots=True)
 class Pending:
     """A trace under construction, and later the account of it: which journal rows wait for it to be settled.
 
-    `open` counts the parcels of it that are under way; when it comes back to 0 the trace is settled, and `aside` is
-    what was set aside of it.
+    `dropped` counts the spans beyond the cap of a trace. `open` counts the parcels of it that are under way; when it
+    comes back to 0 the trace is settled, and `aside` is what was set aside of it.
     """
 
     trace_id: bytes
@@ -41,20 +39,24 @@ class Pending:
     pieces: list[bytes] = field(default_factory=list)
     logs: list[bytes] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
+    dropped: int = 0
     cause: Cause = "wait"
     open: int = 0
     aside: list[SetAside] = field(default_factory=list)
 
-    def add(self, piece: Piece, row: Row, now: float) -> None:
-        """Take a piece in; the context of the piece that brings the root counts."""
-        (self.logs if piece.is_log else self.pieces).append(piece.payload)
+    def add(self, piece: Piece, row: Row, now: float, *, room: bool) -> None:
+        """Take a piece in; the context of the piece that brings the root counts. Without room its spans are dropped."""
+        self.rows.append(row.id)
+        self.last_seen = now
         if piece.has_root and not self.has_root:
             self.has_root = True
             self.context = row.entry.context
+        elif not room:
+            self.dropped += piece.spans
+            return
+        (self.logs if piece.is_log else self.pieces).append(piece.payload)
         self.spans += piece.spans
         self.size += len(piece.payload)
-        self.rows.append(row.id)
-        self.last_seen = now
 
     def decode(self) -> Trace:
         """The whole trace, decoded."""
@@ -65,42 +67,66 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class AssemblyLimits:
-    """When a trace is handed on. Durations in seconds, `max_trace_size` in bytes (0: none), `num_traces` a count.
+    """When a trace is handed on. Durations in seconds.
 
-    `wait_duration` and `num_traces` are contrib's groupbytrace keys (decision_wait in tail_sampling),
-    `after_root` is its neighbour's decision_wait_after_root_received.
+    `wait_duration` and `num_traces` are contrib's groupbytrace keys (decision_wait in tail_sampling), `after_root` is
+    its neighbour's decision_wait_after_root_received; None waits `wait_duration` in any case. Spans of a trace beyond
+    `max_bytes` and `max_spans` (0: no cap) are dropped. `evict` says that beyond `num_traces` the oldest goes early;
+    else no more are taken in. `keep_at_shutdown` leaves what is pending in the journal for the next start.
     """
 
     wait_duration: float = 30.0
-    after_root: float = 1.0
+    after_root: float | None = 1.0
     num_traces: int = 1_000_000
-    max_trace_size: int = 0
+    max_bytes: int = 0
+    max_spans: int = 0
+    evict: bool = True
+    keep_at_shutdown: bool = False
 
 
 class Assembly:
-    """The pending traces, each known by its id."""
+    """The pending traces, each known by its id; `remembered` knows those that were handed on before."""
 
-    def __init__(self, limits: AssemblyLimits) -> None:
+    def __init__(self, limits: AssemblyLimits, remembered: Remembered | None = None) -> None:
         self._limits = limits
         self._pending: OrderedDict[bytes, Pending] = OrderedDict()
         self._timers: list[tuple[float, bytes]] = []
         self._out: set[bytes] = set()
-        self._released: OrderedDict[bytes, None] = OrderedDict()
+        self._remembered = remembered or Remembered()
         self.spans = 0
         self.size = 0
 
     def __len__(self) -> int:
         return len(self._pending)
 
+    @property
+    def full(self) -> bool:
+        """Whether no more may be taken in for now."""
+        return not self._limits.evict and len(self._pending) >= self._limits.num_traces
+
     def add(self, row: Row, pieces: Iterable[Piece], now: float) -> None:
         """Take the pieces of a journal row in."""
         for piece in pieces:
             pending = self._pending.get(piece.trace_id) or self._start(piece.trace_id, row.entry.context, now)
-            pending.add(piece, row, now)
-            self.spans += piece.spans
-            self.size += len(piece.payload)
-            if piece.has_root or self._too_large(pending):
+            spans, size = pending.spans, pending.size
+            pending.add(piece, row, now, room=self._fits(pending, piece))
+            self.spans += pending.spans - spans
+            self.size += pending.size - size
+            if piece.has_root:
                 heapq.heappush(self._timers, (self._due_at(pending), piece.trace_id))
+
+    @property
+    def keeps_the_rest(self) -> bool:
+        """Whether what is pending at shutdown waits for the next start; what is with delivery is not waited for."""
+        return self._limits.keep_at_shutdown and not self._out
+
+    def pending(self, trace_id: bytes) -> Pending | None:
+        """The trace as it stands, if it is here and may be handed on."""
+        return None if trace_id in self._out else self._pending.get(trace_id)
+
+    def release(self, pending: Pending, cause: Cause) -> Pending:
+        """Hand on a trace at once."""
+        return self._release(pending, cause)
 
     def due(self, now: float) -> Iterator[Pending]:
         """Hand on each trace whose time has come; one still with delivery waits for `done`: the order is kept."""
@@ -114,7 +140,7 @@ class Assembly:
                 yield self._release(pending, self._cause(pending))
             else:
                 heapq.heappush(self._timers, (due_at, trace_id))
-        while len(self._pending) > self._limits.num_traces:
+        while self._limits.evict and len(self._pending) > self._limits.num_traces:
             oldest = self.evict()
             if oldest is None:
                 return
@@ -129,6 +155,8 @@ class Assembly:
 
     def drain(self) -> Iterator[Pending]:
         """Hand on everything that is not with delivery; for shutdown."""
+        if self._limits.keep_at_shutdown:
+            return
         for trace_id, pending in list(self._pending.items()):
             if trace_id in self._pending and trace_id not in self._out:
                 yield self._release(pending, "shutdown")
@@ -145,28 +173,29 @@ class Assembly:
         return self._timers[0][0] if self._timers else None
 
     def _start(self, trace_id: bytes, context: Context, now: float) -> Pending:
-        pending = Pending(trace_id, context, now, now, late=trace_id in self._released)
+        pending = Pending(trace_id, context, now, now, late=trace_id in self._remembered)
         self._pending[trace_id] = pending
         heapq.heappush(self._timers, (self._due_at(pending), trace_id))
         return pending
 
     def _due_at(self, pending: Pending) -> float:
-        if self._too_large(pending):
-            return pending.first_seen
         latest = pending.first_seen + self._limits.wait_duration
-        if pending.has_root or pending.late:
-            return min(latest, pending.last_seen + self._limits.after_root)
+        after_root = self._limits.after_root
+        if pending.late:
+            return min(latest, pending.last_seen + (after_root or 0.0))
+        if pending.has_root and after_root is not None:
+            return min(latest, pending.last_seen + after_root)
         return latest
 
-    def _too_large(self, pending: Pending) -> bool:
-        return 0 < self._limits.max_trace_size < pending.size
+    def _fits(self, pending: Pending, piece: Piece) -> bool:
+        limits = self._limits
+        too_large = 0 < limits.max_bytes < pending.size + len(piece.payload)
+        return not too_large and not 0 < limits.max_spans < pending.spans + piece.spans
 
     def _cause(self, pending: Pending) -> Cause:
-        if self._too_large(pending):
-            return "size"
         if pending.late:
             return "late"
-        return "root" if pending.has_root else "wait"
+        return "root" if pending.has_root and self._limits.after_root is not None else "wait"
 
     def _release(self, pending: Pending, cause: Cause) -> Pending:
         del self._pending[pending.trace_id]
@@ -174,8 +203,5 @@ class Assembly:
         self.size -= pending.size
         pending.cause = cause
         self._out.add(pending.trace_id)
-        self._released[pending.trace_id] = None
-        self._released.move_to_end(pending.trace_id)
-        if len(self._released) > REMEMBERED:
-            self._released.popitem(last=False)
+        self._remembered.put(pending.trace_id)
         return pending

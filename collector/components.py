@@ -18,6 +18,9 @@ from processors.genai.config import GenAiConfig
 from processors.probabilistic_sampler import ProbabilisticSamplerConfig
 from processors.redaction.config import RedactionConfig
 from processors.settings import ConfigModel
+from processors.span_metrics import SpanMetricsConfig
+from processors.tag_schema.config import TagSchemaConfig
+from processors.tail_sampling.config import TailSamplingConfig
 
 Kind: TypeAlias = Literal["receiver", "processor", "exporter", "extension"]
 Model: TypeAlias = type[ConfigModel]
@@ -50,6 +53,11 @@ COMPONENTS = (
     Component("processor", "genai", GenAiConfig, "Makes every GenAI convention read alike.", ("gen_ai_normalizer",)),
     Component("processor", "redaction", RedactionConfig, "Masks secrets before the disk has them."),
     Component("processor", "probabilistic_sampler", ProbabilisticSamplerConfig, "Keeps a share of the traces, by id."),
+    Component("processor", "tail_sampling", TailSamplingConfig, "Keeps or drops whole traces by policies."),
+    Component("processor", "tag_schema", TagSchemaConfig, "Gives every trace the same tags, typed and checked."),
+    Component(
+        "processor", "span_metrics", SpanMetricsConfig, "Counts all spans, before any sampling.", ("spanmetrics",)
+    ),
     Component("exporter", "mlflow", MlflowExporterConfig, "Writes whole traces to MLflow."),
     Component("exporter", "otlp_grpc", OtlpGrpcExporterConfig, "Hands traces on over OTLP/gRPC.", ("otlp",)),
     Component("exporter", "otlp_http", OtlpHttpExporterConfig, "Hands traces on over OTLP/HTTP.", ("otlphttp",)),

@@ -21,6 +21,7 @@ class Ledger:
         self._done: list[int] = []
         self._parts: dict[int, list[bytes]] = {}
         self._aside: list[SetAside] = []
+        self._released: dict[bytes, str] = {}
         self._changed = asyncio.Event()
 
     def open(self, row: int, trace_ids: Iterable[bytes]) -> None:
@@ -32,8 +33,10 @@ class Ledger:
             self._done.append(row)
             self._changed.set()
 
-    def settle(self, trace_id: bytes, rows: Iterable[int], aside: Sequence[SetAside] = ()) -> None:
-        """A trace is settled in all these rows, in one transaction with what is set aside of it."""
+    def settle(
+        self, trace_id: bytes, rows: Iterable[int], aside: Sequence[SetAside] = (), note: str | None = None
+    ) -> None:
+        """A trace is settled in all these rows, in one transaction with what is set aside of it and the note on it."""
         for row in set(rows):
             remaining = self._open.get(row)
             if remaining is None or trace_id not in remaining:
@@ -45,6 +48,8 @@ class Ledger:
                 del self._parts[row]
                 self._done.append(row)
         self._aside.extend(aside)
+        if note is not None:
+            self._released[trace_id] = note
         self._changed.set()
 
     async def run(self) -> None:
@@ -52,6 +57,6 @@ class Ledger:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            settlement = Settlement(self._done, self._parts, self._aside)
-            self._done, self._parts, self._aside = [], {}, []
+            settlement = Settlement(self._done, self._parts, self._aside, self._released)
+            self._done, self._parts, self._aside, self._released = [], {}, [], {}
             await self._journal.settle(settlement)

@@ -20,11 +20,15 @@ from collector.ledger import Ledger
 from collector.otlp import Request
 from collector.pieces import Piece, pieces
 from collector.receivers import Accept
+from collector.recent import Recent
+from collector.remembered import Remembered
 from collector.telemetry import Telemetry
 from processors.types import Batch, Context, Trace, TraceProcessor, span_count
 
 log = logging.getLogger(__name__)
 
+TRUNCATED_TAG = "spanbridge.truncated_spans"
+"""On a trace beyond its cap: how many spans of how many were dropped."""
 TICK = 0.05
 """How often, in seconds, the assembly is asked what is due."""
 
@@ -33,10 +37,15 @@ Process = TypeVar("Process")
 
 @dataclass(frozen=True, slots=True)
 class Stage(Generic[Process]):
-    """A processor under its component id."""
+    """A processor under its component id.
+
+    One that `observes` changes nothing and is called with what came to it once the request is committed, so that a
+    request which its sender has to repeat is not counted twice.
+    """
 
     name: str
     process: Process
+    observes: bool = False
 
 
 def item_count(request: Request) -> int:
@@ -60,37 +69,61 @@ class Head:
         """Return once what is left of the request is committed. Raises `Busy`."""
         signal: Signal = "traces" if isinstance(request, Batch) else "logs"
         count = item_count(request)
+        observed: list[tuple[Callable[[Request], Request], Request]] = []
         for stage in self._stages:
+            if stage.observes:
+                observed.append((stage.process, deepcopy(request)))
+                continue
             self._telemetry.incoming_items.labels(stage.name, signal).inc(count)
             request = stage.process(request)
             count = item_count(request)
             self._telemetry.outgoing_items.labels(stage.name, signal).inc(count)
             if count == 0:
-                return
+                break
         if count:
             await self._journal.put(Entry(request.SerializeToString(), context, signal))
+        for observe, original in observed:
+            observe(original)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowOptions:
+    """`memory` bounds the bytes of spans held in a flow and its deliveries; what is more waits in the journal.
+
+    `decide_early` is asked about traces that still grow (tail_sampling's span-ingest). `drop_evicted` drops traces
+    that have to go early. `keep_for_logs` keeps traces for some time after they were handed on, as log records that
+    belong to them may come late.
+    """
+
+    memory: int
+    decide_early: Callable[[Trace], bool] | None = None
+    drop_evicted: bool = False
+    keep_for_logs: bool = False
 
 
 class Flow:
-    """From the journal to delivery: take, assemble, run the trace stage, hand on, settle.
+    """From the journal to delivery: take, assemble, run the trace stage, hand on, settle."""
 
-    `memory` bounds the bytes of spans held here and in delivery; what is more waits in the journal.
-    """
-
-    def __init__(
+    def __init__(  # noqa: PLR0913  the rooms it joins
         self,
+        name: str,
         journal: Journal,
         assembly: Assembly,
         stages: Sequence[Stage[TraceProcessor]],
+        *,
         telemetry: Telemetry,
-        memory: int,
+        remembered: Remembered,
+        options: FlowOptions,
     ) -> None:
+        self._name = name
         self._journal = journal
         self._assembly = assembly
         self._stages = stages
         self._telemetry = telemetry
-        self._memory = memory
+        self._remembered = remembered
+        self._options = options
         self._ledger = Ledger(journal)
+        self._recent = Recent() if options.keep_for_logs else None
         self._deliveries: list[Delivery] = []
         self._handed_on = 0
         self._relieved = asyncio.Event()
@@ -120,7 +153,8 @@ class Flow:
         """Every delivery has the trace, or it was dropped by a rule."""
         self._handed_on -= pending.size
         self._assembly.done(pending)
-        self._ledger.settle(pending.trace_id, pending.rows, pending.aside)
+        note = self._remembered.note(pending.trace_id)
+        self._ledger.settle(pending.trace_id, pending.rows, pending.aside, note)
         self._relieved.set()
 
     async def _take(self) -> None:
@@ -130,6 +164,8 @@ class Flow:
             found = self._open(row)
             self._ledger.open(row.id, {piece.trace_id for piece in found})
             self._assembly.add(row, found, self._now())
+            if self._options.decide_early:
+                await self._release_decided(found)
             await asyncio.sleep(0)
 
     def _open(self, row: Row) -> list[Piece]:
@@ -144,8 +180,9 @@ class Flow:
 
     async def _room(self) -> None:
         """Wait until there is memory for another row; make some if it is incomplete traces that fill it."""
-        while self._assembly.size + self._handed_on > self._memory:
-            oldest = self._assembly.evict() if self._handed_on < self._memory // 2 else None
+        while self._assembly.full or self._assembly.size + self._handed_on > self._options.memory:
+            crowded = not self._assembly.full and self._handed_on < self._options.memory // 2
+            oldest = self._assembly.evict() if crowded else None
             if oldest is not None:
                 await self._hand_on(oldest)
             else:
@@ -158,8 +195,20 @@ class Flow:
                 await self._hand_on(pending)
             await asyncio.sleep(TICK)
 
+    async def _release_decided(self, found: Sequence[Piece]) -> None:
+        """Hand on what needs no more spans to be decided; those that come yet follow the decision."""
+        decide = self._options.decide_early
+        for piece in found:
+            pending = self._assembly.pending(piece.trace_id)
+            if decide and pending is not None and pending.spans and decide(pending.decode()):
+                await self._hand_on(self._assembly.release(pending, "early"))
+
     async def _hand_on(self, pending: Pending) -> None:
         self._handed_on += pending.size
+        self._relieved.set()
+        self._count(pending)
+        if self._recent is not None:
+            self._recent.complete(pending, self._now())
         trace = self._run_stages(pending)
         pending.pieces.clear()
         pending.logs.clear()
@@ -170,10 +219,25 @@ class Flow:
         for delivery in self._deliveries:
             await delivery.offer(trace, pending)
 
+    def _count(self, pending: Pending) -> None:
+        self._telemetry.released_traces.labels(self._name, pending.cause).inc()
+        if pending.dropped:
+            self._telemetry.truncated_spans.labels(self._name).inc(pending.dropped)
+        if pending.cause == "evicted":
+            self._telemetry.dropped_too_early.inc()
+        if not pending.late:
+            self._telemetry.new_traces.inc()
+
     def _run_stages(self, pending: Pending) -> Trace | None:
-        trace: Trace | None = pending.decode()
+        if pending.cause == "evicted" and self._options.drop_evicted:
+            self._telemetry.dropped_items.labels("traces", "evicted").inc(pending.spans)
+            return None
+        if not pending.pieces:
+            self._telemetry.dropped_items.labels("logs", "no span came for it").inc(len(pending.logs))
+            return None
+        trace: Trace | None = truncated(pending.decode(), pending.dropped)
         for stage in self._stages:
-            if trace is None or not pending.spans:
+            if trace is None:
                 return None
             self._telemetry.incoming_items.labels(stage.name, "traces").inc(pending.spans)
             trace = self._run_stage(stage, trace)
@@ -194,13 +258,20 @@ class Flow:
         """Hand on all there is, complete or not, until the journal is empty or the time is up."""
         try:
             async with asyncio.timeout(seconds):
-                while self._journal.state().rows:
+                while self._journal.state().rows and not self._assembly.keeps_the_rest:
                     for pending in self._assembly.drain():
                         await self._hand_on(pending)
                     await asyncio.sleep(TICK)
         except TimeoutError:
             rows = self._journal.state().rows
             log.warning("shutdown: %d requests could not be delivered in %.0f s and stay in the journal", rows, seconds)
+
+
+def truncated(trace: Trace, dropped: int) -> Trace:
+    """Mark a trace that was larger than allowed."""
+    if dropped:
+        trace.tags[TRUNCATED_TAG] = f"{dropped} of {dropped + span_count(trace.batch)}"
+    return trace
 
 
 def fan_out(accepts: Sequence[Accept]) -> Accept:

@@ -34,13 +34,15 @@ from collector.journal.memory import MemoryJournal
 from collector.journal.paths import journal_path
 from collector.journal.sqlite import SqliteJournal
 from collector.lanes import SendLimits
+from collector.log_selection import LogSelection
 from collector.memory_limiter import MIB
-from collector.pipeline import Flow, Head, fan_out
+from collector.pipeline import Flow, FlowOptions, Head, Stage, fan_out
 from collector.process_metrics import ProcessMetrics
 from collector.receivers import Accept, otlp_grpc, otlp_http
 from collector.receivers.config import OtlpReceiverConfig
 from collector.receivers.intake import Receiver
-from collector.stages import Plan, plan
+from collector.remembered import Remembered
+from collector.stages import Plan, add_stages
 from collector.telemetry import Telemetry
 from collector.wiring import PipelineConfig
 from processors.settings import ConfigModel
@@ -147,10 +149,19 @@ async def _start_admin(service: Service, health: Health) -> None:
 
 
 async def _start_traces(service: Service, pipeline: PipelineConfig) -> None:
-    made = _plan(service, pipeline)
     journal = await _open_journal(service, pipeline)
-    assembly = Assembly(made.assembly)
-    flow = Flow(journal, assembly, made.trace, service.telemetry, MEMORY)
+    made = _plan(service, pipeline, Remembered(journal.released()))
+    assembly = Assembly(made.assembly, made.remembered)
+    options = FlowOptions(MEMORY, made.decide_early, made.drop_evicted, _takes_logs(service, pipeline))
+    flow = Flow(
+        pipeline.id,
+        journal,
+        assembly,
+        made.trace,
+        telemetry=service.telemetry,
+        remembered=made.remembered,
+        options=options,
+    )
     for exporter_id in pipeline.exporters:
         flow.deliver_to(_delivery(service, exporter_id, made, flow))
     _watch(service, pipeline, journal, assembly)
@@ -160,19 +171,24 @@ async def _start_traces(service: Service, pipeline: PipelineConfig) -> None:
 
 async def _start_logs(service: Service, pipeline: PipelineConfig) -> None:
     """Log records go the way of the traces that they belong to: into the journal of the pipeline that ends alike."""
-    for other in service.config.pipelines.values():
-        if other.signal == "traces" and set(other.exporters) & set(pipeline.exporters):
-            await _add_head(service, pipeline, _plan(service, pipeline), service.journals[other.id])
-            return
-    problem = (
-        f"service::pipelines::{pipeline.id}: shares no exporter with a traces pipeline; log records are joined to "
-        "their spans on the way to the same exporter, so name one"
+    partner = next(
+        other
+        for other in service.config.pipelines.values()
+        if other.signal == "traces" and set(other.exporters) & set(pipeline.exporters)
     )
-    raise ConfigError([problem])
+    made = _plan(service, pipeline, Remembered())
+    made.head.insert(0, Stage("genai", LogSelection(service.telemetry)))
+    await _add_head(service, pipeline, made, service.journals[partner.id])
 
 
-def _plan(service: Service, pipeline: PipelineConfig) -> Plan:
-    return plan([(processor, service.config.processors[processor]) for processor in pipeline.processors])
+def _takes_logs(service: Service, pipeline: PipelineConfig) -> bool:
+    others = service.config.pipelines.values()
+    return any(other.signal == "logs" and set(other.exporters) & set(pipeline.exporters) for other in others)
+
+
+def _plan(service: Service, pipeline: PipelineConfig, remembered: Remembered) -> Plan:
+    made = Plan(service.telemetry, remembered, os.environ)
+    return add_stages(made, [(id_, service.config.processors[id_]) for id_ in pipeline.processors])
 
 
 async def _add_head(service: Service, pipeline: PipelineConfig, made: Plan, journal: Journal) -> None:
@@ -245,6 +261,7 @@ def _watch(service: Service, pipeline: PipelineConfig, journal: Journal, assembl
     telemetry.journal_capacity.labels(pipeline.id).set_function(lambda: journal.state().capacity)
     telemetry.journal_oldest.labels(pipeline.id).set_function(lambda: journal.state().oldest_age)
     telemetry.journal_aside.labels(pipeline.id).set_function(lambda: journal.state().aside)
+    telemetry.traces_on_memory.set_function(lambda: len(assembly))
     telemetry.assembling_traces.labels(pipeline.id).set_function(lambda: len(assembly))
     telemetry.assembling_spans.labels(pipeline.id).set_function(lambda: assembly.spans)
     for exporter in pipeline.exporters:

@@ -12,24 +12,36 @@ from collector.lanes import SendLimits
 from collector.memory_limiter import MIB, MemoryLimiter, MemoryLimits, total_memory
 from collector.otlp import Request
 from collector.pipeline import Stage
-from processors.genai import GenAi, GenAiConfig
+from collector.remembered import Remembered
+from collector.tail_sampling import TailSampling
+from collector.telemetry import Telemetry
+from processors.genai import GenAi, GenAiConfig, GenAiTrace
 from processors.probabilistic_sampler import ProbabilisticSampler, ProbabilisticSamplerConfig
 from processors.redaction import Redaction, RedactionConfig
 from processors.settings import ConfigModel
-from processors.types import Batch, Processor, TraceProcessor
+from processors.span_metrics import SpanMetrics, SpanMetricsConfig
+from processors.tag_schema import TagSchema, TagSchemaConfig
+from processors.tail_sampling import TailSamplingConfig
+from processors.types import Batch, Processor, Trace, TraceProcessor
 
 
 @dataclass(slots=True)
 class Plan:
     """What the processors of one pipeline come to.
 
-    `head` stages see one request, `trace` stages one whole trace. `batch` says how delivery gathers, None leaves that
-    to the exporter. A memory limiter is also something to run in the background.
+    `telemetry`, `remembered` and `environ` are what the processors are given. `head` stages see one request, `trace`
+    stages one whole trace. `batch` says how delivery gathers, None leaves that to the exporter. A memory limiter is
+    also something to run in the background.
     """
 
+    telemetry: Telemetry
+    remembered: Remembered
+    environ: Mapping[str, str]
     head: list[Stage[Callable[[Request], Request]]] = field(default_factory=list)
     trace: list[Stage[TraceProcessor]] = field(default_factory=list)
     assembly: AssemblyLimits = field(default_factory=AssemblyLimits)
+    decide_early: Callable[[Trace], bool] | None = None
+    drop_evicted: bool = False
     batch: BatchConfig | None = None
     limiters: list[MemoryLimiter] = field(default_factory=list)
 
@@ -45,9 +57,8 @@ class Plan:
         )
 
 
-def plan(processors: Sequence[tuple[str, ConfigModel]]) -> Plan:
-    """The plan of the processors of one pipeline, given as (id, config) in the order of the file."""
-    made = Plan()
+def add_stages(made: Plan, processors: Sequence[tuple[str, ConfigModel]]) -> Plan:
+    """The plan with the processors of one pipeline, given as (id, config) in the order of the file."""
     for component_id, config in processors:
         _BUILDERS[type(config)](made, component_id, config)
     return made
@@ -76,21 +87,59 @@ def _groupbytrace(made: Plan, _component_id: str, config: GroupByTraceConfig) ->
     )
 
 
+def _tail_sampling(made: Plan, component_id: str, config: TailSamplingConfig) -> None:
+    made.assembly = AssemblyLimits(
+        wait_duration=config.decision_wait,
+        after_root=config.decision_wait_after_root_received or None,
+        num_traces=config.num_traces,
+        max_bytes=config.maximum_trace_size_bytes,
+        max_spans=config.maximum_trace_spans,
+        evict=not config.block_on_overflow,
+        keep_at_shutdown=config.drop_pending_traces_on_shutdown,
+    )
+    made.drop_evicted = config.on_eviction == "drop"
+    stage = TailSampling(config, made.remembered, made.telemetry)
+    if config.sampling_strategy == "span-ingest":
+        made.decide_early = stage.decide_early
+    made.trace.append(Stage(component_id, stage))
+
+
 def _genai(made: Plan, component_id: str, config: GenAiConfig) -> None:
     made.head.append(Stage(component_id, spans_only(GenAi(config))))
+    made.trace.append(Stage(component_id, GenAiTrace(config)))
+
+
+def _tag_schema(made: Plan, component_id: str, config: TagSchemaConfig) -> None:
+    violations = made.telemetry.schema_violations
+    schema = TagSchema(config, made.environ, lambda tag, rule: violations.labels(tag, rule).inc())
+    made.trace.append(Stage(component_id, schema))
 
 
 def _redaction(made: Plan, component_id: str, config: RedactionConfig) -> None:
-    redact = Redaction(config)
-
-    def stage(request: Request) -> Request:
-        return redact(request) if isinstance(request, Batch) else redact(request)
-
-    made.head.append(Stage(component_id, stage))
+    redactions = made.telemetry.redactions
+    redact = Redaction(config, lambda rule, count: redactions.labels(rule).inc(count))
+    made.head.append(Stage(component_id, redact))  # type: ignore[arg-type]  # it takes each signal, not their union
 
 
 def _probabilistic_sampler(made: Plan, component_id: str, config: ProbabilisticSamplerConfig) -> None:
-    made.head.append(Stage(component_id, spans_only(ProbabilisticSampler(config))))
+    sampled = made.telemetry.probabilistic_sampled
+
+    def count(policy: str, kept: bool, spans: int) -> None:
+        sampled.labels(policy, str(kept).lower()).inc(spans)
+
+    made.head.append(Stage(component_id, spans_only(ProbabilisticSampler(config, count))))
+
+
+def _span_metrics(made: Plan, component_id: str, config: SpanMetricsConfig) -> None:
+    metrics = SpanMetrics(config)
+    made.telemetry.registry.register(metrics)
+
+    def observe(request: Request) -> Request:
+        if isinstance(request, Batch):
+            metrics.record(request)
+        return request
+
+    made.head.append(Stage(component_id, observe, observes=True))
 
 
 def spans_only(process: Processor) -> Callable[[Request], Request]:
@@ -108,5 +157,8 @@ _BUILDERS: Mapping[type[ConfigModel], Callable[[Plan, str, Any], None]] = {
     GroupByTraceConfig: _groupbytrace,
     GenAiConfig: _genai,
     RedactionConfig: _redaction,
+    SpanMetricsConfig: _span_metrics,
+    TagSchemaConfig: _tag_schema,
+    TailSamplingConfig: _tail_sampling,
     ProbabilisticSamplerConfig: _probabilistic_sampler,
 }

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
+DECISION_BUCKETS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 100_000)
+
 
 class Telemetry:
     """The metrics, as attributes; labels are given in the order in which they are declared here."""
@@ -91,6 +93,24 @@ class Telemetry:
         self.journal_corrupt = counter("spanbridge_journal_corrupt", "Corrupt journal files moved aside.", "pipeline")
         self.assembling_traces = gauge("spanbridge_assembling_traces", "Traces waiting for more spans.", "pipeline")
         self.assembling_spans = gauge("spanbridge_assembling_spans", "Spans of traces waiting for more.", "pipeline")
+        self.truncated_spans = counter("spanbridge_truncated_spans", "Spans beyond a trace's cap.", "pipeline")
+        tail = "otelcol_processor_tail_sampling_"
+        policy = ("policy", "sampled", "decision")
+        self.policy_traces_sampled = counter(tail + "count_traces_sampled", "Answers of a policy, in traces.", *policy)
+        self.policy_spans_sampled = counter(tail + "count_spans_sampled", "Answers of a policy, in spans.", *policy)
+        self.global_traces_sampled = counter(tail + "global_count_traces_sampled", "Decisions.", "sampled", "decision")
+        self.new_traces = counter(tail + "new_trace_id_received", "Traces seen for the first time.")
+        self.policy_errors = counter(tail + "sampling_policy_evaluation_error", "Policies that could not answer.")
+        self.dropped_too_early = counter(tail + "sampling_trace_dropped_too_early", "Traces that had to go early.")
+        self.traces_on_memory = gauge(tail + "sampling_traces_on_memory", "Traces waiting for a decision.")
+        self.decision_latency = Histogram(
+            tail + "sampling_decision_latency", "Of one decision, in us.", buckets=DECISION_BUCKETS, registry=registry
+        )
+        self.probabilistic_sampled = counter(
+            "otelcol_processor_probabilistic_sampler_count_traces_sampled", "Spans by decision.", "policy", "sampled"
+        )
+        self.schema_violations = counter("spanbridge_tag_schema_violations", "Tags against a rule.", "tag", "rule")
+        self.redactions = counter("spanbridge_redacted_values", "Values masked, by rule.", "rule")
         self.released_traces = counter("spanbridge_released_traces", "Traces released, by cause.", "pipeline", "cause")
 
 

@@ -50,12 +50,19 @@ class Settlement:
     """What became of rows, applied in one transaction.
 
     `rows` are done with and deleted. `parts` names, for rows that stay, the trace ids of them that are settled.
-    `aside` is set aside and kept until an operator retries or drops it.
+    `aside` is set aside and kept until an operator retries or drops it. `released` are the traces that were handed on
+    and a note on each (16-byte trace id to text, such as the sampling decision), so that a late span is known as one
+    after a restart too.
     """
 
     rows: Sequence[int] = ()
     parts: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
     aside: Sequence[SetAside] = ()
+    released: Mapping[bytes, str] = field(default_factory=dict)
+
+
+REMEMBERED = 100_000
+"""How many released traces are remembered, the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,9 @@ class Journal(Protocol):
 
     async def settle(self, settlement: Settlement) -> None:
         """Return once the settlement is committed. A settlement of rows already gone is no error."""
+
+    def released(self) -> Mapping[bytes, str]:
+        """The traces that were released before this start and their notes, in the order of their release."""
 
     def state(self) -> JournalState:
         """The current reading; cheap."""

@@ -147,6 +147,10 @@ class Database:
             raise Damaged("the totals are missing")
         return Totals(*found)
 
+    def released(self) -> dict[bytes, str]:
+        """The traces that were released, in that order, and a note on each."""
+        return dict(self.connection.execute("SELECT trace, note FROM released ORDER BY seq"))
+
     def newest(self) -> int:
         """The highest id ever given to a row; 0 when there was none."""
         (newest,) = self.connection.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'rows'").fetchone()

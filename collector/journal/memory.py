@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from collector.errors import Busy, TooLarge
@@ -69,6 +69,10 @@ class MemoryJournal:
         if key not in self._aside:
             self._aside.add(key)
             self._bytes += len(item.payload) + len(dump(item.context))
+
+    def released(self) -> Mapping[bytes, str]:
+        """None: nothing is known from before."""
+        return {}
 
     def state(self) -> JournalState:
         """The current reading."""

@@ -14,7 +14,7 @@ import asyncio
 import threading
 import time
 from asyncio import Future
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -157,6 +157,10 @@ class SqliteJournal:
         settle = Settle(settlement, self._loop.create_future())
         self._worker.jobs.put(settle)
         await settle.done
+
+    def released(self) -> Mapping[bytes, str]:
+        """The traces that were released before this start, and their notes."""
+        return self._worker.released
 
     def state(self) -> JournalState:
         """The reading as of the last commit."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import sqlite3
 import time
 import zlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from collector.journal import Entry, SetAside, Settlement
+from collector.journal import REMEMBERED, Entry, SetAside, Settlement
 from collector.journal.context import dump
 
 TRACE_ID_BYTES = 16
@@ -63,6 +63,18 @@ def settling(settlements: Sequence[Settlement]) -> Iterator[Statement]:
         yield settling_parts(pairs)
     for settlement in settlements:
         yield from map(_setting_aside, settlement.aside)
+    if released := {trace: note for settlement in settlements for trace, note in settlement.released.items()}:
+        yield _releasing(released)
+        yield "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?", (REMEMBERED,)
+
+
+def _releasing(released: Mapping[bytes, str]) -> Statement:
+    """Remember traces (16 bytes each) that were handed on."""
+    insert = (
+        f"INSERT OR REPLACE INTO released (trace, note) "  # noqa: S608
+        f"SELECT substr(?, {TRACE_ID_BYTES} * key + 1, {TRACE_ID_BYTES}), value FROM json_each(?)"
+    )
+    return insert, (b"".join(released), orjson.dumps(list(released.values())).decode())
 
 
 def settling_parts(pairs: Sequence[tuple[int, bytes]]) -> Statement:

@@ -39,6 +39,7 @@ class Worker:
         self._path = path
         self._report = report
         self._store = Store(path, self._replaced, fsync=fsync)
+        self.released: dict[bytes, str] = {}
         self._unread: Read | None = None
         self._unreported = True
         self._polled = 0.0
@@ -67,6 +68,7 @@ class Worker:
     def _start(self) -> None:
         try:
             self._store.run(_totals)
+            self.released = self._store.run(Database.released)
         except (sqlite3.Error, OSError) as error:
             if not self._store.damaged:
                 raise

@@ -5,6 +5,7 @@ import pytest
 from collector.assembly import Assembly, AssemblyLimits
 from collector.journal import Entry, Row
 from collector.pieces import pieces
+from collector.remembered import Remembered
 from processors.types import Batch, Context, span_count, spans
 from tests.spans import add_span, new_id, trace_batch
 
@@ -91,13 +92,30 @@ def test_beyond_num_traces_the_oldest_leaves_early():
     assert [(pending.trace_id, pending.cause) for pending in assembly.due(3.0)] == [(ids[0], "evicted")]
 
 
-def test_a_trace_over_the_size_limit_leaves_at_once():
-    assembly, trace_id = Assembly(AssemblyLimits(max_trace_size=300)), new_id(16)
-    add(assembly, 1, child_of(trace_id), 0.0)
-    assert list(assembly.due(0.0)) == []
-    for number in range(2, 12):
+def test_spans_beyond_the_cap_of_a_trace_are_dropped_but_the_root_is_not():
+    assembly, trace_id = Assembly(AssemblyLimits(after_root=1, max_spans=5)), new_id(16)
+    for number in range(12):
         add(assembly, number, child_of(trace_id), 0.0)
-    assert [pending.cause for pending in assembly.due(0.0)] == ["size"]
+    add(assembly, 12, trace_batch(trace_id, 1), 0.0)
+
+    [pending] = assembly.due(1.0)
+    assert (pending.spans, pending.dropped, pending.rows) == (6, 7, list(range(13)))
+    assert pending.decode().root is not None
+    assert assembly.size == assembly.spans == 0
+
+
+def test_without_a_wait_after_the_root_the_whole_wait_is_waited():
+    assembly = Assembly(AssemblyLimits(wait_duration=30, after_root=None))
+    add(assembly, 1, trace_batch(size=2), 0.0)
+    assert list(assembly.due(29.9)) == []
+    assert [pending.cause for pending in assembly.due(30)] == ["wait"]
+
+
+def test_what_is_remembered_from_before_a_restart_is_late():
+    trace_id = new_id(16)
+    assembly = Assembly(LIMITS, Remembered({trace_id: ""}))
+    add(assembly, 1, child_of(trace_id), 0.0)
+    assert [pending.late for pending in assembly.due(1.0)] == [True]
 
 
 def test_one_request_of_many_traces_is_taken_apart_and_the_context_of_the_root_counts():
