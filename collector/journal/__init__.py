@@ -80,7 +80,12 @@ class Journal(Protocol):
     """An async context manager; every method is called from one event loop."""
 
     async def put(self, entry: Entry) -> None:
-        """Return once the entry is committed. Raises `Busy` when it does not fit or the disk refuses."""
+        """Return once the entry is committed.
+
+        Raises:
+            Busy: it does not fit now, or the disk refuses.
+            TooLarge: it would not even fit into an empty journal.
+        """
 
     async def take(self) -> Row:
         """The next due row in the order of commits, each once in the life of the process; waits for one."""

@@ -91,7 +91,8 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.exists():
         raise ConfigError([f"{path}: there is no journal here; give the one that the bridge's configuration names"])
     try:
-        with closing(connect(path, "wal_autocheckpoint = 0")) as connection:
+        with closing(connect(path)) as connection:
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
             if not check_schema(connection, path):
                 raise ConfigError([f"{path}: this journal was never used"])
             yield connection

@@ -45,6 +45,18 @@ def is_damage(error: Exception) -> bool:
     return isinstance(error, Damaged) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def _settings(*, fsync: bool) -> tuple[str, ...]:
+    return (
+        f"page_size = {_PAGE}",
+        "journal_mode = WAL",
+        f"synchronous = {'FULL' if fsync else 'NORMAL'}",
+        f"fullfsync = {int(fsync)}",  # macOS: a plain fsync stops at the drive's cache
+        f"wal_autocheckpoint = {_WAL // _PAGE}",
+        f"journal_size_limit = {8 * _WAL}",
+        "secure_delete = OFF",  # secrets are redacted before they come here; wiping would double the writing
+    )
+
+
 class Database:
     """One open journal file; belongs to the thread that makes it.
 
@@ -57,18 +69,12 @@ class Database:
         """Open the file, or make it. Raises `ConfigError` when it is another program's, or a newer version's."""
         if not path.exists():
             path.touch(mode=0o600)
-        self.connection = connect(
-            path,
-            f"page_size = {_PAGE}",
-            "journal_mode = WAL",
-            f"synchronous = {'FULL' if fsync else 'NORMAL'}",
-            f"fullfsync = {int(fsync)}",  # macOS: a plain fsync stops at the drive's cache
-            f"wal_autocheckpoint = {_WAL // _PAGE}",
-            f"journal_size_limit = {8 * _WAL}",
-            "secure_delete = OFF",  # secrets are redacted before they come here; wiping would double the writing
-        )
+        self.connection = connect(path)
         try:
-            if check_schema(self.connection, path):
+            ours = check_schema(self.connection, path)  # before any setting: some are written into the file
+            for setting in _settings(fsync=fsync):
+                self.connection.execute(f"PRAGMA {setting}")
+            if ours:
                 self._check(path)
             else:
                 self.connection.executescript(SCHEMA)
@@ -168,6 +174,11 @@ class Database:
     def _data_version(self) -> int:
         (version,) = self.connection.execute("PRAGMA data_version").fetchone()
         return int(version)
+
+    def spare(self) -> int:
+        """Bytes of the file that rows can be put into without its growing."""
+        (pages,) = self.connection.execute("PRAGMA freelist_count").fetchone()
+        return int(pages) * _PAGE
 
     def checkpoint(self) -> None:
         """Move what can be moved out of the WAL, so that it may be used from its beginning again."""

@@ -52,17 +52,11 @@ COMMIT;
 """  # noqa: S608  constants
 
 
-def connect(path: Path, *settings: str) -> sqlite3.Connection:
-    """A connection to a file that exists, in autocommit mode, with PRAGMAs set."""
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to a file that exists, in autocommit mode."""
     uri = f"{path.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)
     connection.text_factory = lambda text: text.decode(errors="replace")
-    try:
-        for setting in settings:
-            connection.execute(f"PRAGMA {setting}")
-    except sqlite3.Error:
-        connection.close()
-        raise
     return connection
 
 

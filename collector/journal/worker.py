@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 _POLL = 0.5  # s between looks for what another process wrote, and attempts at what the disk refused
 _LOG_INTERVAL = 60.0  # s
-_RESERVE = 32 << 20  # bytes of the disk that puts leave free: some times what the WAL may hold before it is folded in
-_WRITTEN_PER_BYTE = 3  # at most: to the WAL, from there to the file, and around it
+_RESERVE = 32 << 20  # bytes of the disk: a few times what the WAL may hold before it has to go into the file
+_WRITTEN_PER_BYTE = 3  # at most: into the WAL, from there into the file, and around it
 
 
 class Worker:
@@ -116,13 +116,16 @@ class Worker:
         return True
 
     def _check_room(self, records: Sequence[Record]) -> None:
-        """Keep some of the disk free: deleting rows takes room too, and a full journal must be able to empty itself."""
-        if not records:
-            return
+        """Refuse to let the file grow into the last of the disk: to delete rows takes room too.
+
+        So a journal that filled its disk can still empty itself, and goes on within the file it has.
+        """
+        written = _WRITTEN_PER_BYTE * sum(record.size for record in records)
         disk = os.statvfs(self._path.parent)
-        needed = _RESERVE + _WRITTEN_PER_BYTE * sum(record.size for record in records)
-        if disk.f_bavail * disk.f_frsize < needed:
-            raise OSError(errno.ENOSPC, f"less than {needed >> 20} MiB of the disk are free")
+        if not records or disk.f_bavail * disk.f_frsize > _RESERVE + written:
+            return
+        if self._store.run(Database.spare) < written:
+            raise OSError(errno.ENOSPC, f"less than {_RESERVE >> 20} MiB of the disk are free")
 
     def _read(self) -> None:
         if not self._unread:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from collector.journal import Entry, Row, SetAside, Settlement, aside, salvage
+from collector.errors import Busy
+from collector.journal import Entry, Row, SetAside, Settlement, aside, salvage, worker
 from collector.journal.database import Database
 from collector.journal.sqlite import SqliteJournal
 from processors.types import Context
@@ -331,6 +332,22 @@ async def test_a_full_disk_is_busy_and_what_is_settled_meanwhile_is_settled_late
     assert said["lost"] == "the journal closed before it could settle; the rows stay due"
     async with SqliteJournal(path) as journal:
         assert len(await all_due(journal)) == said["rows"] + 1
+
+
+async def test_the_last_of_the_disk_is_left_for_settling(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with SqliteJournal(path) as journal:
+        for _ in range(20):
+            await journal.put(entry(bytes(100_000)))
+        monkeypatch.setattr(worker, "_RESERVE", 1 << 60)  # no disk has so much
+        with pytest.raises(Busy):
+            await journal.put(entry(bytes(100_000)))
+        before = path.stat().st_size
+        await journal.settle(Settlement(rows=[(await journal.take()).id for _ in range(20)]))
+        for _ in range(15):
+            await journal.put(entry(bytes(100_000)))
+        with pytest.raises(Busy):
+            await asyncio.gather(*(journal.put(entry(bytes(100_000))) for _ in range(10)))
+    assert path.stat().st_size <= max(before, 2_500_000), "it went on within the file it had"
 
 
 DAMAGE_ON_A_FULL_DISK = """

@@ -1,6 +1,6 @@
 """The journal on disk: what a restart finds, what memory holds, who may open the file, and what an operator does."""
 
-# ruff: noqa: ASYNC220  nothing else runs in these loops that could be kept waiting
+# ruff: noqa: ASYNC220, ASYNC240  nothing else runs in these loops that could be kept waiting
 
 from __future__ import annotations
 
@@ -187,10 +187,10 @@ async def test_another_programs_database_is_left_alone(path: Path) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE experiments (id)")
+    before = path.read_bytes()
     with pytest.raises(ConfigError, match="another program's database; give the journal a folder of its own"):
         await SqliteJournal(path).__aenter__()
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("experiments",)]
+    assert path.read_bytes() == before
 
 
 async def test_a_place_that_can_not_be_written_to_is_named(path: Path) -> None:
@@ -236,7 +236,7 @@ async def test_what_an_operator_retries_comes_out_of_the_running_bridge(path: Pa
         waiting = asyncio.create_task(taken(journal, 1))
         first, second, third = [item.id for item in aside.entries(path)]
         assert await asyncio.to_thread(in_another_process, f"retry(PATH, [{second}, 99])", path) == "1"
-        assert await asyncio.wait_for(waiting, 3) == [items[1].payload]
+        assert await asyncio.wait_for(waiting, 10) == [items[1].payload]
         await asyncio.to_thread(in_another_process, f"retry(PATH, [{third}])", path)
         await journal.put(entry(b"after"))
         assert await taken(journal, 2) == [items[2].payload, b"after"]
