@@ -124,6 +124,7 @@ class Databricks:
             ("PUT", "/artifacts/(.+)", self._upload),
             ("GET", "/artifacts/(.+)", self._download),
             ("POST", "/api/2.0/otel/v1/traces", self._otlp),
+            ("GET", "/api/2.1/unity-catalog/schemas/main.traces", lambda _: Answer(body={"name": "traces"})),
             ("POST", "/api/4.0/mlflow/traces/([^/]+)/([^/]+)/info", self._uc_info),
         ]
 

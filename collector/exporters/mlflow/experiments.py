@@ -80,15 +80,29 @@ class Experiments:
             return self._clock() + FAILED, error
 
     def _find_or_create(self, route: Route) -> str:
+        found = self.look(route)
+        return found.id if found else self._directory.create_experiment(route)
+
+    def look(self, route: Route) -> Experiment | None:
+        """The experiment of a route as MLflow has it now; None if it is still to be created.
+
+        Raises:
+            ExportError: as `resolve`.
+        """
         found = self._directory.find_experiment(route)
         if found is None:
             if self._create and not route.by_id:
-                return self._directory.create_experiment(route)
+                return None
             raise self._fault(route, "does not exist; create it or correct the name")
         if not found.active:
             mend = f"is deleted; restore it with `mlflow experiments restore --experiment-id {found.id}`"
             raise self._fault(route, mend)
-        return found.id
+        return found
+
+    def check(self, route: Route) -> str:
+        """What there is to say of the experiment of a route, if all is well."""
+        found = self.look(route)
+        return f"experiment {found.name!r} exists" if found else f"experiment {route.experiment!r} will be created"
 
     def _fault(self, route: Route, what: str) -> ExportError:
         kind = "experiment id" if route.by_id else "experiment"

@@ -5,13 +5,14 @@ Endpoints: mlflow/server/otel_api.py (POST /v1/traces) and mlflow/server/handler
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.errors import Retryable
+from collector.errors import Held, Retryable
 from collector.exporters.mlflow.amendment import (
     Amendment,
     Stored,
@@ -32,7 +33,11 @@ _EXPERIMENTS = "/api/2.0/mlflow/experiments"
 _TRACES_V2 = "/api/2.0/mlflow/traces"
 _TRACES_V3 = "/api/3.0/mlflow/traces"
 _UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
+_SERVER_INFO = "/api/3.0/mlflow/server-info"
 _MAX_LINKS = 100
+
+OLDEST = (3, 14)
+"""The first MLflow that was seen to make tags of resource attributes."""
 
 
 class TrackingServer:
@@ -57,6 +62,27 @@ class TrackingServer:
             if is_needed(record):
                 self._amend(record, experiment_id, _scope(route))
         self._link(route, [record.mlflow_id for record in records if not record.has_root])
+
+    def check(self, route: Route) -> Iterator[str]:
+        """See `Destination`. Writing is tried with a request that holds no span."""
+        reply = self._rest.get("/version", {}, {})
+        version = reply.body.decode("utf-8", "replace")
+        if not re.fullmatch(r"\d+\.\d+\S*", version):
+            checked(reply, self._rest.uri)
+            raise Held(f"{self._rest.uri} is no MLflow server; check tracking_uri and its static prefix")
+        yield f"{self._rest.uri} is MLflow {version}"
+        if tuple(map(int, version.split(".")[:2])) < OLDEST:
+            raise Held(f"{self._rest.uri}: MLflow {version} drops the tags of traces; upgrade it to 3.14 or later")
+        info = checked(self._rest.get(_SERVER_INFO, {}, {}), self._rest.uri).json
+        if "File" in info.get("store_type", ""):
+            raise Held(f"{self._rest.uri} keeps files; start it with a database as its --backend-store-uri")
+        yield self._experiments.check(route)
+        if found := self._experiments.look(route):
+            headers = {"x-mlflow-experiment-id": found.id, **_scope(route)}
+            nothing = ExportTraceServiceRequest()
+            nothing.resource_spans.add()
+            checked(self._rest.send_otlp(TRACES, nothing.SerializeToString(), headers), self._rest.uri)
+            yield f"traces can be written to experiment {found.name!r}"
 
     def close(self) -> None:
         """Close the connections."""
