@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ Respond = Callable[[Seen], Answer]
 
 
 @contextlib.contextmanager
-def http_server(respond: Respond) -> Iterator[str]:
+def http_server(respond: Respond, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """A server that answers each request by `respond`, several at a time; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -72,10 +73,13 @@ def http_server(respond: Respond) -> Iterator[str]:
             """Keep quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # a client that goes away is its own affair
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class Experiments:
                 self._answers.clear()
             self._answers[key] = (expiry, answer)
         if isinstance(answer, ExportError):
-            raise answer
+            raise copy.copy(answer)  # which of many threads raises it: each needs a traceback of its own
         return answer
 
     def forget(self, route: Route) -> None:
@@ -77,7 +78,7 @@ class Experiments:
         try:
             return self._clock() + FRESH, self._find_or_create(route)
         except ExportError as error:
-            return self._clock() + FAILED, error
+            return self._clock() + FAILED, copy.copy(error)
 
     def _find_or_create(self, route: Route) -> str:
         found = self.look(route)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.errors import Held, Retryable
+from collector.errors import Held, Permanent, Retryable
 from collector.exporters.mlflow.amendment import (
     Amendment,
     Stored,
@@ -57,7 +58,7 @@ class TrackingServer:
         if reply.error_code == _UNKNOWN:
             self._experiments.forget(route)
             raise Retryable(f"{self._rest.uri}: experiment {experiment_id} is gone; looking it up again")
-        checked(reply, self._rest.uri)
+        self._checked(reply, route)
         for record in records:
             if is_needed(record):
                 self._amend(record, experiment_id, _scope(route))
@@ -95,7 +96,7 @@ class TrackingServer:
         reply = self._rest.get(path, query, _scope(route))
         if reply.error_code == _UNKNOWN:
             return None
-        found = checked(reply, self._rest.uri).json["experiment"]
+        found = self._checked(reply, route).json["experiment"]
         return Experiment(found["experiment_id"], found["name"], found["lifecycle_stage"] == "active")
 
     def create_experiment(self, route: Route) -> str:
@@ -103,7 +104,13 @@ class TrackingServer:
         reply = self._rest.send_json("POST", f"{_EXPERIMENTS}/create", {"name": route.experiment}, _scope(route))
         if reply.error_code == "RESOURCE_ALREADY_EXISTS" and (found := self.find_experiment(route)):
             return found.id
-        return str(checked(reply, self._rest.uri).json["experiment_id"])
+        return str(self._checked(reply, route).json["experiment_id"])
+
+    def _checked(self, reply: Reply, route: Route) -> Reply:
+        """As `checked`, but an experiment that a sender named and may not write to is no reason to hold the others."""
+        if reply.status == HTTPStatus.FORBIDDEN and route.by_client and reply.message.startswith("Permission denied"):
+            raise Permanent(f"{self._rest.uri} answers 403: permission denied for experiment {route.experiment!r}")
+        return checked(reply, self._rest.uri)
 
     def _amend(self, record: TraceRecord, experiment_id: str, scope: Mapping[str, str]) -> None:
         stored = self._stored(record, scope) if must_look(record) else assumed(record, experiment_id)
