@@ -35,6 +35,7 @@ def mlflow_server(
     database = f"sqlite:///{folder / 'mlflow.db'}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", database, "--artifacts-destination", str(folder / "artifacts"), *options]
+    command += ["--static-prefix", prefix] if prefix else []
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -45,16 +46,22 @@ def mlflow_server(
             start_new_session=True,
         )
     try:
-        address = f"http://127.0.0.1:{port}"
+        address = f"http://127.0.0.1:{port}{prefix}"
         _until_healthy(address, process, folder / "server.log")
         yield address
     finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server with the workers it started, which share its process group."""
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(10)
+            process.wait(2)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    process.wait()
 
 
 def _until_healthy(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from collector.errors import Held, Permanent, Retryable
 from collector.exporters.mlflow import MlflowSpanExporter
+from collector.exporters.mlflow.check import check
 from processors.attributes import put
 from processors.types import Context, Trace
 from tests.mlflow_servers import mlflow_server
@@ -25,7 +26,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
+    """Under a static prefix, so that everything here goes under it."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow"), prefix="/behind/proxy") as address:
         yield address
 
 
@@ -285,3 +287,33 @@ exporter.close()
 assert not [name for name in sys.modules if name.partition(".")[0] in ("mlflow", "sqlalchemy", "pandas")]
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
+
+
+def sentences(*args, **options):
+    return [(finding.ok, finding.sentence) for finding in check(*args, **{"environ": {}, **options})]
+
+
+def test_the_check_says_that_all_is_well(server):
+    found = sentences(server + "/", "Default")
+    assert found[0][1].startswith(f"{server} is MLflow 3.")
+    assert found[1:] == [
+        (True, "experiment 'Default' exists"),
+        (True, "traces can be written to experiment 'Default'"),
+    ]
+    assert sentences(server, "not yet")[1:] == [(True, "experiment 'not yet' will be created")]
+    assert sentences(server, "{team}", default_experiment="not yet") == sentences(server, "not yet")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "options", "expected"),
+    [
+        ("/wrong", {}, "check tracking_uri and its static prefix"),
+        ("/behind/proxy", {"headers": {"Host": "mlflow:5000"}}, "MLFLOW_SERVER_ALLOWED_HOSTS"),
+        ("/behind/proxy", {"experiment": "none", "create_experiments": False}, "'none' does not exist; create it"),
+        ("/behind/proxy", {"experiment_id": "99"}, "experiment id '99' does not exist"),
+    ],
+)
+def test_the_check_names_the_fault(server, prefix, options, expected):
+    *_, (ok, sentence) = sentences(server.removesuffix("/behind/proxy") + prefix, **options)
+    assert not ok
+    assert expected in sentence

@@ -184,7 +184,11 @@ def test_times_can_always_be_stored(times):
     assert all(0 < s.start_time_unix_nano <= s.end_time_unix_nano <= MAX_TIME for s in found)
 
 
-def test_limits():
+def test_what_a_processor_may_say():
+    found = recorded(
+        whole_trace(tags={"cut \ud83d": "\ud83d"}, metadata={"\ud83d": "\ud83d"}, client_request_id="\ud83d")
+    )
+    assert (found.tags["cut _"], found.metadata, found.client_request_id) == ("?", {"?": "?"}, "?")
     found = recorded(whole_trace(metadata={"k" * 300: "v" * 9_000, "n": "\0"}, client_request_id="r" * 60))
     assert found.metadata == {"k" * 250: "v" * 8_000, "n": "\ufffd"}
     assert found.client_request_id == "r" * 50

@@ -67,6 +67,16 @@ class Database:
             if route.run_id:
                 _link(store, [record.mlflow_id for record in records], route.run_id)
 
+    def check(self, route: Route) -> Iterator[str]:
+        """See `Destination`. Writing is tried with an update of no row."""
+        with self._faults(), _workspace(route.workspace):
+            store = self._store()
+        yield f"{self._where} is reached"
+        yield self._experiments.check(route)
+        with self._faults(), store.engine.connect() as connection:
+            connection.exec_driver_sql("UPDATE spans SET name = name WHERE 1 = 0")
+        yield "traces can be written to it"
+
     def close(self) -> None:
         """Give back the connections."""
         if self._opened is not None:

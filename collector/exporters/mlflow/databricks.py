@@ -5,7 +5,7 @@ As mlflow/tracing/export/mlflow_v3.py does it: there is no endpoint for the span
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +36,12 @@ class DatabricksExperiments:
         with faults(self._uri):
             for record in records:
                 self._write_one(record, experiment_id, route.run_id)
+
+    def check(self, route: Route) -> Iterator[str]:
+        """See `Destination`; whether traces may be written shows only when they are."""
+        sentence = self._experiments.check(route)
+        yield f"{self._uri} is reached"
+        yield sentence
 
     def close(self) -> None:
         """Nothing to give back: the client keeps no connection of its own."""

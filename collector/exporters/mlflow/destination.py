@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from collector.errors import ConfigError
@@ -25,6 +25,13 @@ class Destination(Protocol):
 
         Raises:
             ExportError: as in `collector.exporters.Exporter.send`.
+        """
+
+    def check(self, route: Route) -> Iterator[str]:
+        """Try what writing needs, without writing: yield a sentence for each thing that works.
+
+        Raises:
+            ExportError: the first thing that doesn't, with its mend.
         """
 
     def close(self) -> None:

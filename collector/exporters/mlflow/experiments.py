@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class Experiments:
                 self._answers.clear()
             self._answers[key] = (expiry, answer)
         if isinstance(answer, ExportError):
-            raise answer
+            raise copy.copy(answer)  # which of many threads raises it: each needs a traceback of its own
         return answer
 
     def forget(self, route: Route) -> None:
@@ -77,18 +78,32 @@ class Experiments:
         try:
             return self._clock() + FRESH, self._find_or_create(route)
         except ExportError as error:
-            return self._clock() + FAILED, error
+            return self._clock() + FAILED, copy.copy(error)
 
     def _find_or_create(self, route: Route) -> str:
+        found = self.look(route)
+        return found.id if found else self._directory.create_experiment(route)
+
+    def look(self, route: Route) -> Experiment | None:
+        """The experiment of a route as MLflow has it now; None if it is still to be created.
+
+        Raises:
+            ExportError: as `resolve`.
+        """
         found = self._directory.find_experiment(route)
         if found is None:
             if self._create and not route.by_id:
-                return self._directory.create_experiment(route)
+                return None
             raise self._fault(route, "does not exist; create it or correct the name")
         if not found.active:
             mend = f"is deleted; restore it with `mlflow experiments restore --experiment-id {found.id}`"
             raise self._fault(route, mend)
-        return found.id
+        return found
+
+    def check(self, route: Route) -> str:
+        """What there is to say of the experiment of a route, if all is well."""
+        found = self.look(route)
+        return f"experiment {found.name!r} exists" if found else f"experiment {route.experiment!r} will be created"
 
     def _fault(self, route: Route, what: str) -> ExportError:
         kind = "experiment id" if route.by_id else "experiment"

@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from collector.exporters.mlflow.cleaning import MAX_TIME, NAME_LENGTH, SPAN_ID_BYTES, TRACE_ID_BYTES, clean_span
 from collector.exporters.mlflow.tags import TRACE_NAME, TRACE_TAG, by_root, clean_tags, tag_attribute
-from collector.exporters.mlflow.values import plain_text, text
+from collector.exporters.mlflow.values import from_python, plain_text, text
 from processors.attributes import find, put
 from processors.types import NO_PARENT, Trace
 
@@ -109,7 +109,7 @@ class Recorder:
             end_ms=max(span.end_time_unix_nano for span in spans) // _MS,
             tags=tags,
             metadata=_metadata(trace),
-            client_request_id=text(trace.client_request_id)[:REQUEST_ID_LENGTH],
+            client_request_id=from_python(trace.client_request_id)[:REQUEST_ID_LENGTH],
             has_root=has_root,
             late=trace.late,
         )
@@ -193,7 +193,8 @@ def mend_times(spans: Iterable[Span], now: int) -> None:
 
 def _metadata(trace: Trace) -> dict[str, str]:
     return {
-        text(key)[:METADATA_KEY_LENGTH]: text(value)[:METADATA_VALUE_LENGTH] for key, value in trace.metadata.items()
+        from_python(key)[:METADATA_KEY_LENGTH]: from_python(value)[:METADATA_VALUE_LENGTH]
+        for key, value in trace.metadata.items()
     }
 
 

@@ -108,6 +108,8 @@ class Rest:
             ) from error
         except HTTPError as error:
             raise Retryable(f"{self.uri} can't be reached: {type(error).__name__}") from error
+        except ValueError as error:
+            raise Permanent(f"{self.uri} can't be asked: {first_line(str(error))}") from error
         return Reply(answer.status, answer.headers, answer.data)
 
     def close(self) -> None:

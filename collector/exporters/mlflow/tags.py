@@ -6,7 +6,7 @@ import posixpath
 import re
 from collections.abc import Iterable
 
-from collector.exporters.mlflow.values import dumps, loads, text
+from collector.exporters.mlflow.values import dumps, from_python, loads
 
 KEY_LENGTH = 250
 VALUE_LENGTH = 8000
@@ -31,7 +31,7 @@ RESERVED_TAGS = frozenset(
 
 def clean_tags(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Tags with keys and values MLflow takes."""
-    cleaned = ((tag_key(key), text(value)[:VALUE_LENGTH]) for key, value in tags)
+    cleaned = ((tag_key(key), from_python(value)[:VALUE_LENGTH]) for key, value in tags)
     return {key: value for key, value in cleaned if key and key not in RESERVED_TAGS}
 
 

@@ -5,13 +5,15 @@ Endpoints: mlflow/server/otel_api.py (POST /v1/traces) and mlflow/server/handler
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.errors import Retryable
+from collector.errors import Held, Permanent, Retryable
 from collector.exporters.mlflow.amendment import (
     Amendment,
     Stored,
@@ -32,7 +34,11 @@ _EXPERIMENTS = "/api/2.0/mlflow/experiments"
 _TRACES_V2 = "/api/2.0/mlflow/traces"
 _TRACES_V3 = "/api/3.0/mlflow/traces"
 _UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
+_SERVER_INFO = "/api/3.0/mlflow/server-info"
 _MAX_LINKS = 100
+
+OLDEST = (3, 14)
+"""The first MLflow that was seen to make tags of resource attributes."""
 
 
 class TrackingServer:
@@ -52,11 +58,32 @@ class TrackingServer:
         if reply.error_code == _UNKNOWN:
             self._experiments.forget(route)
             raise Retryable(f"{self._rest.uri}: experiment {experiment_id} is gone; looking it up again")
-        checked(reply, self._rest.uri)
+        self._checked(reply, route)
         for record in records:
             if is_needed(record):
                 self._amend(record, experiment_id, _scope(route))
         self._link(route, [record.mlflow_id for record in records if not record.has_root])
+
+    def check(self, route: Route) -> Iterator[str]:
+        """See `Destination`. Writing is tried with a request that holds no span."""
+        reply = self._rest.get("/version", {}, {})
+        version = reply.body.decode("utf-8", "replace")
+        if not re.fullmatch(r"\d+\.\d+\S*", version):
+            checked(reply, self._rest.uri)
+            raise Held(f"{self._rest.uri} is no MLflow server; check tracking_uri and its static prefix")
+        yield f"{self._rest.uri} is MLflow {version}"
+        if tuple(map(int, version.split(".")[:2])) < OLDEST:
+            raise Held(f"{self._rest.uri}: MLflow {version} drops the tags of traces; upgrade it to 3.14 or later")
+        info = checked(self._rest.get(_SERVER_INFO, {}, {}), self._rest.uri).json
+        if "File" in info.get("store_type", ""):
+            raise Held(f"{self._rest.uri} keeps files; start it with a database as its --backend-store-uri")
+        yield self._experiments.check(route)
+        if found := self._experiments.look(route):
+            headers = {"x-mlflow-experiment-id": found.id, **_scope(route)}
+            nothing = ExportTraceServiceRequest()
+            nothing.resource_spans.add()
+            checked(self._rest.send_otlp(TRACES, nothing.SerializeToString(), headers), self._rest.uri)
+            yield f"traces can be written to experiment {found.name!r}"
 
     def close(self) -> None:
         """Close the connections."""
@@ -69,7 +96,7 @@ class TrackingServer:
         reply = self._rest.get(path, query, _scope(route))
         if reply.error_code == _UNKNOWN:
             return None
-        found = checked(reply, self._rest.uri).json["experiment"]
+        found = self._checked(reply, route).json["experiment"]
         return Experiment(found["experiment_id"], found["name"], found["lifecycle_stage"] == "active")
 
     def create_experiment(self, route: Route) -> str:
@@ -77,7 +104,13 @@ class TrackingServer:
         reply = self._rest.send_json("POST", f"{_EXPERIMENTS}/create", {"name": route.experiment}, _scope(route))
         if reply.error_code == "RESOURCE_ALREADY_EXISTS" and (found := self.find_experiment(route)):
             return found.id
-        return str(checked(reply, self._rest.uri).json["experiment_id"])
+        return str(self._checked(reply, route).json["experiment_id"])
+
+    def _checked(self, reply: Reply, route: Route) -> Reply:
+        """As `checked`, but an experiment that a sender named and may not write to is no reason to hold the others."""
+        if reply.status == HTTPStatus.FORBIDDEN and route.by_client and reply.message.startswith("Permission denied"):
+            raise Permanent(f"{self._rest.uri} answers 403: permission denied for experiment {route.experiment!r}")
+        return checked(reply, self._rest.uri)
 
     def _amend(self, record: TraceRecord, experiment_id: str, scope: Mapping[str, str]) -> None:
         stored = self._stored(record, scope) if must_look(record) else assumed(record, experiment_id)

@@ -7,7 +7,7 @@ and scopes that come with the spans.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from collector.exporters.mlflow.rest import Rest, checked
 from collector.exporters.mlflow.routing import Route
 from collector.exporters.mlflow.settings import MlflowSettings
 
+SCHEMAS = "/api/2.1/unity-catalog/schemas"
 OTLP = "/api/2.0/otel/v1/traces"
 SPANS_TABLE = "mlflow_experiment_trace_otel_spans"
 """The table of a schema that MLflow writes spans to (mlflow/entities/trace_location.py UCSchemaLocation)."""
@@ -72,6 +73,14 @@ class UnityCatalog:
             for record in records:
                 if record.has_root or not record.late:
                     self._start_trace(record)
+
+    def check(self, route: Route) -> Iterator[str]:
+        """See `Destination`; whether spans may be written shows only when they are."""
+        del route  # as above
+        with faults(self._settings.tracking_uri):
+            headers = self._config.authenticate()
+            checked(self._rest.get(f"{SCHEMAS}/{self._schema}", {}, headers), self._rest.uri, CREDENTIALS)
+        yield f"{self._rest.uri} is reached and has the schema {self._schema}"
 
     def close(self) -> None:
         """Close the connections."""

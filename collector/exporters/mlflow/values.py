@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import math
 import re
-from itertools import accumulate
 from typing import Any
 
 import orjson
@@ -19,8 +18,6 @@ OPAQUE = "\ufeff"
 
 _MAX_DEPTH = 400
 _MAX_DIGITS = 4300
-_DEPTH_STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
-_BRACKET = re.compile(r"[\[\]{}]")
 _LONG_NUMBER = re.compile(rf"[0-9]{{{_MAX_DIGITS + 1}}}")
 _JSON_START = re.compile(r'[ \t\r\n]*[\[{"0-9-]')
 _BAD_ESCAPE = re.compile(
@@ -80,7 +77,22 @@ def _too_much_json(found: str) -> bool:
         return True
     if found.count("[") + found.count("{") <= _MAX_DEPTH:
         return False
-    return max(accumulate(_DEPTH_STEP[bracket] for bracket in _BRACKET.findall(found))) > _MAX_DEPTH
+    # What is no JSON, or too deep for orjson, is none the worse for being opaque to other readers too.
+    return (decoded := loads(found)) is None or _depth(decoded) > _MAX_DEPTH
+
+
+def _depth(decoded: Any) -> int:
+    depth, level = 0, [decoded]
+    while level:
+        depth += 1
+        inner = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, (list, dict)))
+        level = [child for items in inner for child in items]
+    return depth
+
+
+def from_python(found: str) -> str:
+    """A text of ours, such as a tag, that can be encoded: only Python's texts can hold half a surrogate pair."""
+    return text(found.encode("utf-8", "replace").decode())
 
 
 def plain_text(value: AnyValue) -> str:
