@@ -7,12 +7,12 @@ A file in `conventions/` holds one `Convention` called CONVENTION. To add one: w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from processors.genai import messages
-from processors.genai.values import as_name, decoded
-from processors.genai.view import SpanView
+from processors.genai.values import decoded
+from processors.genai.view import Layout, SpanView
 
 Read: TypeAlias = Callable[[SpanView], Any]
 """Reads one fact off a span; None means that the span does not state it."""
@@ -35,20 +35,22 @@ def no_content(_: SpanView, __: Sequence[Event]) -> Content:
     return None, None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Convention:
     """How one convention names GenAI facts.
 
     `namespaces` are the first segments of its keys: a span with none of them is never asked further. `recognise` says
-    whether the span is of this convention. Each field is a reader; `session` and `user` are keys, best first.
-    `originals` are the keys, and with a dot at the end the prefixes of keys, that end up in `mlflow.*` attributes;
-    `remove_originals` drops them. `tags` gives trace tags; with `inherited_tags` a span counts only when no span above
-    it is of the convention, for frameworks hand a run's metadata down to its children and add their own.
+    from the keys whether a span is of this convention, and `only_if`, where keys do not tell, from the whole span. Each
+    field is a reader. `originals` are the keys, and with a dot at the end the prefixes of keys, that end up in
+    `mlflow.*` attributes; `remove_originals` drops them. `tags` gives trace tags; with `inherited_tags` a span counts
+    only when no span above it is of the convention, for frameworks hand a run's metadata down to its children and add
+    their own.
     """
 
     name: str
     namespaces: frozenset[str]
-    recognise: Callable[[SpanView], bool]
+    recognise: Callable[[Layout], bool] = lambda _: True
+    only_if: Callable[[SpanView], bool] | None = None
     span_type: Read = nothing
     inputs: Read = nothing
     outputs: Read = nothing
@@ -62,42 +64,83 @@ class Convention:
     trace_name: Read = nothing
     tags: Callable[[SpanView], Tags] | None = None
     inherited_tags: bool = False
-    originals: tuple[str, ...] = field(default=())
+    originals: tuple[str, ...] = ()
 
 
-def any_of(*keys: str) -> Callable[[SpanView], bool]:
-    """Recognises spans that have one of the keys."""
-    wanted = frozenset(keys)
-    return lambda view: not wanted.isdisjoint(view.raw)
+@runtime_checkable
+class Narrowing(Protocol):
+    """A reader that looks under certain keys alone, and so knows from a span's keys whether it has anything to say."""
+
+    def narrowed(self, keys: frozenset[str]) -> Read | None:
+        """The same reader for spans with exactly these keys, or None if it says nothing of them."""
 
 
-def any_under(*prefixes: str) -> Callable[[SpanView], bool]:
-    """Recognises spans that have a key with one of the prefixes."""
-    return lambda view: any(key.startswith(prefixes) for key in view.raw)
+class value:  # noqa: N801  reads as a function in the conventions' tables
+    """Reads the first of the keys' values that says something, shaped if a shape is given."""
+
+    __slots__ = ("keys", "shape")
+
+    def __init__(self, *keys: str, shape: Callable[[Any], Any] | None = None) -> None:
+        self.keys, self.shape = keys, shape
+
+    def __call__(self, view: SpanView) -> Any:
+        """The value, or None."""
+        found = view.first(*self.keys)
+        return found if found is None or self.shape is None else self.shape(found)
+
+    def narrowed(self, keys: frozenset[str]) -> Read | None:
+        """With only those of its keys that are there."""
+        present = [key for key in self.keys if key in keys]
+        return type(self)(*present, shape=self.shape) if present else None
 
 
-def value(*keys: str) -> Read:
-    """The first of the keys' values, as it is."""
-    return lambda view: view.first(*keys)
+class name(value):  # noqa: N801  reads as a function in the conventions' tables
+    """Reads the first of the keys' values that is a name."""
+
+    __slots__ = ()
+
+    def __call__(self, view: SpanView) -> str | None:
+        """The name, or None."""
+        return view.name(*self.keys)
 
 
-def name(*keys: str) -> Callable[[SpanView], str | None]:
-    """The first of the keys' values that is a name."""
+class lookup:  # noqa: N801  reads as a function in the conventions' tables
+    """Reads what the table says of a key's value, in whatever case of letters; the table's keys are in lower case."""
 
-    def read(view: SpanView) -> str | None:
-        return next((found for key in keys if key in view.raw and (found := as_name(view.get(key)))), None)
+    __slots__ = ("key", "table")
 
-    return read
+    def __init__(self, key: str, table: Mapping[str, str]) -> None:
+        self.key, self.table = key, table
+
+    def __call__(self, view: SpanView) -> str | None:
+        """What the table says, or None."""
+        found = view.name(self.key)
+        return self.table.get(found.lower()) if found else None
+
+    def narrowed(self, keys: frozenset[str]) -> Read | None:
+        """Itself, if its key is there."""
+        return self if self.key in keys else None
 
 
-def lookup(key: str, table: Mapping[str, str]) -> Callable[[SpanView], str | None]:
-    """What the table says of the key's value, in whatever case of letters; the table's keys are in lower case."""
+class given:  # noqa: N801  reads as a function in the conventions' tables
+    """A reader that has something to say only of spans with one of the keys, or a key with one of the prefixes."""
 
-    def read(view: SpanView) -> str | None:
-        found = as_name(view.get(key))
-        return table.get(found.lower()) if found else None
+    __slots__ = ("keys", "prefixes", "read")
 
-    return read
+    def __init__(self, read: Read, *keys: str) -> None:
+        self.read = read
+        self.keys = frozenset(key for key in keys if not key.endswith("."))
+        self.prefixes = tuple(key for key in keys if key.endswith("."))
+
+    def __call__(self, view: SpanView) -> Any:
+        """What the reader says."""
+        return self.read(view)
+
+    def narrowed(self, keys: frozenset[str]) -> Read | None:
+        """The reader, if one of the keys is there."""
+        if keys.isdisjoint(self.keys) and not any(key.startswith(self.prefixes) for key in keys):
+            return None
+        return self.read
 
 
 def either(*reads: Read) -> Read:
@@ -113,14 +156,25 @@ def either(*reads: Read) -> Read:
     return read
 
 
+def any_of(*keys: str) -> Callable[[Layout], bool]:
+    """Recognises spans that have one of the keys."""
+    wanted = frozenset(keys)
+    return lambda layout: not wanted.isdisjoint(layout.keys)
+
+
+def any_under(*prefixes: str) -> Callable[[Layout], bool]:
+    """Recognises spans that have a key with one of the prefixes."""
+    return lambda layout: any(key.startswith(prefixes) for key in layout.keys)
+
+
 def chat_input(*keys: str) -> Read:
-    """The first of the keys' values, as chat where it is chat."""
-    return lambda view: shown_input(view.first(*keys))
+    """Reads the first of the keys' values, as chat where it is chat."""
+    return value(*keys, shape=shown_input)
 
 
 def chat_output(*keys: str) -> Read:
-    """The first of the keys' values, as chat where it is chat."""
-    return lambda view: shown_output(view.first(*keys))
+    """Reads the first of the keys' values, as chat where it is chat."""
+    return value(*keys, shape=shown_output)
 
 
 def shown_input(found: Any) -> Any:

@@ -79,7 +79,8 @@ def _listed(value: Any) -> list[Message]:
 
 def _message(role: str, fields: Mapping[str, Any]) -> Message:
     content = parts_in(fields.get("content"))
-    message: Message = {"role": role, "content": content}
+    said = content.get("role") if isinstance(content, dict) else None
+    message: Message = {"role": said if isinstance(said, str) else role, "content": content}
     called = first(fields, ("id", "tool_call_id"))
     if role == "tool" and called is not None:
         message["tool_call_id"] = called

@@ -27,16 +27,16 @@ class GenAi:
 
     def __call__(self, batch: Batch) -> Batch:
         """Normalize every span of the batch."""
-        plan, custom = self._reading.plan, self._custom
+        reading, custom = self._reading, self._custom
         for resource_spans in batch.resource_spans:
             for scope_spans in resource_spans.scope_spans:
                 for span in scope_spans.spans:
                     if custom:
                         self._map(span)
-                    view = SpanView(span)
-                    found = plan(view)
-                    if found is not None:
-                        _write(view, found)
+                    view = reading.view(span)
+                    plan = reading.plan(view)
+                    if plan.conventions:
+                        _write(view, plan)
         return batch
 
     def _map(self, span: Span) -> None:
@@ -51,14 +51,11 @@ class GenAi:
 
 
 def _write(view: SpanView, plan: Plan) -> None:
-    for fact in plan.facts:
-        present = fact.key in view.raw
-        readers = fact.overwrite if present else fact.read
-        if readers:
-            found = stated(readers, view)
-            if found is not None:
-                set_text(view, fact.key, found)
-    if view.span.events and (INPUTS not in view.raw or OUTPUTS not in view.raw):
+    for key, readers in plan.facts:
+        found = stated(readers, view)
+        if found is not None:
+            set_text(view, key, found)
+    if (INPUTS not in view.raw or OUTPUTS not in view.raw) and view.span.events:
         write_content(view, plan, view.events())
 
 
@@ -71,12 +68,4 @@ def write_content(view: SpanView, plan: Plan, events: list[tuple[str, dict[str, 
 
 def set_text(view: SpanView, key: str, found: Any) -> None:
     """Set an attribute of the span: a text as it is, anything else as JSON."""
-    text = found if isinstance(found, str) else to_json(found)
-    existing = view.raw.get(key)
-    if existing is None:
-        attribute = view.span.attributes.add(key=key)
-        attribute.value.string_value = text
-        view.raw[key] = attribute.value
-    else:
-        existing.Clear()
-        existing.string_value = text
+    view.set(key, found if isinstance(found, str) else to_json(found))

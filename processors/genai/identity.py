@@ -6,10 +6,12 @@ the batch that has one (SqlAlchemyStore._log_spans_once). What it would not find
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from processors.attributes import find, to_python
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+from processors.attributes import to_python
 from processors.genai.values import as_name, as_object
 from processors.genai.view import SpanView
 from processors.types import Trace
@@ -64,6 +66,7 @@ USER_KEYS = (
 _SESSION_FIELDS = ("session_id", "sessionId", "thread_id", "conversation_id")
 _USER_FIELDS = ("user_id", "userId")
 _ALL_KEYS = frozenset({*SESSION_KEYS, *USER_KEYS, _METADATA})
+_SEEN = {SESSION: (SESSION, _CONVERSATION), USER: (USER,)}
 
 
 def name_session_and_user(trace: Trace, views: Sequence[SpanView], ordered: Sequence[SpanView]) -> dict[str, str]:
@@ -73,12 +76,15 @@ def name_session_and_user(trace: Trace, views: Sequence[SpanView], ordered: Sequ
     """
     named = _named(ordered)
     shown = {
-        SESSION: _best(named, SESSION_KEYS, _SESSION_FIELDS) or _from_resources(trace, SESSION_KEYS),
-        USER: _best(named, USER_KEYS, _USER_FIELDS) or _from_resources(trace, USER_KEYS),
+        SESSION: _best(named, SESSION_KEYS, _SESSION_FIELDS),
+        USER: _best(named, USER_KEYS, _USER_FIELDS),
     }
-    seen = {SESSION: _first_seen(views, (SESSION, _CONVERSATION)), USER: _first_seen(views, (USER,))}
+    if None in shown.values():
+        beside = _beside_spans(trace)
+        shown[SESSION] = shown[SESSION] or _best(beside, SESSION_KEYS, ())
+        shown[USER] = shown[USER] or _best(beside, USER_KEYS, ())
     for key, value in shown.items():
-        if value is not None and seen[key] != value:
+        if value is not None and _first_seen(views, _SEEN[key]) != value:
             _place(trace, ordered, key, value)
     return {key: value for key, value in shown.items() if value is not None}
 
@@ -87,17 +93,19 @@ def _named(ordered: Iterable[SpanView]) -> dict[str, Any]:
     """The value of each key that matters here, of the first span that has it."""
     named: dict[str, Any] = {}
     for view in ordered:
-        for key in view.raw.keys() & _ALL_KEYS:
+        for key in view.layout.common(_ALL_KEYS):
             if key not in named and (value := view.get(key)) is not None:
                 named[key] = value
     return named
 
 
 def _best(named: Mapping[str, Any], keys: Sequence[str], fields: Sequence[str]) -> str | None:
+    if not named:
+        return None
     for key in keys:
         if key in named and (found := _identity(key, named[key])):
             return found
-    metadata = as_object(named.get(_METADATA))
+    metadata = as_object(named.get(_METADATA)) if fields else {}
     return next((found for field in fields if (found := _identity(field, metadata.get(field)))), None)
 
 
@@ -109,13 +117,23 @@ def _identity(key: str, value: Any) -> str | None:
     return name[:_LONGEST] if name else None
 
 
-def _from_resources(trace: Trace, keys: Sequence[str]) -> str | None:
+def _beside_spans(trace: Trace) -> dict[str, Any]:
+    """What resources, and log records of the trace (Google ADK names the user only there), say under the same keys."""
+    named: dict[str, Any] = {}
+    for attributes in _attributes_beside_spans(trace):
+        for attribute in attributes:
+            if attribute.key in _ALL_KEYS:
+                named.setdefault(attribute.key, to_python(attribute.value))
+    return named
+
+
+def _attributes_beside_spans(trace: Trace) -> Iterator[Sequence[KeyValue]]:
     for resource_spans in trace.batch.resource_spans:
-        for key in keys:
-            value = find(resource_spans.resource.attributes, key)
-            if value is not None and (found := _identity(key, to_python(value))):
-                return found
-    return None
+        yield resource_spans.resource.attributes
+    for resource_logs in trace.logs.resource_logs if trace.logs is not None else ():
+        for scope_logs in resource_logs.scope_logs:
+            for record in scope_logs.log_records:
+                yield record.attributes
 
 
 def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
@@ -128,23 +146,13 @@ def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
 
 
 def _place(trace: Trace, ordered: Sequence[SpanView], key: str, value: str) -> None:
-    """Put it on the root (or the earliest span there is), and that span where MLflow looks first."""
-    for view in ordered:
-        if key in view.raw and view.get(key) is None:
-            view.raw[key].string_value = value
-    view = ordered[0]
-    if key in view.raw:
-        view.raw[key].Clear()
-        view.raw[key].string_value = value
-    else:
-        attribute = view.span.attributes.add(key=key)
-        attribute.value.string_value = value
-        view.raw[key] = attribute.value
-    _move_to_front(trace, view.span.span_id)
+    """Put it on the root (or the earliest span there is), where MLflow comes first."""
+    ordered[0].set(key, value)
+    _move_to_front(trace, ordered[0].span.span_id)
 
 
 def _move_to_front(trace: Trace, span_id: bytes) -> None:
-    """Sorting is stable, so only the one span moves."""
+    """Sorting is stable, so only the one span moves, and its scope and resource with it."""
     for resource_spans in trace.batch.resource_spans:
         for scope_spans in resource_spans.scope_spans:
             scope_spans.spans.sort(key=lambda span: span.span_id != span_id)

@@ -17,18 +17,18 @@ from processors.genai.values import decoded
 from processors.genai.view import SpanView
 from processors.types import Logs
 
-_SEMCONV = Plan((otel.CONVENTION,), ())
+_SEMCONV = Plan((otel.CONVENTION,))
 """For a span that states nothing itself but has GenAI log records."""
 
 
-def join_logs(views: Sequence[SpanView], plans: Sequence[Plan | None], logs: Logs) -> None:
+def join_logs(views: Sequence[SpanView], plans: Sequence[Plan], logs: Logs) -> None:
     """Set inputs and outputs, where a span has none, from its log records."""
     records = _by_span(logs)
     for view, plan in zip(views, plans, strict=True):
         found = records.get(view.span.span_id)
         if found and (INPUTS not in view.raw or OUTPUTS not in view.raw):
             found.sort(key=lambda record: record.time_unix_nano or record.observed_time_unix_nano)
-            write_content(view, plan or _SEMCONV, [_event(record) for record in found])
+            write_content(view, plan if plan.conventions else _SEMCONV, [_event(record) for record in found])
 
 
 def _by_span(logs: Logs) -> dict[bytes, list[LogRecord]]:

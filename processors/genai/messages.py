@@ -120,6 +120,8 @@ def _shaped(item: Message) -> list[Message]:
     """One message of any make; tool results within it become messages of their own."""
     if _shows(item):
         return [item]
+    if (plain := _plain_text(item)) is not None:
+        return [plain]
     message = _unwrapped(item)
     role = _role(message, item)
     turn = Turn.of(message)
@@ -128,6 +130,18 @@ def _shaped(item: Message) -> list[Message]:
         return results
     main = _main_message(message, role, turn)
     return [main, *results] if role == "assistant" else [*results, main]
+
+
+def _plain_text(item: Message) -> Message | None:
+    """The most common message of OTel semconv, a single part of text: read without a turn, for speed."""
+    parts, role = item.get("parts"), item.get("role")
+    if not isinstance(parts, list) or len(parts) != 1 or role not in _SHOWN_ROLES or "name" in item:
+        return None
+    part = parts[0]
+    if not isinstance(part, dict) or part.get("type") != "text" or role == "tool" or "tool_calls" in item:
+        return None
+    text = part.get("content")
+    return {"role": role, "content": text} if isinstance(text, str) and text else None
 
 
 def _main_message(message: Message, role: str, turn: Turn) -> Message:

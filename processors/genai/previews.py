@@ -10,7 +10,7 @@ from processors.genai.head import set_text
 from processors.genai.messages import answer
 from processors.genai.parts import Turn
 from processors.genai.reading import INPUTS, OUTPUTS, SPAN_TYPE
-from processors.genai.values import as_name, as_object, decoded, is_empty
+from processors.genai.values import as_object, decoded
 from processors.genai.view import SpanView
 
 _NO_SOURCE = frozenset({types.TASK, types.EMBEDDING, None})
@@ -28,23 +28,25 @@ def write_previews(root: SpanView, ordered: Sequence[SpanView]) -> None:
 
 
 def _derived(root: SpanView, views: Sequence[SpanView], key: str, shape: Callable[[Any], Any]) -> Any:
-    speaking = [(view, _type(view)) for view in views if view is not root and not is_empty(view.get(key))]
-    calls = [view for view, kind in speaking if kind in types.MODEL_CALLS]
-    for view in calls:
-        if (found := shape(view.get(key))) is not None:
+    others = None
+    unshaped = None
+    for view in views:
+        if view is root or key not in view.raw or (kind := view.name(SPAN_TYPE)) in _NO_SOURCE:
+            continue
+        said = view.get(key)
+        if kind not in types.MODEL_CALLS:
+            others = said if others is None else others
+        elif (found := shape(said)) is not None:
             return found
-    others = [view for view, kind in speaking if kind not in _NO_SOURCE]
-    return next((view.get(key) for view in calls or others), None)
-
-
-def _type(view: SpanView) -> str | None:
-    return as_name(view.get(SPAN_TYPE))
+        else:
+            unshaped = said if unshaped is None else unshaped
+    return others if unshaped is None else unshaped
 
 
 def question(inputs: Any) -> Any:
     """What the user asked last in a call's inputs, as a message; a bare text is the question itself."""
     content = decoded(inputs)
-    if isinstance(content, str):
+    if content is None or isinstance(content, str):
         return content
     messages = content.get("messages") if isinstance(content, dict) else content
     text = _last(messages, "user")
@@ -54,7 +56,7 @@ def question(inputs: Any) -> Any:
 def final_answer(outputs: Any) -> Any:
     """What the model said in a call's outputs, as a choice; a bare text is the answer itself."""
     content = decoded(outputs)
-    if isinstance(content, str):
+    if content is None or isinstance(content, str):
         return content
     text = _last(_output_messages(content), "assistant")
     return answer(text) if text else None

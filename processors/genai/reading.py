@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from processors.genai.config import GenAiConfig, SourceConfig
-from processors.genai.convention import Content, Convention, Event, Read, nothing
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from processors.genai.config import GenAiConfig
+from processors.genai.convention import Content, Convention, Event, Narrowing, Read, nothing
 from processors.genai.conventions import CONVENTIONS
 from processors.genai.usage import Usage, is_zero
 from processors.genai.values import is_empty
-from processors.genai.view import SpanView
+from processors.genai.view import Layout, SpanView
 
 SPAN_TYPE = "mlflow.spanType"
 INPUTS = "mlflow.spanInputs"
@@ -35,67 +37,69 @@ _READERS: tuple[tuple[str, Callable[[Convention], Read]], ...] = (
     (TOOLS, lambda convention: convention.tools),
     (MESSAGE_FORMAT, lambda convention: convention.message_format),
 )
-_MAX_PLANS = 512
 
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """How one `mlflow.*` attribute is read for spans of certain conventions: the readers, and those that overwrite."""
-
-    key: str
-    read: tuple[Read, ...]
-    overwrite: tuple[Read, ...]
+_MAX_LAYOUTS = 2048
+_MAX_KEYS = 128
+"""Spans with more keys are worked out each time, which bounds what the remembered ones can hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do with spans of certain conventions."""
+    """What to do with spans of certain keys: their conventions, and the readers of each `mlflow.*` attribute to set.
 
-    conventions: tuple[Convention, ...]
-    facts: tuple[Fact, ...]
+    `naming` and `tagging` are the conventions that may state a trace's name, and those that state tags.
+    """
 
-
-class Reading:
-    """The conventions that are on, prepared so that a span of none costs little: only its keys are looked at."""
-
-    def __init__(self, config: GenAiConfig) -> None:
-        self.settings = config.settings([convention.name for convention in CONVENTIONS])
-        self._on = tuple(convention for convention in CONVENTIONS if convention.name in self.settings)
-        self._namespaces = frozenset[str]().union(*(convention.namespaces for convention in self._on))
-        self._candidates = lru_cache(_MAX_PLANS)(self._candidates_of)
-        self._plan = lru_cache(_MAX_PLANS)(self._plan_of)
-
-    def plan(self, view: SpanView) -> Plan | None:
-        """What to do with a span, or None if it is of no convention."""
-        namespaces = self._namespaces & {key.partition(".")[0] for key in view.raw}
-        if not namespaces:
-            return None
-        found = tuple(one for one in self._candidates(namespaces) if one.recognise(view))
-        return self._plan(found) if found else None
-
-    def _candidates_of(self, namespaces: frozenset[str]) -> tuple[Convention, ...]:
-        return tuple(convention for convention in self._on if not namespaces.isdisjoint(convention.namespaces))
-
-    def _plan_of(self, conventions: tuple[Convention, ...]) -> Plan:
-        facts = [_fact(key, get, conventions, self.settings) for key, get in _READERS]
-        return Plan(conventions, tuple(fact for fact in facts if fact.read))
+    conventions: tuple[Convention, ...] = ()
+    facts: tuple[tuple[str, tuple[Read, ...]], ...] = ()
+    naming: tuple[Convention, ...] = ()
+    tagging: tuple[Convention, ...] = ()
 
 
-def _fact(
-    key: str,
-    get: Callable[[Convention], Read],
-    conventions: tuple[Convention, ...],
-    settings: dict[str, SourceConfig],
-) -> Fact:
-    stated = [(get(one), bool(settings[one.name].overwrite)) for one in conventions if get(one) is not nothing]
-    read = tuple(reader for reader, _ in stated)
-    overwrite = tuple(reader for reader, replaces in stated if replaces)
-    if key == USAGE and len(read) > 1:
-        read, overwrite = (_most_telling(read),), (_most_telling(overwrite),) if overwrite else ()
-    return Fact(key, read, overwrite)
+NO_PLAN = Plan()
 
 
-def _most_telling(readers: tuple[Read, ...]) -> Read:
+class _Family:
+    """The conventions that spans of one layout may be of, and the plan for each outcome of their `only_if`."""
+
+    __slots__ = ("_conventions", "_keys", "_overwrite", "_plans", "doubtful")
+
+    def __init__(self, layout: Layout, conventions: tuple[Convention, ...], overwrite: frozenset[str]) -> None:
+        self._keys = layout.keys
+        self._conventions = tuple(convention for convention in conventions if convention.recognise(layout))
+        self._overwrite = overwrite
+        self._plans: dict[tuple[Convention, ...], Plan] = {}
+        self.doubtful = tuple(convention for convention in self._conventions if convention.only_if)
+
+    def plan(self, refused: tuple[Convention, ...]) -> Plan:
+        """The plan for spans that those of the doubtful conventions are not of."""
+        if refused not in self._plans:
+            accepted = tuple(convention for convention in self._conventions if convention not in refused)
+            facts = tuple(fact for key, get in _READERS if (fact := self._fact(key, get, accepted))[1])
+            naming = tuple(one for one in accepted if _narrowed(one.trace_name, self._keys) is not None)
+            tagging = tuple(one for one in accepted if one.tags is not None)
+            self._plans[refused] = Plan(accepted, facts, naming, tagging) if accepted else NO_PLAN
+        return self._plans[refused]
+
+    def _fact(
+        self, key: str, get: Callable[[Convention], Read], conventions: tuple[Convention, ...]
+    ) -> tuple[str, tuple[Read, ...]]:
+        readers = [
+            reader
+            for convention in conventions
+            if (key not in self._keys or convention.name in self._overwrite)
+            and (reader := _narrowed(get(convention), self._keys)) is not None
+        ]
+        return key, (_most_telling(readers),) if key == USAGE and len(readers) > 1 else tuple(readers)
+
+
+def _narrowed(reader: Read, keys: frozenset[str]) -> Read | None:
+    if reader is nothing:
+        return None
+    return reader.narrowed(keys) if isinstance(reader, Narrowing) else reader
+
+
+def _most_telling(readers: Sequence[Read]) -> Read:
     """The first usage that counts anything: zeros of one convention must not hide the counts of another."""
 
     def read(view: SpanView) -> Usage | None:
@@ -108,6 +112,34 @@ def _most_telling(readers: tuple[Read, ...]) -> Read:
         return zero
 
     return read
+
+
+class Reading:
+    """The conventions that are on, prepared so that a span of none costs little: only its keys are looked at."""
+
+    def __init__(self, config: GenAiConfig) -> None:
+        self.settings = config.settings([convention.name for convention in CONVENTIONS])
+        self._on = tuple(convention for convention in CONVENTIONS if convention.name in self.settings)
+        self._overwrite = frozenset(name for name, source in self.settings.items() if source.overwrite)
+        self._layout = lru_cache(_MAX_LAYOUTS)(Layout)
+        self._family = lru_cache(_MAX_LAYOUTS)(self._family_of)
+
+    def view(self, span: Span) -> SpanView:
+        """A span, ready to be read."""
+        return SpanView(span, self._layout if len(span.attributes) <= _MAX_KEYS else Layout)
+
+    def plan(self, view: SpanView) -> Plan:
+        """What to do with a span; NO_PLAN if it is of no convention."""
+        layout = view.layout
+        family = self._family(layout) if len(layout.keys) <= _MAX_KEYS else self._family_of(layout)
+        if not family.doubtful:
+            return family.plan(())
+        return family.plan(tuple(one for one in family.doubtful if one.only_if and not one.only_if(view)))
+
+    def _family_of(self, layout: Layout) -> _Family:
+        namespaces = {key.partition(".")[0] for key in layout.keys}
+        candidates = tuple(convention for convention in self._on if not namespaces.isdisjoint(convention.namespaces))
+        return _Family(layout, candidates, self._overwrite)
 
 
 def stated(readers: tuple[Read, ...], view: SpanView) -> Any:

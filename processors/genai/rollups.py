@@ -8,9 +8,10 @@ reads the span's other attributes for usage again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from processors.genai.convention import Convention
 from processors.genai.reading import MODEL, USAGE, Plan, stated
 from processors.genai.usage import INPUT, OUTPUT, Usage
 from processors.genai.values import as_count, as_object
@@ -24,63 +25,63 @@ class _Counted:
     """A span with usage, and the nearest ones below it that have usage too."""
 
     view: SpanView
-    plan: Plan | None
+    conventions: tuple[Convention, ...]
     usage: Usage
     depth: int = 0
     below: list[_Counted] = field(default_factory=list)
     models: set[str] = field(default_factory=set)
 
 
-def settle_rollups(views: Sequence[SpanView], plans: Sequence[Plan | None]) -> None:
+def settle_rollups(views: Sequence[SpanView], plans: Sequence[Plan], parents: Mapping[bytes, bytes]) -> None:
     """Hide each roll-up that does not agree with the calls below it. Usage that an application set itself stays."""
     counted = {
-        view.span.span_id: _Counted(view, plan, usage)
+        view.span.span_id: _Counted(view, plan.conventions, usage)
         for view, plan in zip(views, plans, strict=True)
         if USAGE in view.raw and (usage := _usage(view))
     }
-    if len(counted) > 1:
-        _link(counted, {view.span.span_id: view.span.parent_span_id for view in views})
+    if len(counted) > 1 and _link(counted, parents):
         for one in sorted(counted.values(), key=lambda one: -one.depth):
             _settle(one)
 
 
 def _usage(view: SpanView) -> Usage:
-    stored = as_object(view.raw[USAGE].string_value)
+    stored = as_object(view.raw[USAGE].value.string_value)
     return {key: as_count(stored.get(key)) or 0 for key in (INPUT, OUTPUT)} if stored else {}
 
 
-def _link(counted: dict[bytes, _Counted], parents: dict[bytes, bytes]) -> None:
-    """Give each to the nearest span above it that has usage. Ids that make a circle are left where they are."""
+def _link(counted: Mapping[bytes, _Counted], parents: Mapping[bytes, bytes]) -> bool:
+    """Give each to the nearest span above it that has usage; whether any has. Ids that make a circle are left out."""
+    linked = False
     for span_id, one in counted.items():
-        above, nearest, seen = parents[span_id], None, {span_id}
-        while above in parents and above not in seen:
-            seen.add(above)
+        above, nearest, steps = parents[span_id], None, len(parents)
+        while above in parents and one.depth < steps:
             one.depth += 1
-            if nearest is None and above in counted:
-                nearest = counted[above]
+            if nearest is None:
+                nearest = counted.get(above)
             above = parents[above]
         if nearest is not None and above not in parents:
             nearest.below.append(one)
+            linked = True
+    return linked
 
 
 def _settle(one: _Counted) -> None:
     """Compare with what is below, which is settled already; from here on the span stands for its calls."""
-    model = one.view.get(MODEL)
+    model = one.view.name(MODEL)
     if not one.below:
-        one.models = {model} if isinstance(model, str) else set()
+        one.models = {model} if model else set()
         return
     total = {key: sum(call.usage[key] for call in one.below) for key in (INPUT, OUTPUT)}
     one.models = set().union(*(call.models for call in one.below))
-    same_model = not isinstance(model, str) or all(called.startswith(model) for called in one.models)
+    same_model = model is None or all(called.startswith(model) for called in one.models)
     if one.usage == total and same_model:
         return
     if _is_ours(one):
         one.usage = total
-        one.view.raw[USAGE].string_value = _HIDDEN
+        one.view.set(USAGE, _HIDDEN)
 
 
 def _is_ours(one: _Counted) -> bool:
     """Whether the usage is what a convention states, and not an application's own `mlflow.chat.tokenUsage`."""
-    readers = next((fact.read for fact in one.plan.facts if fact.key == USAGE), ()) if one.plan else ()
-    found = stated(readers, one.view)
-    return isinstance(found, dict) and found == as_object(one.view.raw[USAGE].string_value)
+    stored = as_object(one.view.raw[USAGE].value.string_value)
+    return any(stated((convention.usage,), one.view) == stored for convention in one.conventions)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from processors.attributes import find, to_python
+from processors.attributes import to_python
 from processors.genai.convention import Convention
 from processors.genai.conventions.langfuse import RESOURCE_TAGS
 from processors.genai.reading import Plan
-from processors.genai.values import as_name, as_text, is_empty
+from processors.genai.values import as_text, is_empty
 from processors.genai.view import SpanView
 from processors.types import Trace
 
 TRACE_NAME = "mlflow.traceName"
 METADATA_PREFIX = "mlflow.traceMetadata."
 CLIENT_REQUEST_ID = "mlflow.clientRequestId"
-_METADATA_KEYS = ("mlflow.sourceRun", "mlflow.modelId")
-_SPECIAL = (METADATA_PREFIX, CLIENT_REQUEST_ID, *_METADATA_KEYS)
+_METADATA_KEYS = frozenset({"mlflow.sourceRun", "mlflow.modelId"})
 _STATED_NAME = "mlflow.traceTag." + TRACE_NAME
 _IDENTITY_FIELDS = frozenset(
     {"session_id", "sessionId", "thread_id", "conversation_id", "chat_id", "user_id", "userId", "session.id", "user.id"}
@@ -31,7 +30,7 @@ def write_tags(
     covered: dict[str, set[bytes]] = {}
     identities = frozenset(shown)
     for view, plan in ordered:
-        for convention in plan.conventions:
+        for convention in plan.tagging:
             if convention.tags is None or _is_below(convention, view, covered, parents):
                 continue
             tags = convention.tags(view)
@@ -39,11 +38,10 @@ def write_tags(
                 covered.setdefault(convention.name, set()).add(view.span.span_id)
             for key, value in tags.items():
                 _put(trace.tags, key, value, identities)
-    for key, tag in RESOURCE_TAGS.items():
-        for resource_spans in trace.batch.resource_spans:
-            value = find(resource_spans.resource.attributes, key)
-            if value is not None:
-                _put(trace.tags, tag, to_python(value), identities)
+    for resource_spans in trace.batch.resource_spans:
+        for attribute in resource_spans.resource.attributes:
+            if attribute.key in RESOURCE_TAGS:
+                _put(trace.tags, RESOURCE_TAGS[attribute.key], to_python(attribute.value), identities)
 
 
 def _is_below(
@@ -72,7 +70,7 @@ def write_name(trace: Trace, ordered: Sequence[tuple[SpanView, Plan]]) -> None:
     if TRACE_NAME in trace.tags or any(_STATED_NAME in view.raw for view, _ in ordered):
         return
     for view, plan in ordered:
-        for convention in plan.conventions:
+        for convention in plan.naming:
             if found := convention.trace_name(view):
                 trace.tags[TRACE_NAME] = found
                 return
@@ -81,12 +79,11 @@ def write_name(trace: Trace, ordered: Sequence[tuple[SpanView, Plan]]) -> None:
 def write_metadata(trace: Trace, views: Iterable[SpanView]) -> None:
     """Read what OTLP cannot carry to MLflow otherwise: trace metadata, run, model and client request id."""
     for view in views:
-        for key in view.raw:
-            if not key.startswith(_SPECIAL) or (value := view.get(key)) is None:
-                continue
-            if key.startswith(METADATA_PREFIX):
-                trace.metadata.setdefault(key.removeprefix(METADATA_PREFIX), as_text(value))
-            elif key in _METADATA_KEYS and (name := as_name(value)):
+        for rest, key in view.layout.under(METADATA_PREFIX):
+            if (value := view.get(key)) is not None:
+                trace.metadata.setdefault(rest, as_text(value))
+        for key in view.layout.common(_METADATA_KEYS):
+            if name := view.name(key):
                 trace.metadata.setdefault(key, name)
-            elif key == CLIENT_REQUEST_ID and not trace.client_request_id:
-                trace.client_request_id = as_name(value) or ""
+        if not trace.client_request_id:
+            trace.client_request_id = view.name(CLIENT_REQUEST_ID) or ""

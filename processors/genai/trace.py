@@ -24,45 +24,40 @@ class GenAiTrace:
 
     def __init__(self, config: GenAiConfig) -> None:
         self._reading = Reading(config)
-        self._removed = {name: source for name, source in self._reading.settings.items() if source.remove_originals}
+        self._removed = frozenset(name for name, source in self._reading.settings.items() if source.remove_originals)
         self._removed_custom = frozenset(key for key, _, source in config.custom() if source.remove_originals)
 
     def __call__(self, trace: Trace) -> Trace:
         """Normalize the trace."""
-        views = [SpanView(span) for span in spans(trace.batch)]
+        views = [self._reading.view(span) for span in spans(trace.batch)]
         if not views:
             return trace
         plans = [self._reading.plan(view) for view in views]
+        parents = {view.span.span_id: view.span.parent_span_id for view in views}
         if trace.logs is not None:
             join_logs(views, plans, trace.logs)
-        settle_rollups(views, plans)
-        self._describe(trace, views, plans)
+        settle_rollups(views, plans, parents)
+        by_start = sorted(zip(views, plans, strict=True), key=lambda one: one[0].span.start_time_unix_nano)
+        root = next((view for view, _ in by_start if view.span.parent_span_id in NO_PARENT), None)
+        ordered = sorted(by_start, key=lambda one: one[0] is not root)
+        shown = name_session_and_user(trace, views, [view for view, _ in ordered])
+        write_metadata(trace, (view for view, _ in ordered))
+        if root is not None or not trace.late:
+            write_name(trace, ordered)
+            write_tags(trace, ordered, parents, shown.values())
+        if root is not None:
+            write_previews(root, [view for view, _ in by_start])
         if self._removed or self._removed_custom:
-            for view, plan in zip(views, plans, strict=True):
-                self._remove_originals(view, plan)
+            self._remove_originals(ordered)
         return trace
 
-    def _describe(self, trace: Trace, views: Sequence[SpanView], plans: Sequence[Plan | None]) -> None:
-        by_start = sorted(views, key=lambda view: view.span.start_time_unix_nano)
-        root = next((view for view in by_start if view.span.parent_span_id in NO_PARENT), None)
-        ordered = by_start if root is None else [root, *(view for view in by_start if view is not root)]
-        shown = name_session_and_user(trace, views, ordered)
-        write_metadata(trace, ordered)
-        if root is not None or not trace.late:
-            plan_of = {id(view): plan for view, plan in zip(views, plans, strict=True)}
-            known = [(view, plan) for view in ordered if (plan := plan_of[id(view)]) is not None]
-            parents = {view.span.span_id: view.span.parent_span_id for view in views}
-            write_name(trace, known)
-            write_tags(trace, known, parents, shown.values())
-        if root is not None:
-            write_previews(root, by_start)
-
-    def _remove_originals(self, view: SpanView, plan: Plan | None) -> None:
-        names = [convention for convention in (plan.conventions if plan else ()) if convention.name in self._removed]
-        keys = {key for convention in names for key in convention.originals} | self._removed_custom
-        prefixes = tuple(key for key in keys if key.endswith("."))
-        attributes = view.span.attributes
-        for index in range(len(attributes) - 1, -1, -1):
-            key = attributes[index].key
-            if key in keys or (prefixes and key.startswith(prefixes)):
-                del attributes[index]
+    def _remove_originals(self, known: Sequence[tuple[SpanView, Plan]]) -> None:
+        for view, plan in known:
+            names = [convention for convention in plan.conventions if convention.name in self._removed]
+            keys = {key for convention in names for key in convention.originals} | self._removed_custom
+            prefixes = tuple(key for key in keys if key.endswith("."))
+            attributes = view.span.attributes
+            for index in range(len(attributes) - 1, -1, -1):
+                key = attributes[index].key
+                if key in keys or (prefixes and key.startswith(prefixes)):
+                    del attributes[index]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from processors.genai.values import as_count, as_number, as_object
@@ -20,7 +19,6 @@ REASONING = "reasoning_tokens"
 """Not a key of MLflow, whose aggregate ignores it: kept for the reader of the span."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageKeys:
     """Under which attributes a convention states usage; of several keys the first that is there counts.
 
@@ -28,13 +26,28 @@ class UsageKeys:
     MLflow's prices expect.
     """
 
-    input: tuple[str, ...] = ()
-    output: tuple[str, ...] = ()
-    total: tuple[str, ...] = ()
-    cache_read: tuple[str, ...] = ()
-    cache_creation: tuple[str, ...] = ()
-    reasoning: tuple[str, ...] = ()
-    cache_apart: bool = False
+    __slots__ = ("_keys", "cache_apart")
+
+    def __init__(  # noqa: PLR0913  one argument for each count there is
+        self,
+        *,
+        input: tuple[str, ...] = (),  # noqa: A002  reads as the field it is
+        output: tuple[str, ...] = (),
+        total: tuple[str, ...] = (),
+        cache_read: tuple[str, ...] = (),
+        cache_creation: tuple[str, ...] = (),
+        reasoning: tuple[str, ...] = (),
+        cache_apart: bool = False,
+    ) -> None:
+        self._keys = {
+            INPUT: input,
+            OUTPUT: output,
+            TOTAL: total,
+            CACHE_READ: cache_read,
+            CACHE_CREATION: cache_creation,
+            REASONING: reasoning,
+        }
+        self.cache_apart = cache_apart
 
     def __call__(self, view: SpanView) -> Usage | None:
         """The usage that a span states, or None."""
@@ -42,18 +55,19 @@ class UsageKeys:
 
     def read(self, get: Get) -> Usage | None:
         """The usage that is stated under the keys, or None."""
-        given = _count(get, self.input)
-        counts = {
-            INPUT: given,
-            OUTPUT: _count(get, self.output),
-            TOTAL: _count(get, self.total),
-            CACHE_READ: _count(get, self.cache_read),
-            CACHE_CREATION: _count(get, self.cache_creation),
-            REASONING: _count(get, self.reasoning),
-        }
-        if self.cache_apart and given is not None:
-            counts[INPUT] = given + (counts[CACHE_READ] or 0) + (counts[CACHE_CREATION] or 0)
+        counts = {field: count for field, keys in self._keys.items() if (count := _count(get, keys)) is not None}
+        if self.cache_apart and INPUT in counts:
+            counts[INPUT] += counts.get(CACHE_READ, 0) + counts.get(CACHE_CREATION, 0)
         return usage(counts)
+
+    def narrowed(self, keys: frozenset[str]) -> UsageKeys | None:
+        """With only those of its keys that are there."""
+        present = {field: tuple(key for key in wanted if key in keys) for field, wanted in self._keys.items()}
+        if not (present[INPUT] or present[OUTPUT] or present[TOTAL]):
+            return None
+        narrow = UsageKeys(cache_apart=self.cache_apart)
+        narrow._keys = {field: wanted for field, wanted in present.items() if wanted}
+        return narrow
 
 
 def _count(get: Get, keys: tuple[str, ...]) -> int | None:
@@ -64,14 +78,13 @@ def _count(get: Get, keys: tuple[str, ...]) -> int | None:
     return None
 
 
-def usage(counts: Mapping[str, int | None]) -> Usage | None:
-    """Only what is known, and a total: what embeddings state is input alone. None when nothing is known."""
-    known = {key: count for key, count in counts.items() if count is not None}
-    if INPUT not in known and OUTPUT not in known and TOTAL not in known:
+def usage(counts: Usage) -> Usage | None:
+    """The counts with a total: what embeddings state is input alone. None when nothing is counted."""
+    if INPUT not in counts and OUTPUT not in counts and TOTAL not in counts:
         return None
-    least = known.get(INPUT, 0) + known.get(OUTPUT, 0)
-    known[TOTAL] = max(known.get(TOTAL, 0), least)
-    return known
+    least = counts.get(INPUT, 0) + counts.get(OUTPUT, 0)
+    counts[TOTAL] = max(counts.get(TOTAL, 0), least)
+    return counts
 
 
 def is_zero(found: Usage) -> bool:
@@ -117,16 +130,17 @@ _DETAIL_OBJECTS = (
 def usage_object(value: Any) -> Usage | None:
     """Usage out of a provider's own object: OpenAI's (both APIs), Anthropic's, Bedrock's, Gemini's, LangChain's."""
     stated = as_object(value)
-    for keys in (_OPENAI, _RESPONSES, _GEMINI):
-        found = keys.read(stated.get)
-        if found is not None:
-            return _anthropic_total(stated, found) | _details(stated)
-    return None
+    read = [found for keys in (_OPENAI, _RESPONSES, _GEMINI) if (found := keys.read(stated.get)) is not None]
+    if not read:
+        return None
+    # All of them may state a total; the form is the one whose counts are there.
+    found = next((one for one in read if INPUT in one or OUTPUT in one), read[0])
+    return _anthropic_total(stated, found) | _details(stated)
 
 
 def _anthropic_total(stated: Mapping[str, Any], found: Usage) -> Usage:
     """Anthropic's input count leaves cached tokens out, and it states no total."""
-    if "cache_read_input_tokens" not in stated or _count(stated.get, _RESPONSES.total) is not None:
+    if "cache_read_input_tokens" not in stated or as_count(stated.get("total_tokens")) is not None:
         return found
     cached = found.get(CACHE_READ, 0) + found.get(CACHE_CREATION, 0)
     return {**found, INPUT: found.get(INPUT, 0) + cached, TOTAL: found[TOTAL] + cached}
@@ -142,13 +156,19 @@ def _details(stated: Mapping[str, Any]) -> Usage:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CostKeys:
     """Under which attributes a convention states the cost of a call, in US dollars."""
 
-    input: tuple[str, ...] = ()
-    output: tuple[str, ...] = ()
-    total: tuple[str, ...] = ()
+    __slots__ = ("_keys",)
+
+    def __init__(
+        self,
+        *,
+        input: tuple[str, ...] = (),  # noqa: A002  reads as the field it is
+        output: tuple[str, ...] = (),
+        total: tuple[str, ...] = (),
+    ) -> None:
+        self._keys = {"input_cost": input, "output_cost": output, "total_cost": total}
 
     def __call__(self, view: SpanView) -> Cost | None:
         """The cost that a span states, or None: MLflow then prices the tokens itself."""
@@ -156,17 +176,16 @@ class CostKeys:
 
     def read(self, get: Get) -> Cost | None:
         """The cost that is stated under the keys, or None."""
-        spent = {
-            "input_cost": _amount(get, self.input),
-            "output_cost": _amount(get, self.output),
-            "total_cost": _amount(get, self.total),
-        }
-        known = {key: amount for key, amount in spent.items() if amount is not None}
+        known = {field: amount for field, keys in self._keys.items() if (amount := _amount(get, keys)) is not None}
         if not known:
             return None
         # MLflow's UI shows a cost only if all three are there, so what is not known is 0.
         parts = known.get("input_cost", 0.0) + known.get("output_cost", 0.0)
         return {"input_cost": 0.0, "output_cost": 0.0, "total_cost": parts, **known}
+
+    def narrowed(self, keys: frozenset[str]) -> CostKeys | None:
+        """Itself, if one of its keys is there."""
+        return None if keys.isdisjoint(key for wanted in self._keys.values() for key in wanted) else self
 
 
 def _amount(get: Get, keys: tuple[str, ...]) -> float | None:

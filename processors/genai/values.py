@@ -23,7 +23,7 @@ def is_empty(value: Any) -> bool:
     """Whether a value says nothing. 0 and False say something."""
     if isinstance(value, str):
         return len(value) <= _LONGEST_EMPTY and value in EMPTY_TEXTS
-    return value is None or (isinstance(value, (list, dict, bytes)) and not value)
+    return not value and (value is None or isinstance(value, (list, dict, bytes)))
 
 
 def decoded(value: Any) -> Any:

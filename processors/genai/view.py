@@ -2,35 +2,82 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from processors.attributes import as_dict, to_python
-from processors.genai.values import decoded, is_empty
+from processors.genai.values import as_name, decoded, is_empty
+
+Row: TypeAlias = tuple[tuple[str, str], ...]
+"""One entry of a flattened list: the rest of each key after the number, and the whole key."""
+
+_MAX_INDEX_DIGITS = 6
+
+
+class Layout:
+    """What can be told from a span's keys alone. Spans with the same keys share one, so it is worked out once."""
+
+    __slots__ = ("_common", "_indexed", "_under", "keys")
+
+    def __init__(self, keys: frozenset[str]) -> None:
+        self.keys = keys
+        self._under: dict[str, Row] = {}
+        self._indexed: dict[str, tuple[Row, ...]] = {}
+        self._common: dict[frozenset[str], tuple[str, ...]] = {}
+
+    def common(self, wanted: frozenset[str]) -> tuple[str, ...]:
+        """The keys that are among the wanted ones."""
+        if wanted not in self._common:
+            self._common[wanted] = tuple(self.keys & wanted)
+        return self._common[wanted]
+
+    def under(self, prefix: str) -> Row:
+        """The keys that begin with the prefix, each with its rest."""
+        if prefix not in self._under:
+            start = len(prefix)
+            self._under[prefix] = tuple((key[start:], key) for key in sorted(self.keys) if key.startswith(prefix))
+        return self._under[prefix]
+
+    def indexed(self, prefix: str) -> tuple[Row, ...]:
+        """Flattened lists: the keys `<prefix>.<N>.<rest>`, grouped and ordered by N."""
+        if prefix not in self._indexed:
+            self._indexed[prefix] = _rows(self.under(prefix + "."))
+        return self._indexed[prefix]
+
+
+def _rows(keys: Iterable[tuple[str, str]]) -> tuple[Row, ...]:
+    rows: dict[int, list[tuple[str, str]]] = {}
+    for rest, key in keys:
+        number, _, name = rest.partition(".")
+        if number.isdecimal() and len(number) <= _MAX_INDEX_DIGITS:
+            rows.setdefault(int(number), []).append((name, key))
+    return tuple(tuple(rows[number]) for number in sorted(rows))
 
 
 class SpanView:
     """A span's attributes as a mapping without empty values: what says nothing is as good as absent.
 
-    `raw` maps each key to its `AnyValue`. Values are decoded on demand, as most of a span's attributes are of no
+    `raw` maps each key to its attribute. Values are decoded on demand, as most of a span's attributes are of no
     interest to a convention.
     """
 
-    __slots__ = ("_indexed", "raw", "span")
+    __slots__ = ("layout", "raw", "span")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, layout: Callable[[frozenset[str]], Layout] = Layout) -> None:
         self.span = span
-        self.raw: dict[str, AnyValue] = {attribute.key: attribute.value for attribute in span.attributes}
-        self._indexed: dict[str, list[dict[str, Any]]] = {}
+        self.raw: dict[str, KeyValue] = {attribute.key: attribute for attribute in span.attributes}
+        self.layout = layout(frozenset(self.raw))
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value under a key, or the default when there is none or it says nothing."""
         found = self.raw.get(key)
         if found is None:
             return default
-        value = found.string_value or to_python(found)
+        any_value = found.value
+        value = any_value.string_value or to_python(any_value)
         return default if is_empty(value) else value
 
     def decoded(self, key: str) -> Any:
@@ -44,38 +91,39 @@ class SpanView:
                 return value
         return None
 
+    def name(self, *keys: str) -> str | None:
+        """The first of the keys' values that is a name, or None."""
+        for key in keys:
+            if key in self.raw and (value := as_name(self.get(key))) is not None:
+                return value
+        return None
+
     def under(self, prefix: str) -> dict[str, Any]:
         """The values of all keys that begin with the prefix, by the rest of the key."""
-        start = len(prefix)
-        found = {key[start:]: self.get(key) for key in self.raw if key.startswith(prefix)}
-        return {key: value for key, value in found.items() if value is not None}
+        return self._row(self.layout.under(prefix))
 
     def indexed(self, prefix: str) -> list[dict[str, Any]]:
         """Flattened lists: `<prefix>.<N>.<rest>` as one dict of `rest` to value for each N, in order of N."""
-        if prefix not in self._indexed:
-            rows: dict[int, dict[str, Any]] = {}
-            for key, value in self.under(prefix + ".").items():
-                number, _, rest = key.partition(".")
-                if number.isdecimal() and len(number) <= _MAX_INDEX_DIGITS:
-                    rows.setdefault(int(number), {})[rest] = value
-            self._indexed[prefix] = [rows[number] for number in sorted(rows)]
-        return self._indexed[prefix]
+        return [self._row(row) for row in self.layout.indexed(prefix)]
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        return {rest: value for rest, key in row if (value := self.get(key)) is not None}
 
     def events(self) -> list[tuple[str, dict[str, Any]]]:
         """The span's events in order, as name and attributes."""
         return [(event.name, as_dict(event.attributes)) for event in self.span.events]
 
-
-_MAX_INDEX_DIGITS = 6
+    def set(self, key: str, text: str) -> None:
+        """Set an attribute of the span to a text."""
+        attribute = self.raw.get(key)
+        if attribute is None:
+            attribute = self.span.attributes.add(key=key)
+            self.raw[key] = attribute
+        attribute.value.string_value = text
 
 
 def nested(row: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
     """Within one row of `SpanView.indexed`, the rows of a list flattened under `<prefix>.<N>.`."""
-    rows: dict[int, dict[str, Any]] = {}
-    start = prefix + "."
-    for key, value in row.items():
-        if key.startswith(start):
-            number, _, rest = key[len(start) :].partition(".")
-            if number.isdecimal() and len(number) <= _MAX_INDEX_DIGITS:
-                rows.setdefault(int(number), {})[rest] = value
-    return [rows[number] for number in sorted(rows)]
+    start = len(prefix) + 1
+    below = [(key[start:], key) for key in row if key.startswith(prefix + ".")]
+    return [{rest: row[key] for rest, key in names} for names in _rows(below)] if below else []

@@ -6,7 +6,7 @@ Source: agent-framework-core 1.23.0, agent_framework/observability.py.
 from __future__ import annotations
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, value
+from processors.genai.convention import Convention, any_of, value
 from processors.genai.view import SpanView
 
 _TYPE_BY_NAME = (
@@ -18,13 +18,6 @@ _TYPE_BY_NAME = (
 _OWN_KEYS = ("workflow.id", "workflow.name", "workflow_builder.name", "executor.id", "edge_group.type", "message.type")
 
 
-def _recognise(view: SpanView) -> bool:
-    return view.span.name.startswith(_NAMES) and any(key in view.raw for key in _OWN_KEYS)
-
-
-_NAMES = tuple(prefix for prefix, _ in _TYPE_BY_NAME)
-
-
 def _span_type(view: SpanView) -> str | None:
     return next((kind for prefix, kind in _TYPE_BY_NAME if view.span.name.startswith(prefix)), None)
 
@@ -32,7 +25,8 @@ def _span_type(view: SpanView) -> str | None:
 CONVENTION = Convention(
     name="agent_framework",
     namespaces=frozenset({"workflow", "workflow_builder", "executor", "edge_group", "message"}),
-    recognise=_recognise,
+    recognise=any_of(*_OWN_KEYS),
+    only_if=lambda view: _span_type(view) is not None,
     span_type=_span_type,
     inputs=value("workflow.definition"),
 )

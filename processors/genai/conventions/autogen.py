@@ -8,16 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention
+from processors.genai.convention import Convention, any_of, given
 from processors.genai.messages import chat_messages
 from processors.genai.values import as_object
 from processors.genai.view import SpanView
 
 _NO_MESSAGE = "No Message"
-
-
-def _recognise(view: SpanView) -> bool:
-    return view.span.name.startswith("autogen ") and "messaging.operation" in view.raw
 
 
 def _inputs(view: SpanView) -> Any:
@@ -31,7 +27,8 @@ def _inputs(view: SpanView) -> Any:
 CONVENTION = Convention(
     name="autogen",
     namespaces=frozenset({"messaging"}),
-    recognise=_recognise,
+    recognise=any_of("messaging.operation"),
+    only_if=lambda view: view.span.name.startswith("autogen "),
     span_type=lambda _: types.TASK,
-    inputs=_inputs,
+    inputs=given(_inputs, "message"),
 )

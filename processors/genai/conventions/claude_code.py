@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Content, Convention, Event, name
+from processors.genai.convention import Content, Convention, Event, any_of, name
 from processors.genai.usage import CostKeys, Usage, UsageKeys
-from processors.genai.values import as_name, first
+from processors.genai.values import first
 from processors.genai.view import SpanView
 
 _PREFIX = "claude_code."
@@ -38,12 +38,12 @@ _USAGE = UsageKeys(
 
 def _kind(view: SpanView) -> str:
     """The span's type without the prefix; some versions write it bare and prefix only the name."""
-    said = as_name(view.get("span.type")) or ""
+    said = view.name("span.type") or ""
     return said.removeprefix(_PREFIX)
 
 
-def _recognise(view: SpanView) -> bool:
-    said = as_name(view.get("span.type"))
+def _is_claude(view: SpanView) -> bool:
+    said = view.name("span.type")
     if said is None:
         return False
     return said.startswith(_PREFIX) or said in _OWN_WORDS or view.span.name.startswith(_PREFIX)
@@ -82,7 +82,8 @@ def _usage(view: SpanView) -> Usage | None:
 CONVENTION = Convention(
     name="claude_code",
     namespaces=frozenset({"span"}),
-    recognise=_recognise,
+    recognise=any_of("span.type"),
+    only_if=_is_claude,
     span_type=lambda view: _TYPES.get(_kind(view)),
     inputs=_inputs,
     outputs=_outputs,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Content, Convention, Event, name
+from processors.genai.convention import Content, Convention, Event, any_under, name
 from processors.genai.usage import UsageKeys
 from processors.genai.values import first
 from processors.genai.view import SpanView
@@ -25,13 +25,6 @@ _TYPES = {
     "dispatch_tool_call": types.TOOL,
     "mcp.tools.call": types.TOOL,
 }
-_SERVICES = ("codex.", "turn.id", "thread.id", "conversation.id")
-
-
-def _recognise(view: SpanView) -> bool:
-    if any(key.startswith("codex.") for key in view.raw):
-        return True
-    return view.span.name in _TYPES and any(key in view.raw for key in _SERVICES)
 
 
 def _span_type(view: SpanView) -> str | None:
@@ -55,7 +48,8 @@ def _events(_: SpanView, events: Sequence[Event]) -> Content:
 CONVENTION = Convention(
     name="codex",
     namespaces=frozenset({"codex", "turn", "thread", "conversation"}),
-    recognise=_recognise,
+    recognise=any_under("codex.", "turn.id", "thread.id", "conversation.id"),
+    only_if=lambda view: view.span.name in _TYPES or bool(view.layout.under("codex.")),
     span_type=_span_type,
     events=_events,
     model=name("model", "slug", "gen_ai.request.model"),

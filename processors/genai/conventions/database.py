@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Content, Convention, Event
+from processors.genai.convention import Content, Convention, Event, any_of
 from processors.genai.documents import document
-from processors.genai.values import as_name
 from processors.genai.view import SpanView
 
 _VECTOR_STORES = frozenset(
@@ -36,15 +35,11 @@ _STATEMENT = ("db.query.text", "db.statement", "db.vector.query.content")
 _RESULTS = ("db.query.result", "db.search.result")
 
 
-def _recognise(view: SpanView) -> bool:
-    return "db.system" in view.raw or "db.system.name" in view.raw
-
-
 def _span_type(view: SpanView) -> str:
     """A read of a vector store is retrieval; anything else is a step of work, as MLflow knows no database."""
-    system = (as_name(view.first("db.system.name", "db.system")) or "").lower()
-    operation = (as_name(view.first("db.operation.name", "db.operation")) or view.span.name).lower()
-    is_vector = system in _VECTOR_STORES or any(key.startswith("db.vector.") for key in view.raw)
+    system = (view.name("db.system.name", "db.system") or "").lower()
+    operation = (view.name("db.operation.name", "db.operation") or view.span.name).lower()
+    is_vector = system in _VECTOR_STORES or bool(view.layout.under("db.vector."))
     return types.RETRIEVER if is_vector and any(word in operation for word in _READS) else types.TASK
 
 
@@ -74,7 +69,7 @@ def _events(_: SpanView, events: Sequence[Event]) -> Content:
 CONVENTION = Convention(
     name="database",
     namespaces=frozenset({"db"}),
-    recognise=_recognise,
+    recognise=any_of("db.system", "db.system.name"),
     span_type=_span_type,
     inputs=_inputs,
     events=_events,

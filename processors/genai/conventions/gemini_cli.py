@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, lookup
+from processors.genai.convention import Convention, any_of, lookup
 from processors.genai.messages import answer, chat_messages, choices
 from processors.genai.values import decoded
 from processors.genai.view import SpanView
@@ -23,10 +23,6 @@ _OPERATIONS = {
     "schedule_tool_calls": types.CHAIN,
 }
 _AGENT = "gemini-cli"
-
-
-def _recognise(view: SpanView) -> bool:
-    return bool(view.get("gen_ai.agent.name") == _AGENT)
 
 
 def _inputs(view: SpanView) -> Any:
@@ -75,7 +71,8 @@ def _format(view: SpanView) -> str | None:
 CONVENTION = Convention(
     name="gemini_cli",
     namespaces=frozenset({"gen_ai"}),
-    recognise=_recognise,
+    recognise=any_of("gen_ai.agent.name"),
+    only_if=lambda view: bool(view.get("gen_ai.agent.name") == _AGENT),
     span_type=lookup("gen_ai.operation.name", _OPERATIONS),
     inputs=_inputs,
     outputs=_outputs,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, name, shown_input, shown_output
+from processors.genai.convention import Convention, any_under, given, name, shown_input, shown_output
 from processors.genai.conventions.otel import USAGE
 from processors.genai.tools import chat_tools
 from processors.genai.usage import Usage, usage_object
@@ -61,7 +61,7 @@ CONVENTION = Convention(
     outputs=_outputs,
     model=name("gen_ai.response.model", "gen_ai.request.model"),
     usage=_usage,
-    tools=_tools,
+    tools=given(_tools, _PREFIX + "llm_request"),
     originals=(
         _PREFIX + "llm_request",
         _PREFIX + "llm_response",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, shown_input
+from processors.genai.convention import Convention, any_under, given, shown_input
 from processors.genai.documents import documents
 from processors.genai.messages import chat_messages, chat_output, choices
 from processors.genai.tools import chat_tools
@@ -30,6 +30,7 @@ _OUTPUTS = (
     "haystack.agent.output",
     "haystack.pipeline.output_data",
 )
+_REPLIES = ("haystack.component.output", "haystack.agent.step.llm.output")
 _COMPONENTS = (
     ("ChatGenerator", types.CHAT_MODEL),
     ("Generator", types.LLM),
@@ -40,26 +41,29 @@ _COMPONENTS = (
     ("ToolInvoker", types.TOOL),
     ("Agent", types.AGENT),
 )
-_TYPE_BY_PREFIX = (
-    ("haystack.agent.step.llm", types.CHAT_MODEL),
-    ("haystack.agent.step.tool", types.TOOL),
-    ("haystack.tool.", types.TOOL),
-    ("haystack.agent.step", types.CHAIN),
-    ("haystack.agent.hook", types.TASK),
-    ("haystack.agent.", types.AGENT),
-    ("haystack.pipeline.", types.WORKFLOW),
+_TYPE_BY_NAME = {
+    "haystack.agent.step.llm": types.CHAT_MODEL,
+    "haystack.agent.step.tool": types.TOOL,
+    "haystack.agent.step": types.CHAIN,
+    "haystack.agent.hook": types.TASK,
+    "haystack.agent.run": types.AGENT,
+    "haystack.pipeline.run": types.WORKFLOW,
+}
+_TYPE_BY_KEY = (
+    ("haystack.agent.step.llm.input", types.CHAT_MODEL),
+    ("haystack.tool.name", types.TOOL),
+    ("haystack.agent.max_steps", types.AGENT),
+    ("haystack.pipeline.input_data", types.WORKFLOW),
 )
 _CONVERSATIONS = frozenset({*types.MODEL_CALLS, types.AGENT})
 
 
 def _span_type(view: SpanView) -> str:
-    component = as_name(view.get("haystack.component.type"))
+    component = view.name("haystack.component.type")
     if component:
         return next((kind for word, kind in _COMPONENTS if word in component), types.TASK)
-    for prefix, kind in _TYPE_BY_PREFIX:
-        if view.span.name.startswith(prefix.rstrip(".")) or any(key.startswith(prefix) for key in view.raw):
-            return kind
-    return types.CHAIN
+    named = _TYPE_BY_NAME.get(view.span.name)
+    return named or next((kind for key, kind in _TYPE_BY_KEY if key in view.raw), types.CHAIN)
 
 
 def _inputs(view: SpanView) -> Any:
@@ -90,7 +94,7 @@ def _answer(content: dict[str, Any]) -> Any:
 
 def _reply_meta(view: SpanView) -> dict[str, Any]:
     """What the model's API told of its answer, which stands in the reply, or beside it with plain generators."""
-    found = as_object(view.first("haystack.component.output", "haystack.agent.step.llm.output"))
+    found = as_object(view.first(*_REPLIES))
     for listed in (found.get("replies"), found.get("meta")):
         head = as_object(listed[0]) if isinstance(listed, list) and listed else {}
         meta = as_object(head.get("meta") or head.get("_meta")) or head
@@ -116,8 +120,8 @@ CONVENTION = Convention(
     span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
-    model=lambda view: as_name(_reply_meta(view).get("model")),
-    usage=_usage,
-    tools=_tools,
+    model=given(lambda view: as_name(_reply_meta(view).get("model")), *_REPLIES),
+    usage=given(_usage, *_REPLIES),
+    tools=given(_tools, "haystack.component.input", "haystack.agent.step.llm.input"),
     originals=(*_INPUTS, *_OUTPUTS, "haystack.component.type"),
 )

@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from processors.genai import span_types as types
 from processors.genai.convention import Convention
-from processors.genai.view import SpanView
+from processors.genai.view import Layout, SpanView
 
 _METHOD = ("http.request.method", "http.method", "rpc.method")
 _TARGET = ("url.full", "http.url", "rpc.service", "server.address")
@@ -20,9 +20,8 @@ _STATUS = ("http.response.status_code", "http.status_code", "rpc.response.status
 _GENAI = ("gen_ai.", "llm.", "openinference.", "ai.", "mcp.", "traceloop.", "langfuse.", "db.")
 
 
-def _recognise(view: SpanView) -> bool:
-    is_call = view.span.kind == Span.SPAN_KIND_CLIENT and bool(view.span.parent_span_id)
-    return is_call and any(key in view.raw for key in _METHOD) and not any(key.startswith(_GENAI) for key in view.raw)
+def _recognise(layout: Layout) -> bool:
+    return any(key in layout.keys for key in _METHOD) and not any(key.startswith(_GENAI) for key in layout.keys)
 
 
 def _inputs(view: SpanView) -> Any:
@@ -39,6 +38,7 @@ CONVENTION = Convention(
     name="http",
     namespaces=frozenset({"http", "rpc"}),
     recognise=_recognise,
+    only_if=lambda view: view.span.kind == Span.SPAN_KIND_CLIENT and bool(view.span.parent_span_id),
     span_type=lambda _: types.TASK,
     inputs=_inputs,
     outputs=_outputs,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, lookup, name, shown_input, shown_output
+from processors.genai.convention import Convention, any_under, given, lookup, name, shown_input, shown_output
 from processors.genai.documents import documents
 from processors.genai.usage import (
     CACHE_CREATION,
@@ -22,7 +22,7 @@ from processors.genai.usage import (
     usage,
     usage_object,
 )
-from processors.genai.values import as_count, as_object, decoded, is_empty
+from processors.genai.values import as_count, as_object, decoded
 from processors.genai.view import SpanView
 
 _TYPES = {
@@ -90,9 +90,9 @@ def _buckets(details: dict[str, Any]) -> Usage | None:
     if total is None or (given or 0) + (answered or 0) + apart + apart_out == total:
         given = given + apart if given is not None else apart or None
         answered = answered + apart_out if answered is not None else apart_out or None
-    known: dict[str, int | None] = {INPUT: given, OUTPUT: answered, TOTAL: total}
+    known = {INPUT: given, OUTPUT: answered, TOTAL: total}
     extra = {CACHE_READ: read or None, CACHE_CREATION: written or None, REASONING: thought or None}
-    return usage({**known, **extra})
+    return usage({field: count for field, count in {**known, **extra}.items() if count is not None})
 
 
 def _cost(view: SpanView) -> Any:
@@ -103,7 +103,7 @@ def _tags(view: SpanView) -> dict[str, Any]:
     tags = {key: decoded(item) for key, item in view.under("langfuse.trace.metadata.").items()}
     for key, tag in _TAGS.items():
         found = view.get(key)
-        if not is_empty(found):
+        if found is not None:
             tags[tag] = found
     return tags
 
@@ -116,8 +116,8 @@ CONVENTION = Convention(
     inputs=_inputs,
     outputs=_outputs,
     model=name("langfuse.observation.model.name"),
-    usage=_usage,
-    cost=_cost,
+    usage=given(_usage, "langfuse.observation.usage_details"),
+    cost=given(_cost, "langfuse.observation.cost_details"),
     trace_name=name("langfuse.trace.name"),
     tags=_tags,
     originals=(

@@ -13,7 +13,7 @@ from processors.genai.conventions.otel import USAGE
 from processors.genai.documents import documents
 from processors.genai.tools import chat_tools
 from processors.genai.usage import Usage, usage_object
-from processors.genai.values import as_name, as_object, decoded, is_empty
+from processors.genai.values import as_object, decoded, is_empty
 from processors.genai.view import SpanView
 
 _KINDS = {
@@ -61,7 +61,7 @@ def _usage(view: SpanView) -> Usage | None:
 
 def _provider(view: SpanView) -> str | None:
     """`gen_ai.system` says langchain wherever LangSmith does not know the provider."""
-    stated = as_name(view.first("langsmith.metadata.ls_provider", "gen_ai.provider.name", "gen_ai.system"))
+    stated = view.name("langsmith.metadata.ls_provider", "gen_ai.provider.name", "gen_ai.system")
     return None if stated == "langchain" and _span_type(view) not in types.MODEL_CALLS else stated
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from processors.genai import span_types as types
 from processors.genai.convention import Convention, any_under
-from processors.genai.values import as_name, as_object, decoded
+from processors.genai.values import as_object, decoded
 from processors.genai.view import SpanView
 
 _METHODS = {
@@ -22,7 +22,7 @@ _METHODS = {
 
 
 def _method(view: SpanView) -> str:
-    return (as_name(view.first("mcp.method.name", "mcp.method")) or "").lower()
+    return (view.name("mcp.method.name", "mcp.method") or "").lower()
 
 
 def _inputs(view: SpanView) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, lookup, name, shown_input, shown_output
+from processors.genai.convention import Convention, any_under, given, lookup, name, shown_input, shown_output
 from processors.genai.documents import document
 from processors.genai.messages import answer, chat_input, chat_messages, chat_output, choices
 from processors.genai.tools import chat_tools
@@ -54,12 +54,8 @@ _OWN_KEYS = (
 )
 
 
-def _recognise(view: SpanView) -> bool:
-    return "openinference.span.kind" in view.raw or any(key.startswith(_OWN_KEYS) for key in view.raw)
-
-
 def _kind(view: SpanView) -> str:
-    return (as_name(view.get("openinference.span.kind")) or "").lower()
+    return (view.name("openinference.span.kind") or "").lower()
 
 
 _said_type = lookup("openinference.span.kind", _KINDS)
@@ -233,7 +229,7 @@ CONVENTION = Convention(
     namespaces=frozenset(
         {"openinference", "llm", "input", "output", "retrieval", "reranker", "embedding", "decision", "tag"}
     ),
-    recognise=_recognise,
+    recognise=any_under(*_OWN_KEYS),
     span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
@@ -248,7 +244,7 @@ CONVENTION = Convention(
         reasoning=("llm.token_count.completion_details.reasoning",),
     ),
     cost=CostKeys(input=("llm.cost.prompt",), output=("llm.cost.completion",), total=("llm.cost.total",)),
-    tools=_tools,
+    tools=given(_tools, "llm.tools."),
     tags=_tags,
     inherited_tags=True,
     originals=(

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, name, shown_input, shown_output
+from processors.genai.convention import Convention, given, name, shown_input, shown_output
 from processors.genai.documents import documents
 from processors.genai.events import semconv_events
 from processors.genai.messages import answer, chat_messages, choices, system_messages
 from processors.genai.tools import chat_tools
 from processors.genai.usage import CostKeys, UsageKeys
-from processors.genai.values import as_name, decoded, is_empty
+from processors.genai.values import decoded
 from processors.genai.view import SpanView
 
 OPERATIONS = {
@@ -110,7 +110,7 @@ USAGE = UsageKeys(
 
 
 def _span_type(view: SpanView) -> str | None:
-    operation = as_name(view.get("gen_ai.operation.name"))
+    operation = view.name("gen_ai.operation.name")
     if operation:
         operation = operation.lower()
         known = OPERATIONS.get(operation) or next((kind for part, kind in _LIKENESS if part in operation), None)
@@ -152,7 +152,8 @@ def _outputs(view: SpanView) -> Any:
     if found is not None:
         return _answered(found) or view.get("gen_ai.output.messages")
     if "gen_ai.completion" in view.raw:
-        return shown_output(view.get("gen_ai.completion"))
+        found = view.decoded("gen_ai.completion")
+        return None if found == {"output": None} else shown_output(view.get("gen_ai.completion"))
     found = view.get("gen_ai.retrieval.documents")
     if found is not None:
         return documents(found) or found
@@ -176,13 +177,13 @@ def _score(view: SpanView) -> Any:
 
 
 def _tools(view: SpanView) -> Any:
-    return None if is_empty(found := view.get("gen_ai.tool.definitions")) else chat_tools(found)
+    found = view.get("gen_ai.tool.definitions")
+    return None if found is None else chat_tools(found)
 
 
 CONVENTION = Convention(
     name="otel",
     namespaces=frozenset({"gen_ai"}),
-    recognise=lambda _: True,
     span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
@@ -195,7 +196,7 @@ CONVENTION = Convention(
         output=("gen_ai.usage.output_cost", "gen_ai.cost.output_cost"),
         total=("gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.cost.total_cost"),
     ),
-    tools=_tools,
+    tools=given(_tools, "gen_ai.tool.definitions"),
     originals=(
         "gen_ai.operation.name",
         "gen_ai.input.messages",

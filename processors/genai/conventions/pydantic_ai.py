@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Content, Convention, any_of, name, shown_input, shown_output
+from processors.genai.convention import Content, Convention, any_of, given, name, shown_input, shown_output
 from processors.genai.events import semconv_events
 from processors.genai.messages import Message, answer, chat_messages, choices, system_messages
 from processors.genai.tools import chat_tools
@@ -118,9 +118,9 @@ CONVENTION = Convention(
     inputs=_inputs,
     outputs=_outputs,
     model=name("gen_ai.response.model", "gen_ai.request.model", "model_name"),
-    usage=_usage,
+    usage=given(_usage, "gen_ai.aggregated_usage.", "response_data"),
     cost=CostKeys(total=("operation.cost",)),
-    tools=_tools,
+    tools=given(_tools, "model_request_parameters", "request_data"),
     originals=(
         "pydantic_ai.all_messages",
         "all_messages_events",

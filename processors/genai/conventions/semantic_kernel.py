@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under
+from processors.genai.convention import Convention, any_under, given
 from processors.genai.tools import named_tools
 from processors.genai.view import SpanView
 
@@ -27,5 +27,5 @@ CONVENTION = Convention(
     namespaces=frozenset({"sk"}),
     recognise=any_under("sk."),
     span_type=_span_type,
-    tools=_tools,
+    tools=given(_tools, "sk.available_functions"),
 )

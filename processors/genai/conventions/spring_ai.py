@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, lookup, shown_input
+from processors.genai.convention import Convention, any_under, given, lookup, shown_input
 from processors.genai.documents import documents
 from processors.genai.messages import chat_messages, system_messages
 from processors.genai.tools import named_tools
@@ -26,6 +26,11 @@ _KINDS = {
     "vector_store": types.RETRIEVER,
 }
 _QUERY = ("db.vector.query.content", "spring.ai.vector_store.query.content")
+_TOOL_NAMES = (
+    "spring.ai.model.request.tool.names",
+    "spring.ai.chat.client.tool.names",
+    "spring.ai.chat.client.tool.function.names",
+)
 _FOUND = ("db.vector.query.response.documents", "spring.ai.vector_store.query.response.documents")
 
 
@@ -49,11 +54,7 @@ def _outputs(view: SpanView) -> Any:
 
 
 def _tools(view: SpanView) -> Any:
-    names = view.first(
-        "spring.ai.model.request.tool.names",
-        "spring.ai.chat.client.tool.names",
-        "spring.ai.chat.client.tool.function.names",
-    )
+    names = view.first(*_TOOL_NAMES)
     return None if names is None else named_tools(names)
 
 
@@ -64,6 +65,6 @@ CONVENTION = Convention(
     span_type=lookup("spring.ai.kind", _KINDS),
     inputs=_inputs,
     outputs=_outputs,
-    tools=_tools,
+    tools=given(_tools, *_TOOL_NAMES),
     originals=("spring.ai.kind", "spring.ai.tool.call.", *_QUERY, *_FOUND),
 )

@@ -9,19 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention
+from processors.genai.convention import Convention, any_of, given
 from processors.genai.values import is_empty
 from processors.genai.view import SpanView
 
 _FRAMEWORK = "strands-agents"
 
 
-def _recognise(view: SpanView) -> bool:
+def _is_strands(view: SpanView) -> bool:
     return _FRAMEWORK in (view.get("gen_ai.system"), view.get("gen_ai.provider.name"))
-
-
-def _span_type(view: SpanView) -> str | None:
-    return types.CHAIN if "event_loop.cycle_id" in view.raw else None
 
 
 def _tags(view: SpanView) -> dict[str, Any]:
@@ -32,7 +28,8 @@ def _tags(view: SpanView) -> dict[str, Any]:
 CONVENTION = Convention(
     name="strands",
     namespaces=frozenset({"gen_ai"}),
-    recognise=_recognise,
-    span_type=_span_type,
+    recognise=any_of("gen_ai.event.start_time", "event_loop.cycle_id", "gen_ai.agent.tools"),
+    only_if=_is_strands,
+    span_type=given(lambda _: types.CHAIN, "event_loop.cycle_id"),
     tags=_tags,
 )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, either, lookup, name
+from processors.genai.convention import Convention, any_under, either, given, lookup, name
 from processors.genai.messages import as_tool_calls, chat_messages, choices
 from processors.genai.tools import chat_tools
 from processors.genai.view import SpanView, nested
@@ -28,10 +28,6 @@ _REQUESTS = {
     "embedding": types.EMBEDDING,
     "rerank": types.RERANKER,
 }
-
-
-def _recognise(view: SpanView) -> bool:
-    return any(key.startswith(_PREFIXES) for key in view.raw)
 
 
 def _message(row: Mapping[str, Any], role: str) -> dict[str, Any]:
@@ -74,13 +70,13 @@ def _tags(view: SpanView) -> Mapping[str, Any]:
 CONVENTION = Convention(
     name="traceloop",
     namespaces=frozenset({"traceloop", "llm", "gen_ai"}),
-    recognise=_recognise,
+    recognise=any_under(*_PREFIXES),
     span_type=either(lookup("traceloop.span.kind", _KINDS), lookup("llm.request.type", _REQUESTS)),
     inputs=_inputs,
     outputs=_outputs,
     model=name("gen_ai.response.model", "gen_ai.request.model", "llm.response.model", "llm.request.model"),
     provider=name("gen_ai.provider.name", "gen_ai.system", "llm.vendor"),
-    tools=_tools,
+    tools=given(_tools, "llm.request.functions", "llm.request.functions."),
     tags=_tags,
     originals=(
         "traceloop.span.kind",

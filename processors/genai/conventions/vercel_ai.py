@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, name, shown_input
+from processors.genai.convention import Convention, any_under, given, name, shown_input
 from processors.genai.messages import Message, as_tool_calls, choices
 from processors.genai.tools import chat_tools
 from processors.genai.usage import UsageKeys
-from processors.genai.values import as_name, decoded, is_empty
+from processors.genai.values import decoded
 from processors.genai.view import SpanView
 
 _TYPE_BY_WORD = (
@@ -28,7 +28,7 @@ _PROVIDER_KINDS = frozenset(
 
 
 def _operation(view: SpanView) -> str:
-    return as_name(view.get("ai.operationId")) or ""
+    return view.name("ai.operationId") or ""
 
 
 def _span_type(view: SpanView) -> str | None:
@@ -81,7 +81,7 @@ def _each_decoded(view: SpanView, *keys: str) -> Any:
 
 def _provider(view: SpanView) -> str | None:
     """`openai.chat` is the SDK's name of a model class; the provider is what stands before it."""
-    said = as_name(view.first("ai.model.provider", "gen_ai.system"))
+    said = view.name("ai.model.provider", "gen_ai.system")
     if said is None:
         return None
     provider, _, kind = said.rpartition(".")
@@ -90,7 +90,7 @@ def _provider(view: SpanView) -> str | None:
 
 def _tools(view: SpanView) -> Any:
     found = view.get("ai.prompt.tools")
-    return None if is_empty(found) else chat_tools(found)
+    return None if found is None else chat_tools(found)
 
 
 def _tags(view: SpanView) -> Mapping[str, Any]:
@@ -114,7 +114,7 @@ CONVENTION = Convention(
         cache_creation=("ai.usage.inputTokenDetails.cacheWriteTokens",),
         reasoning=("ai.usage.reasoningTokens", "ai.usage.outputTokenDetails.reasoningTokens"),
     ),
-    tools=_tools,
+    tools=given(_tools, "ai.prompt.tools"),
     tags=_tags,
     originals=(
         "ai.operationId",

@@ -7,7 +7,7 @@ are anybody's.
 from __future__ import annotations
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, chat_input, chat_output, either, lookup, name
+from processors.genai.convention import Convention, any_under, chat_input, chat_output, either, lookup, name
 from processors.genai.usage import UsageKeys
 from processors.genai.view import SpanView
 
@@ -22,10 +22,6 @@ _TYPES = {
 }
 
 
-def _recognise(view: SpanView) -> bool:
-    return "entity.type" in view.raw or any(key.startswith("voltagent.") for key in view.raw)
-
-
 def _format(view: SpanView) -> str | None:
     """MLflow would say `voltagent`, whose chat view expects VoltAgent's own shape."""
     return "openai" if "agent.messages" in view.raw or "llm.messages" in view.raw else None
@@ -34,7 +30,7 @@ def _format(view: SpanView) -> str | None:
 CONVENTION = Convention(
     name="voltagent",
     namespaces=frozenset({"voltagent", "entity"}),
-    recognise=_recognise,
+    recognise=any_under("voltagent.", "entity.type"),
     span_type=either(lookup("span.type", _TYPES), lookup("entity.type", _TYPES)),
     inputs=chat_input("agent.messages", "llm.messages", "input"),
     outputs=chat_output("output"),
