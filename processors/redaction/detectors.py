@@ -241,7 +241,7 @@ DETECTORS = {
     for detector in (
         Detector(
             "email",
-            rf"(?:@|%40){_LABEL}[{_ALPHABET}\-.]*\.",
+            rf"(?:@|%40)[{_ALPHABET}\\][{_ALPHABET}\\\-.]*\.",
             rf"(?:[{_LOCAL}]+(?:'[{_LOCAL}]+)*|[!#$&'*/=?^{{|}}~\x{{80}}-\x{{10FFFF}}])(?:@|%40)"
             rf"(?:{_LABEL}(?:[{_ALPHABET}\-]*{_LABEL})?\.)+(?:xn--[A-Za-z0-9\-]+|[A-Za-z]{{2,}}|[^\x00-\x7F]{{2,}})",
             _email,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import count
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from processors.patterns import compiled
@@ -34,10 +37,10 @@ class Tally:
         self.masks = 0
         self.allowed = 0
 
-    def add(self, rule: str, count: int = 1) -> None:
-        """Count what a rule did."""
-        self.by_rule[rule] = self.by_rule.get(rule, 0) + count
-        self.masks += count
+    def add(self, rule: str) -> None:
+        """Count one mask of a rule."""
+        self.by_rule[rule] = self.by_rule.get(rule, 0) + 1
+        self.masks += 1
 
 
 class Rule(NamedTuple):
@@ -163,10 +166,11 @@ class TextRules:
 
     def _object(self, members: dict[str, Any], tally: Tally) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        numbers = count(2)
         for key, value in members.items():
-            name = self.redact_key(key, tally)
-            while name in result:  # two keys that are masked alike must not become one
-                name += "*"
+            name = masked = self.redact_key(key, tally)
+            while name in result:  # keys that are masked alike must not become one
+                name = f"{masked}-{next(numbers)}"
             if self._keys.nested(key) is Verdict.MASK:
                 text = value if isinstance(value, str) else json.dumps(value)
                 result[name] = self.mask(text, "blocked_key_patterns", tally)
@@ -186,11 +190,10 @@ class TextRules:
     def _without(self, text: str, found: list[Found], tally: Tally) -> str:
         """The text with what was found masked, except what `allowed_values` covers and what is a mask already."""
         secret = [each for each in found if text[each.start : each.end].strip("*")]
-        if secret and self._allowed:
-            kept = [m.span() for pattern in self._allowed for m in pattern.finditer(_encodable(text))]
-            covered = [each for each in secret if any(a <= each.start and each.end <= b for a, b in kept)]
-            secret = [each for each in secret if each not in covered]
-            tally.allowed += len(covered)
+        for pattern in self._allowed if secret else ():
+            kept = [match.span() for match in pattern.finditer(_encodable(text))]
+            before, secret = len(secret), [each for each in secret if not _covered(each, kept)]
+            tally.allowed += before - len(secret)
         pieces, end = [], 0
         for each in _merged(secret):
             pieces += [text[end : each.start], self._replacement(text[each.start : each.end])]
@@ -229,6 +232,12 @@ def _unescaped(text: str) -> tuple[str, Sequence[int]]:
         return _encodable(text), range(len(text) + 1)
     places += range(end, len(text) + 1)
     return _encodable("".join([*view, text[end:]])), places
+
+
+def _covered(found: Found, ranges: list[Range]) -> bool:
+    """Whether one of the ranges, which are in order and apart, holds all of what was found."""
+    place = bisect_right(ranges, found.start, key=itemgetter(0)) - 1
+    return place >= 0 and found.end <= ranges[place][1]
 
 
 def _merged(found: Iterable[Found]) -> list[Found]:

@@ -67,6 +67,8 @@ class TagConfig(ConfigModel):
         def broken_rule(text: str | None) -> str:
             if text is None:
                 return "type"
+            if not allowed and pattern is None:
+                return ""
             parts = text.split(",") if self.type == "csv" else [text]
             if allowed and not allowed.issuperset(parts):
                 return "allowed"

@@ -85,8 +85,8 @@ class Tag:
         self._aliases = config.aliases
         names = (name, *config.aliases)
         self._root_keys = [*(_EXPLICIT + each for each in names), *names]
-        self._from_root = [source.root for source in config.from_ if source.root]
         self._looks = [_look(source, environ) for source in config.from_]
+        self._looks_late = [_look(source, environ) for source in config.from_ if source.root]
         self.wanted = frozenset((*self._root_keys, *(s.root or s.span for s in config.from_)))
 
     def settle(self, trace: Trace, view: TraceView) -> list[str]:
@@ -114,15 +114,15 @@ class Tag:
         return broken
 
     def _given(self, trace: Trace, view: TraceView) -> Iterator[Value]:
-        aliased = [trace.tags.pop(alias, None) for alias in self._aliases]
+        aliased = [trace.tags.pop(alias, None) for alias in self._aliases] if self._aliases else ()
         yield trace.tags.get(self.name)
         yield from aliased
         if trace.late and not view.has_root:
             return
-        for key in self._root_keys if not trace.late else (*self._root_keys, *self._from_root):
+        for key in self._root_keys:
             if key in view.given:
                 yield view.root(key)
-        for look in self._looks if not trace.late else ():
+        for look in self._looks_late if trace.late else self._looks:
             yield look(view, trace.tags)
 
 

@@ -34,6 +34,8 @@ def as_text(value: Value) -> str:
 
 
 def _int(value: Value) -> str:
+    if type(value) is int:
+        return str(value)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(int(as_text(value)))

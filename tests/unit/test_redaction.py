@@ -135,7 +135,8 @@ def test_values_that_are_no_text(value: Any, all_types: bool, expected: Any) -> 
         (f'["\\ud83d {EMAIL}"]', '["\\ud83d ****"]'),
         ('["bob\\u0040example.com"]', '["****"]'),
         ('["https:\\/\\/u:pw@host\\/"]', '["https://****@host/"]'),
-        ('{"a@b.co": 1, "c@d.co": 2}', '{"****": 1, "*****": 2}'),
+        (json.dumps(["bob@bücher.example"]), '["****"]'),
+        ('{"a@b.co": 1, "c@d.co": 2, "e@f.co": 3}', '{"****": 1, "****-2": 2, "****-3": 3}'),
         (json.dumps({"a": json.dumps({"b": int(CARD)})}), json.dumps({"a": json.dumps({"b": "****"})})),
         (json.dumps(f"line\n{CARD}"), json.dumps("line\n****")),
         (f'{{"a": 1, "a": "x", "a": "{EMAIL}", "a": 2}}', '{"a": 1, "a": "x", "a": "****", "a": 2}'),
@@ -415,6 +416,16 @@ def test_long_texts_made_to_be_slow(text: str) -> None:
     began = time.perf_counter()
     redacted({"detectors": "all"}, a=f"{EMAIL} +1 415 555 0132 {CARD} DE89370400440532013000 ::1 {text} \\u0041")
     assert time.perf_counter() - began < 5
+
+
+def test_many_finds_in_one_text() -> None:
+    addresses = [f"u{n}@example.com" for n in range(10_000)]
+    config = {"detectors": "all", "allowed_values": ["u[0-9]*7@"], "blocked_values": ["e.ample"]}
+    began = time.perf_counter()
+    left = redacted(config, a=" ".join(addresses), b=json.dumps(dict.fromkeys(addresses, 1)))
+    assert time.perf_counter() - began < 10
+    assert "@example" not in left["a"] + left["b"]
+    assert len(json.loads(left["b"])) == len(addresses)
 
 
 # --- configuration ----------------------------------------------------------------------------------------------------
