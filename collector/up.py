@@ -47,6 +47,11 @@ receivers:
     protocols:
       grpc: {{}}
       http: {{}}
+processors:
+  span_metrics: {{}}
+  genai: {{}}
+  tag_schema: {{schema: standard}}
+  groupbytrace: {{}}
 exporters:
   mlflow:
     tracking_uri: {store_uri(data)}
@@ -57,7 +62,8 @@ extensions:
 service:
   extensions: [file_storage, health_check]
   pipelines:
-    traces: {{receivers: [otlp], exporters: [mlflow]}}
+    traces: {{receivers: [otlp], processors: [span_metrics, genai, groupbytrace, tag_schema], exporters: [mlflow]}}
+    logs: {{receivers: [otlp], exporters: [mlflow]}}
 """
 
 

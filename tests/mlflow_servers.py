@@ -28,9 +28,9 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def mlflow_server(
-    folder: Path, *options: str, port: int | None = None, env: Mapping[str, str] | None = None
+    folder: Path, *options: str, port: int | None = None, prefix: str = "", env: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """A running `mlflow server` with SQLite in `folder`; yields its address without a static prefix."""
+    """A running `mlflow server` with SQLite in `folder`, under a static prefix if given; yields its address."""
     port = port or free_port()
     database = f"sqlite:///{folder / 'mlflow.db'}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -89,7 +89,7 @@ def postgres(folder: Path) -> Iterator[str]:
     """
     programs = postgres_bin()
     assert programs, "look at postgres_bin() first"
-    port = free_port()
+    port = port or free_port()
     user = None
     if os.geteuid() == 0:
         user = pwd.getpwnam("postgres")

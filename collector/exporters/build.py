@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -39,28 +40,32 @@ def _plain(headers: Mapping[str, SecretStr]) -> dict[str, str]:
 
 def _mlflow(config: MlflowExporterConfig, environ: Mapping[str, str]) -> Exporter:
     from collector.exporters.mlflow.exporter import MlflowSpanExporter  # noqa: PLC0415  see the module's docstring
+
+    return MlflowSpanExporter(environ=environ, **mlflow_options(config))
+
+
+def mlflow_options(config: MlflowExporterConfig) -> dict[str, Any]:
+    """The arguments of `MlflowSpanExporter` that a config stands for."""
     from collector.exporters.mlflow.settings import basic  # noqa: PLC0415  see the module's docstring
 
     user, password, token = (secret.get_secret_value() for secret in (config.username, config.password, config.token))
-    authorization = basic(user, password) if user else f"Bearer {token}" if token else None
-    return MlflowSpanExporter(
-        config.tracking_uri,
-        config.experiment,
-        experiment_id=config.experiment_id or None,
-        create_experiments=config.create_experiments,
-        default_experiment=config.default_experiment,
-        run_id=config.run_id or None,
-        resource_tags=config.resource_tags,
-        timeout=config.timeout,
-        compression=config.compression,
-        headers=_plain(config.headers),
-        authorization=authorization,
-        ca_file=config.tls.ca_file,
-        cert_file=config.tls.cert_file,
-        key_file=config.tls.key_file,
-        insecure_skip_verify=config.tls.insecure_skip_verify,
-        environ=environ,
-    )
+    return {
+        "tracking_uri": config.tracking_uri,
+        "experiment": config.experiment,
+        "experiment_id": config.experiment_id or None,
+        "create_experiments": config.create_experiments,
+        "default_experiment": config.default_experiment,
+        "run_id": config.run_id or None,
+        "resource_tags": config.resource_tags,
+        "timeout": config.timeout,
+        "compression": config.compression,
+        "headers": _plain(config.headers),
+        "authorization": basic(user, password) if user else f"Bearer {token}" if token else None,
+        "ca_file": config.tls.ca_file,
+        "cert_file": config.tls.cert_file,
+        "key_file": config.tls.key_file,
+        "insecure_skip_verify": config.tls.insecure_skip_verify,
+    }
 
 
 def _otlp_grpc(config: OtlpGrpcExporterConfig) -> Exporter:
