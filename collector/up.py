@@ -50,7 +50,6 @@ receivers:
 processors:
   span_metrics: {{}}
   genai: {{}}
-  tag_schema: {{schema: standard}}
   groupbytrace: {{}}
 exporters:
   mlflow:
@@ -62,7 +61,7 @@ extensions:
 service:
   extensions: [file_storage, health_check]
   pipelines:
-    traces: {{receivers: [otlp], processors: [span_metrics, genai, groupbytrace, tag_schema], exporters: [mlflow]}}
+    traces: {{receivers: [otlp], processors: [span_metrics, genai, groupbytrace], exporters: [mlflow]}}
     logs: {{receivers: [otlp], exporters: [mlflow]}}
 """
 

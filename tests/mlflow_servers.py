@@ -89,7 +89,7 @@ def postgres(folder: Path) -> Iterator[str]:
     """
     programs = postgres_bin()
     assert programs, "look at postgres_bin() first"
-    port = port or free_port()
+    port = free_port()
     user = None
     if os.geteuid() == 0:
         user = pwd.getpwnam("postgres")
