@@ -9,18 +9,14 @@ from typing import Any, TypeAlias
 import orjson
 
 from processors.attributes import Value, find, to_python
-from processors.tag_schema.view import SPAN_TYPE, SpanView, TraceView
+from processors.tag_schema.view import SpanView, TraceView
 
 Compute: TypeAlias = Callable[[TraceView, Mapping[str, str]], Value]
 """From a trace and the tags it has so far to a value, or None if there is nothing to say."""
 
 _OUTPUTS = "mlflow.spanOutputs"
-_TOOL_NAMES = ("gen_ai.tool.name", "tool.name")
 _DOCUMENTS = "gen_ai.retrieval.documents"
 _INDEXED_DOCUMENT = re.compile(r"retrieval\.documents\.(\d+)\.")
-
-READ_KEYS = frozenset({SPAN_TYPE, _OUTPUTS, *_TOOL_NAMES, _DOCUMENTS, "error.type"})
-"""The span attributes that are read here."""
 
 
 def domain_count(_view: TraceView, tags: Mapping[str, str]) -> int:
@@ -90,7 +86,7 @@ COMPUTED: dict[str, Compute] = {
 
 
 def _tool_name(tool: SpanView) -> str:
-    return next((name for name in map(tool.text, _TOOL_NAMES) if name), tool.span.name)
+    return tool.text("gen_ai.tool.name") or tool.text("tool.name") or tool.span.name
 
 
 def _ancestors(parent: bytes, parents: Mapping[bytes, bytes]) -> Iterator[bytes]:
