@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
@@ -16,14 +14,19 @@ SPAN_TYPE = "mlflow.spanType"
 class SpanView:
     """A span, its MLflow span type and its attributes."""
 
+    __slots__ = ("_attributes", "span", "type")
+
     def __init__(self, span: Span) -> None:
         self.span = span
         self.type = _type(span)
+        self._attributes: dict[str, AnyValue] | None = None
 
-    @cached_property
+    @property
     def attributes(self) -> dict[str, AnyValue]:
         """The attributes by their keys."""
-        return {each.key: each.value for each in self.span.attributes}
+        if self._attributes is None:
+            self._attributes = {each.key: each.value for each in self.span.attributes}
+        return self._attributes
 
     def text(self, key: str) -> str:
         """A string attribute; empty if there is none."""
