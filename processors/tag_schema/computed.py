@@ -56,7 +56,7 @@ def response_length(view: TraceView, _tags: Mapping[str, str]) -> int:
         calls = [each for each in view.spans if each.type in ("LLM", "CHAT_MODEL") and _OUTPUTS in each.attributes]
         last = max(calls, key=lambda call: call.span.end_time_unix_nano, default=None)
         outputs = last.attributes[_OUTPUTS] if last else None
-    return len(final_answer(to_python(outputs))) if outputs is not None else 0
+    return len(final_answer(to_python(outputs.value))) if outputs is not None else 0
 
 
 def has_error(view: TraceView, _tags: Mapping[str, str]) -> bool:
@@ -97,7 +97,7 @@ def _ancestors(parent: bytes, parents: Mapping[bytes, bytes]) -> Iterator[bytes]
 
 def _document_count(retriever: SpanView) -> int:
     for key in (_OUTPUTS, _DOCUMENTS):
-        documents = _parsed(to_python(retriever.attributes[key])) if key in retriever.attributes else None
+        documents = _parsed(to_python(retriever.attributes[key].value)) if key in retriever.attributes else None
         if isinstance(documents, dict):
             documents = documents.get("documents")
         if isinstance(documents, list):

@@ -119,7 +119,7 @@ class Tag:
         given = view.given
         for key in self._root_keys:
             if key in given:
-                yield to_python(given[key])
+                yield to_python(given[key].value)
         for look in self._looks_late if trace.late else self._looks:
             yield look(view, trace.tags)
 

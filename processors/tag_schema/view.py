@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from processors.attributes import Value, to_python
@@ -19,19 +19,19 @@ class SpanView:
     def __init__(self, span: Span) -> None:
         self.span = span
         self.type = _type(span)
-        self._attributes: dict[str, AnyValue] | None = None
+        self._attributes: dict[str, KeyValue] | None = None
 
     @property
-    def attributes(self) -> dict[str, AnyValue]:
+    def attributes(self) -> dict[str, KeyValue]:
         """The attributes by their keys."""
         if self._attributes is None:
-            self._attributes = {each.key: each.value for each in self.span.attributes}
+            self._attributes = {each.key: each for each in self.span.attributes}
         return self._attributes
 
     def text(self, key: str) -> str:
         """A string attribute; empty if there is none."""
-        value = self.attributes.get(key)
-        return value.string_value if value is not None else ""
+        attribute = self.attributes.get(key)
+        return attribute.value.string_value if attribute is not None else ""
 
 
 class TraceView:
@@ -46,16 +46,16 @@ class TraceView:
     def __init__(self, trace: Trace) -> None:
         self.metadata = trace.metadata
         self.spans: list[SpanView] = []
-        self.resources: list[dict[str, AnyValue]] = []
+        self.resources: list[dict[str, KeyValue]] = []
         homes: list[int] = []
         for home, resource_spans in enumerate(trace.batch.resource_spans):
-            self.resources.append({each.key: each.value for each in resource_spans.resource.attributes})
+            self.resources.append({each.key: each for each in resource_spans.resource.attributes})
             for scope_spans in resource_spans.scope_spans:
                 self.spans += map(SpanView, scope_spans.spans)
                 homes += [home] * len(scope_spans.spans)
         self.failed = [each for each in self.spans if each.span.status.code == Status.STATUS_CODE_ERROR]
         self.top: SpanView | None = None
-        self.given: dict[str, AnyValue] = {}
+        self.given: dict[str, KeyValue] = {}
         roots = [place for place, each in enumerate(self.spans) if each.span.parent_span_id in NO_PARENT]
         self.has_root = bool(roots)
         if self.spans:
@@ -66,21 +66,20 @@ class TraceView:
 
     def root(self, key: str) -> Value:
         """An attribute of the top span, or None."""
-        value = self.given.get(key)
-        return to_python(value) if value is not None else None
+        return to_python(self.given[key].value) if key in self.given else None
 
     def span(self, key: str) -> Value:
         """An attribute of the top span, or else of the first span that has it, or None."""
         if key in self.given:
-            return to_python(self.given[key])
+            return to_python(self.given[key].value)
         holder = next((each for each in self.spans if key in each.attributes), None)
-        return to_python(holder.attributes[key]) if holder else None
+        return to_python(holder.attributes[key].value) if holder else None
 
     def resource(self, key: str) -> Value:
         """A resource attribute, or None."""
         for attributes in self.resources:
             if key in attributes:
-                return to_python(attributes[key])
+                return to_python(attributes[key].value)
         return None
 
     def _orphans(self) -> list[int]:
