@@ -86,8 +86,11 @@ def test_a_given_name_is_not_overruled_by_an_id_of_the_environment():
 
 @pytest.mark.parametrize(("value", "experiment_id", "catalog"), [("7", "7", ""), ("main.traces", "", "main.traces")])
 def test_the_tracing_destination(value, experiment_id, catalog):
-    found = settings({"MLFLOW_TRACING_DESTINATION": value})
+    environ = {"MLFLOW_TRACING_DESTINATION": value}
+    found = settings(environ)
     assert (found.experiment_id, found.unity_catalog) == (experiment_id, catalog)
+    found = settings(environ, experiment="name")
+    assert (found.experiment_id, found.unity_catalog) == ("", "")
 
 
 def test_faults_of_the_user():

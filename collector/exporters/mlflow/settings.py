@@ -77,8 +77,12 @@ def settings_from(environ: Mapping[str, str], **options: Any) -> MlflowSettings:
     if not uri:
         raise ConfigError(["tracking_uri: not given; set it here or in MLFLOW_TRACKING_URI"])
     settings = MlflowSettings(**{**_from_environment(environ), "tracking_uri": uri, **given})
-    if "experiment_id" not in given and given.get("experiment"):
-        settings = replace(settings, experiment_id="")
+    if given.get("experiment"):  # a name that is given is not overruled by what the environment names
+        settings = replace(
+            settings,
+            experiment_id=given.get("experiment_id", ""),
+            unity_catalog=given.get("unity_catalog", ""),
+        )
     return _without_userinfo(settings) if settings.scheme in ("http", "https") else settings
 
 
