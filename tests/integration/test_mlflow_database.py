@@ -35,8 +35,8 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres(tmp_path_factory.mktemp("postgresql")) as uri:
+def postgresql() -> Iterator[str]:
+    with postgres() as uri:
         yield uri
 
 
