@@ -16,7 +16,7 @@ from collector.exporters.mlflow.cleaning import MAX_TIME, NAME_LENGTH, SPAN_ID_B
 from collector.exporters.mlflow.tags import TRACE_NAME, TRACE_TAG, by_root, clean_tags, tag_attribute
 from collector.exporters.mlflow.values import from_python, plain_text, text
 from processors.attributes import find, put
-from processors.types import NO_PARENT, Trace
+from processors.types import NO_PARENT, Batch, Trace
 
 State: TypeAlias = Literal["OK", "ERROR", "IN_PROGRESS"]
 
@@ -75,8 +75,16 @@ class TraceRecord:
         resource = Resource()
         for key, value in self.tags.items():
             if not by_root(key):
-                put(resource.attributes, key, value)
+                resource.attributes.add(key=key).value.string_value = value
         return resource
+
+    @property
+    def batch(self) -> Batch:
+        """The spans as OTLP, under the resource that makes MLflow's tags of them."""
+        batch = Batch()
+        resource_spans = batch.resource_spans.add(resource=self.resource)
+        resource_spans.scope_spans.add().spans.extend(self.spans)
+        return batch
 
 
 class Recorder:

@@ -152,12 +152,8 @@ def _scope(route: Route) -> dict[str, str]:
 
 
 def encode(records: Sequence[TraceRecord]) -> bytes:
-    """One OTLP request: a ResourceSpans a record, as MLflow reads a trace's tags from the resource of its spans."""
-    request = ExportTraceServiceRequest()
-    for record in records:
-        resource_spans = request.resource_spans.add(resource=record.resource)
-        resource_spans.scope_spans.add().spans.extend(record.spans)
-    return request.SerializeToString()
+    """One OTLP request. Messages put one behind the other are one message with the fields of all."""
+    return b"".join(record.batch.SerializeToString() for record in records)
 
 
 def _end_trace(update: Amendment) -> Json:
