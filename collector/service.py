@@ -35,7 +35,7 @@ from collector.journal.paths import journal_path
 from collector.journal.sqlite import SqliteJournal
 from collector.lanes import SendLimits
 from collector.log_selection import LogSelection
-from collector.memory_limiter import MIB
+from collector.memory_limiter import MIB, give_back_memory
 from collector.pipeline import Flow, FlowOptions, Head, Stage, fan_out
 from collector.process_metrics import ProcessMetrics
 from collector.receivers import Accept, otlp_grpc, otlp_http
@@ -49,6 +49,8 @@ from processors.settings import ConfigModel
 
 log = logging.getLogger(__name__)
 
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that prepares a delivery gives way to the event loop, where senders wait for OK."""
 MEMORY = 128 * MIB
 """Bytes of spans that one pipeline holds in memory; what is more waits in its journal."""
 MLFLOW_SEND = SendLimits(max_traces=64, max_spans=2048)
@@ -63,6 +65,7 @@ def run(config: Config, *, beside: AbstractAsyncContextManager[None] | None = No
     `beside` lives as long as the service, `greeting` is printed when it is ready. Does not return: a send that hangs
     in its thread must not hold the process beyond its grace period.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL)
     logs.configure(config.service.telemetry.logs.severity, config.service.telemetry.logs.encoding)
     for warning in config.warnings:
         log.warning("config: %s", warning)
@@ -126,6 +129,7 @@ async def running(config: Config) -> AsyncIterator[Service]:
                 await _start_logs(service, pipeline)
         for receiver_id in dict.fromkeys(receiver for receiver, _ in service.accepts):
             await _start_receiver(service, receiver_id)
+        give_back_memory()
         health.ready = True
         try:
             yield service

@@ -54,6 +54,7 @@ class MlflowSpanExporter(SpanExporter):
         self._record = Recorder(RESOURCE_TAGS if settings.resource_tags is None else settings.resource_tags)
         self._destination: Destination = open_destination(settings)
         self._gathering = Gathering()
+        self._preparing = threading.Lock()
         self._stopping = threading.Event()
 
     def group(self, trace: Trace) -> Route:
@@ -64,9 +65,13 @@ class MlflowSpanExporter(SpanExporter):
         return self._router(trace)
 
     def send(self, traces: Sequence[Trace]) -> None:
-        """Write traces of one group; see `collector.exporters.Exporter`."""
-        now = time.time_ns()
-        records = [record for trace in traces if (record := self._record(trace, now)) is not None]
+        """Write traces of one group; see `collector.exporters.Exporter`.
+
+        One thread prepares at a time: more would take nothing but the interpreter from those who accept spans.
+        """
+        with self._preparing:
+            now = time.time_ns()
+            records = [record for trace in traces if (record := self._record(trace, now)) is not None]
         if records:
             self._destination.write(self.group(traces[0]), records)
 
