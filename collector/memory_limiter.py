@@ -7,10 +7,9 @@ error; above the hard limit a garbage collection is forced as well.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +42,6 @@ def total_memory(cgroup_files: tuple[Path, ...] = CGROUP_LIMITS, meminfo: Path =
 def resident_memory() -> int:
     """The resident bytes of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-
-def give_back_memory() -> None:
-    """Return what starting up has freed to the system, where the C library can (glibc)."""
-    gc.collect()
-    gc.freeze()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class MemoryLimiter:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from collector import cli, logs
+from collector import allocator, cli, logs
 from collector.admin import Health, health_app, metrics_app, serve
 from collector.assembly import Assembly
 from collector.backoff import Backoff
@@ -35,7 +35,7 @@ from collector.journal.paths import journal_path
 from collector.journal.sqlite import SqliteJournal
 from collector.lanes import SendLimits
 from collector.log_selection import LogSelection
-from collector.memory_limiter import MIB, give_back_memory
+from collector.memory_limiter import MIB
 from collector.pipeline import Flow, FlowOptions, Head, Stage, fan_out
 from collector.process_metrics import ProcessMetrics
 from collector.receivers import Accept, otlp_grpc, otlp_http
@@ -65,6 +65,7 @@ def run(config: Config, *, beside: AbstractAsyncContextManager[None] | None = No
     `beside` lives as long as the service, `greeting` is printed when it is ready. Does not return: a send that hangs
     in its thread must not hold the process beyond its grace period.
     """
+    allocator.keep_little()
     sys.setswitchinterval(SWITCH_INTERVAL)
     logs.configure(config.service.telemetry.logs.severity, config.service.telemetry.logs.encoding)
     for warning in config.warnings:
@@ -129,7 +130,7 @@ async def running(config: Config) -> AsyncIterator[Service]:
                 await _start_logs(service, pipeline)
         for receiver_id in dict.fromkeys(receiver for receiver, _ in service.accepts):
             await _start_receiver(service, receiver_id)
-        give_back_memory()
+        allocator.give_back()
         health.ready = True
         try:
             yield service

@@ -8,10 +8,8 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from collector.errors import ExportError, Held, Permanent, Retryable
@@ -21,6 +19,9 @@ from collector.exporters.mlflow.record import Recorder
 from collector.exporters.mlflow.routing import Route, Router
 from collector.exporters.mlflow.settings import RESOURCE_TAGS, settings_from
 from processors.types import Trace
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +82,8 @@ class MlflowSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take in spans that have ended, and send the traces that are whole."""
+        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: PLC0415  in process only
+
         if self._stopping.is_set():
             return SpanExportResult.FAILURE
         sent = self._deliver(self._gathering.add(encode_spans(spans)))
