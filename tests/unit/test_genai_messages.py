@@ -227,23 +227,32 @@ def test_a_request_that_shows_is_left_alone():
     assert chat_input(request) is request
 
 
-ANSWER = {"index": 0, "message": {"role": "assistant", "content": "A!"}}
+SAID = {"role": "assistant", "content": "A!"}
+LANGCHAIN = {"kwargs": {"content": "A!"}, "id": ["langchain", "AIMessage"]}
+GEMINI = {"role": "model", "parts": [{"text": "A!"}]}
+BEDROCK = {"role": "assistant", "content": [{"text": "A!"}]}
+
+
+def chosen(**more):
+    return {"choices": [{"index": 0, "message": SAID, **more}]}
+
+
 OUTPUTS = [
-    ({"role": "assistant", "content": "A!"}, {"choices": [ANSWER]}),
-    ([{"role": "assistant", "content": "A!", "finish_reason": "stop"}], {"choices": [{**ANSWER, "finish_reason": "stop"}]}),
-    ({"content": [{"type": "text", "text": "A!"}], "role": "assistant", "type": "message"}, {"choices": [ANSWER]}),
-    ({"content": {"role": "model", "parts": [{"text": "A!"}]}, "finish_reason": "STOP"}, {"choices": [{**ANSWER, "finish_reason": "STOP"}]}),
-    ({"candidates": [{"content": {"role": "model", "parts": [{"text": "A!"}]}}]}, {"choices": [ANSWER]}),
-    ({"generations": [[{"text": "A!", "message": {"kwargs": {"content": "A!"}, "id": ["AIMessage"]}}]]}, {"choices": [ANSWER]}),
-    ({"generations": [[{"text": "A!"}]]}, {"choices": [ANSWER]}),
-    ({"output": {"message": {"role": "assistant", "content": [{"text": "A!"}]}}, "stopReason": "end_turn"}, {"choices": [{**ANSWER, "finish_reason": "end_turn"}]}),
-    ({"message": {"role": "assistant", "content": "A!"}, "done": True}, {"choices": [ANSWER]}),
-    ([ASSISTANT_CALL, RESULT, {"role": "assistant", "content": "A!"}], {"messages": [ASSISTANT_CALL, RESULT, {"role": "assistant", "content": "A!"}]}),
+    (SAID, chosen()),
+    ([{**SAID, "finish_reason": "stop"}], chosen(finish_reason="stop")),
+    ({"content": [{"type": "text", "text": "A!"}], "role": "assistant", "type": "message"}, chosen()),
+    ({"content": GEMINI, "finish_reason": "STOP"}, chosen(finish_reason="STOP")),
+    ({"candidates": [{"content": GEMINI}]}, chosen()),
+    ({"generations": [[{"text": "A!", "message": LANGCHAIN}]]}, chosen()),
+    ({"generations": [[{"text": "A!"}]]}, chosen()),
+    ({"output": {"message": BEDROCK}, "stopReason": "end_turn"}, chosen(finish_reason="end_turn")),
+    ({"message": SAID, "done": True}, chosen()),
+    ([ASSISTANT_CALL, RESULT, SAID], {"messages": [ASSISTANT_CALL, RESULT, SAID]}),
     ({"answer": 42}, None),
     ([1, 2], None),
     ([], None),
     ("A!", None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("value", "expected"), OUTPUTS)

@@ -1,4 +1,4 @@
-"""Whatever stands under the keys that conventions read: no stage raises, originals stay, and once is as good as twice."""
+"""Whatever stands under the keys that conventions read: no stage raises, originals stay, once is as good as twice."""
 
 from __future__ import annotations
 
