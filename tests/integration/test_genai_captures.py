@@ -139,12 +139,12 @@ def normalized(requests):
     """A set's requests through the head stage one by one, and through the trace stage trace by trace."""
     head, stage = GenAi(GenAiConfig()), GenAiTrace(GenAiConfig())
     traces: dict[bytes, Trace] = {}
-    for signal, kind, payload in requests:
-        if signal == "traces":
+    for what, kind, payload in requests:
+        if what == "traces":
             batch = json_format.ParseDict(with_base64_ids(payload), Batch()) if kind == "json" else payload
             _assemble(traces, head(batch))
-    for signal, _, payload in requests:
-        if signal == "logs":
+    for what, _, payload in requests:
+        if what == "logs":
             for trace in traces.values():
                 trace.logs = trace.logs or Logs()
                 trace.logs.resource_logs.extend(payload.resource_logs)
