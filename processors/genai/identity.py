@@ -146,9 +146,10 @@ def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
 
 
 def _place(trace: Trace, ordered: Sequence[SpanView], key: str, value: str) -> None:
-    """Put it on the root (or the earliest span there is), where MLflow comes first."""
+    """Put it on the root (or the earliest span there is), before any other span that says something else."""
     ordered[0].set(key, value)
-    _move_to_front(trace, ordered[0].span.span_id)
+    if any(seen in view.raw for view in ordered[1:] for seen in _SEEN[key]):
+        _move_to_front(trace, ordered[0].span.span_id)
 
 
 def _move_to_front(trace: Trace, span_id: bytes) -> None:

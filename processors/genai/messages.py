@@ -37,11 +37,12 @@ _ROLES = {
     "functionmessage": "tool",
     "functionexecutionresultmessage": "tool",
 }
-_SHOWN_ROLES = frozenset({"user", "assistant", "system", "tool"})
-_SHOWN_PARTS = frozenset({"text", "input_text", "output_text", "image_url", "input_audio"})
+# Tuples, not sets: what stands under `role` and `type` of somebody's JSON need not be hashable.
+_SHOWN_ROLES = ("user", "assistant", "system", "tool")
+_SHOWN_PARTS = ("text", "input_text", "output_text", "image_url", "input_audio")
 _MESSAGE_KEYS = frozenset({"role", "content", "parts", "tool_calls", "kwargs", "data", "blocks", "source"})
 _LANGCHAIN_TYPES = frozenset(_ROLES) - {"model", "bot", "developer"}
-_RESPONSES_ITEMS = frozenset({"function_call", "function_call_output", "reasoning"})
+_RESPONSES_ITEMS = ("function_call", "function_call_output", "reasoning")
 
 
 def chat_input(value: Any) -> Any:
@@ -153,7 +154,8 @@ def _main_message(message: Message, role: str, turn: Turn) -> Message:
     if role == "tool":
         shaped["tool_call_id"] = as_text(first(message, ("tool_call_id", "call_id", "id")))
         shaped["content"] = as_text(shaped["content"])
-    if isinstance(name := message.get("name"), str) and name:
+    # The name of a tool call that is an item of its own is the tool's, not the speaker's.
+    if isinstance(name := message.get("name"), str) and name and message.get("type") not in _RESPONSES_ITEMS:
         shaped["name"] = name
     return shaped
 
@@ -197,6 +199,8 @@ def _all_show(messages: Any) -> bool:
 def _shows(message: Any) -> bool:
     """Whether MLflow's chat view takes the message as it is, and its preview finds role and content."""
     if not isinstance(message, dict) or message.get("role") not in _SHOWN_ROLES or "content" not in message:
+        return False
+    if message.get("function_call"):
         return False
     calls = message.get("tool_calls")
     if calls and not (isinstance(calls, list) and all(_call_shows(call) for call in calls)):

@@ -29,7 +29,7 @@ class Turn:
     def of(cls, message: dict[str, Any]) -> Turn:
         """Read a message's content, wherever its make keeps it, and its tool calls and reasoning."""
         turn = cls()
-        if message.get("type") in _PARTS and "role" not in message:
+        if isinstance(kind := message.get("type"), str) and kind in _PARTS and "role" not in message:
             turn.add(message)
             return turn
         turn.add_all(first(message, ("parts", "content", "blocks", "text")))

@@ -23,7 +23,18 @@ _TYPE_BY_WORD = (
     ("rerank", types.RERANKER),
 )
 _PROVIDER_KINDS = frozenset(
-    {"chat", "responses", "completion", "embedding", "textEmbedding", "messages", "image", "speech", "transcription"}
+    {
+        "chat",
+        "completion",
+        "embedding",
+        "generative-ai",
+        "image",
+        "messages",
+        "responses",
+        "speech",
+        "textEmbedding",
+        "transcription",
+    }
 )
 
 
