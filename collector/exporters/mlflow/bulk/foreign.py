@@ -28,6 +28,8 @@ Event: TypeAlias = dict[str, Any]
 """A span event as MLflow's JSON holds it: name, time_unix_nano, attributes (Python values)."""
 
 TYPE, INPUTS, OUTPUTS, USAGE, FORMAT, TOOLS, MODEL, PROVIDER = (1 << bit for bit in range(8))
+_PRESENT = 8
+_ALL = (1 << _PRESENT) - 1
 
 _ATTRIBUTES = {
     SpanAttributeKey.SPAN_TYPE: TYPE,
@@ -51,7 +53,7 @@ _SOURCES = {
         ai.response.object ai.embedding ai.embeddings ai.operationId output lmnr.span.output
         langfuse.observation.output""",
     USAGE: "span.type",
-    FORMAT: "gen_ai.agent.name voltagent.operation_id voltagent.conversation_id lmnr.span.type",
+    FORMAT: "voltagent.operation_id voltagent.conversation_id lmnr.span.type",
     TOOLS: "gen_ai.tool.definitions",
     MODEL: """llm.response.model_name llm.model_name llm.request.model_name embedding.model_name
         gen_ai.response.model gen_ai.request.model""",
@@ -72,21 +74,25 @@ _SOURCE_PREFIXES = {
 _MOST_KEYS = 10_000
 
 
-class _Feeds(dict[str, int]):
-    """Attribute key -> the fields MLflow may derive from it; learns the keys it is asked for, up to a bound."""
+class _Bits(dict[str, int]):
+    """Attribute key -> the fields MLflow may derive from it, and, shifted by _PRESENT, the field it is itself.
+
+    Learns the keys it is asked for, up to a bound.
+    """
 
     def __missing__(self, key: str) -> int:
-        fields = sum(field for field, sources in _SOURCES.items() if key in sources.split())
-        for prefix, of_prefix in _SOURCE_PREFIXES.items():
-            if key.startswith(prefix):
-                fields |= of_prefix
+        bits = _ATTRIBUTES.get(key, 0) << _PRESENT
+        for field, sources in _SOURCES.items():
+            bits |= field if key in sources.split() else 0
+        for prefix, fields in _SOURCE_PREFIXES.items():
+            bits |= fields if key.startswith(prefix) else 0
         if len(self) >= _MOST_KEYS:
             self.clear()
-        self[key] = fields
-        return fields
+        self[key] = bits
+        return bits
 
 
-_feeds = _Feeds()
+_bits = _Bits()
 
 
 def translate(attributes: dict[str, str], events: list[Event]) -> None:
@@ -95,29 +101,21 @@ def translate(attributes: dict[str, str], events: list[Event]) -> None:
     Raises:
         Unfit: a translator failed or gave something other than text.
     """
-    fields = INPUTS | OUTPUTS if events else 0
+    bits = INPUTS | OUTPUTS if events else 0
     for key in attributes:
-        fields |= _feeds[key]
-    if _names_a_model(attributes):
-        fields |= MODEL
-    if not fields:
-        return
-    present = _present(attributes)
-    wanted = fields & ~present
+        bits |= _bits[key]
+    present = bits >> _PRESENT
+    if present & TYPE and attributes[SpanAttributeKey.SPAN_TYPE].strip() in ("null", '"UNKNOWN"'):
+        present ^= TYPE
+    if not present & MODEL and _names_a_model(attributes):
+        bits |= MODEL
+    if '"gemini-cli"' in attributes.get("gen_ai.agent.name", ""):
+        bits |= FORMAT
+    wanted = bits & ~present & _ALL
     if wanted & (INPUTS | OUTPUTS):
         wanted |= MODEL & ~present  # what is derived may name one
     if wanted:
         _fill(wanted, attributes, events)
-
-
-def _present(attributes: dict[str, str]) -> int:
-    present = 0
-    for key, field in _ATTRIBUTES.items():
-        if key in attributes:
-            present |= field
-    if present & TYPE and attributes[SpanAttributeKey.SPAN_TYPE].strip() in ("null", '"UNKNOWN"'):
-        present ^= TYPE
-    return present
 
 
 def _names_a_model(attributes: dict[str, str]) -> bool:

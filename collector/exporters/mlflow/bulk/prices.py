@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from mlflow.tracing.constant import CostKey, TokenUsageKey
@@ -35,13 +36,16 @@ class Prices:
         self._rates: dict[tuple[str, str | None], tuple[float, dict[str, Any] | None]] = {}
         self._litellm = importlib.util.find_spec("litellm") is not None
 
-    def cost(self, model: Any, usage: Any, provider: Any) -> Cost | None:
-        """The cost of one call, or None if the model or its usage is unknown. Values may be anything JSON holds."""
+    def cost(self, model: str, usage: dict[str, Any], provider: str | None) -> Cost | None:
+        """The cost of one call, or None if the model or what it used is unknown."""
         try:
-            if self._litellm or not _ordinary(model, usage, provider):
+            counts = [usage.get(key, 0) for key in _COUNTS]
+            if self._litellm or model.startswith(_SKIP_COST_PREFIXES) or set(map(type, counts)) != {int}:
                 return calculate_cost_by_model_and_token_usage(model, usage, provider)
+            if counts[0] == counts[1] == 0:
+                return None
             rates = self._rates_of(model, provider or None)
-            return None if rates is None else _cost(rates, usage)
+            return None if rates is None else _cost(rates, counts)
         except Exception:  # noqa: BLE001  as translate_span_when_storing: what can't be priced has no cost
             return None
 
@@ -52,19 +56,6 @@ class Prices:
                 self._rates.clear()
             known = self._rates[model, provider] = (time.monotonic() + _KEEP_SECONDS, _look_up(model, provider))
         return known[1]
-
-
-def _ordinary(model: Any, usage: Any, provider: Any) -> bool:
-    """Whether this is a call with plain counts, of which not both sides are zero, on a model that may have a price."""
-    return (
-        isinstance(model, str)
-        and model != ""
-        and not model.startswith(_SKIP_COST_PREFIXES)
-        and (provider is None or isinstance(provider, str))
-        and isinstance(usage, dict)
-        and all(type(usage.get(key, 0)) is int for key in _COUNTS)
-        and (usage.get(TokenUsageKey.INPUT_TOKENS, 0) != 0 or usage.get(TokenUsageKey.OUTPUT_TOKENS, 0) != 0)
-    )
 
 
 def _look_up(model: str, provider: str | None) -> dict[str, Any] | None:
@@ -84,9 +75,9 @@ def _model_info(model: str, provider: str | None) -> dict[str, Any] | None:
     return None if info is None else dict(info)
 
 
-def _cost(rates: dict[str, Any], usage: dict[str, int]) -> Cost:
+def _cost(rates: dict[str, Any], counts: Sequence[int]) -> Cost:
     """`mlflow.utils.providers.cost_per_token`: its arithmetic in its order, so that floats come out the same."""
-    prompt, completion, read, written, written_1hr = (usage.get(key, 0) for key in _COUNTS)
+    prompt, completion, read, written, written_1hr = counts
     written_1hr = min(written_1hr, written)
     written_5m = written - written_1hr
     price = rates.get("input_cost_per_token", 0.0)

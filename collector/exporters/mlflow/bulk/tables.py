@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from io import BytesIO
+from itertools import chain
 from typing import Any, TypeAlias
 
 from mlflow.store.tracking.dbmodels.models import (
@@ -25,6 +28,8 @@ Insert: TypeAlias = Callable[[Connection, Sequence[Row]], None]
 _PAIR = ("request_id", "key", "value")
 _ASSOCIATION = ("association_id", "source_type", "source_id", "destination_type", "destination_id", "created_time")
 _PIECE_BYTES = 1 << 20
+_SQLITE_ROWS = 1024 if sqlite3.sqlite_version_info >= (3, 32) else 32  # bound parameters: 32,766, and 999 before
+_NULL = "\x1a"  # marks null in COPY; the default, "\\N", would need its backslash kept apart from those of the data
 
 
 class Tables:
@@ -60,14 +65,15 @@ def _insert(dialect: Dialect, table: Table, columns: Sequence[str]) -> Insert:
         case "postgresql", "psycopg2":
             return _copy(target, _write_psycopg2)
         case "sqlite", _:
-            return _insert_many(target, ["?"] * len(columns))
+            return _insert_statements(target, len(columns))
         case (("mysql" | "mariadb"), ("pymysql" | "mysqldb")):  # both join the rows of an executemany into one INSERT
-            return _insert_many(target, ["%s"] * len(columns))
+            return _insert_many(target, len(columns))
     raise LookupError(f"no bulk insert is known for {dialect.name}+{dialect.driver}")
 
 
-def _insert_many(target: str, marks: Sequence[str]) -> Insert:
-    statement = f"INSERT INTO {target} VALUES ({', '.join(marks)})"  # noqa: S608  names of MLflow's own tables
+def _insert_many(target: str, columns: int) -> Insert:
+    """An executemany, of which MySQL's drivers make INSERTs of many rows."""
+    statement = f"INSERT INTO {target} VALUES ({', '.join(['%s'] * columns)})"  # noqa: S608  MLflow's own tables
 
     def insert(connection: Connection, rows: Sequence[Row]) -> None:
         if rows:
@@ -76,8 +82,30 @@ def _insert_many(target: str, marks: Sequence[str]) -> Insert:
     return insert
 
 
+def _insert_statements(target: str, columns: int) -> Insert:
+    """INSERTs of 1024, 512, ..., 1 rows: few statements to keep prepared, and few moments at which to wait for the GIL.
+
+    An executemany gives the GIL back and asks for it at every row; beside busy threads that takes twice as long.
+    """
+
+    @cache
+    def statement(count: int) -> str:
+        row = f"({', '.join('?' * columns)})"
+        return f"INSERT INTO {target} VALUES {', '.join([row] * count)}"  # noqa: S608  MLflow's own tables
+
+    def insert(connection: Connection, rows: Sequence[Row]) -> None:
+        start = 0
+        while left := len(rows) - start:
+            count = min(_SQLITE_ROWS, 1 << left.bit_length() - 1)
+            values = tuple(chain.from_iterable(rows[start : start + count]))
+            connection.exec_driver_sql(statement(count), values)
+            start += count
+
+    return insert
+
+
 def _copy(target: str, write: Callable[[Any, str, bytes], None]) -> Insert:
-    statement = f"COPY {target} FROM STDIN WITH (ENCODING 'UTF8')"
+    statement = f"COPY {target} FROM STDIN WITH (ENCODING 'UTF8', NULL E'\\x1a')"
 
     def insert(connection: Connection, rows: Sequence[Row]) -> None:
         if rows:
@@ -88,16 +116,23 @@ def _copy(target: str, write: Callable[[Any, str, bytes], None]) -> Insert:
 
 def copy_text(rows: Sequence[Row]) -> bytes:
     """Rows in COPY's text format, which measures no slower than the binary one."""
-    return "".join(["\t".join([_field(value) for value in row]) + "\n" for row in rows]).encode()
+    return "".join([_line(row) for row in rows]).encode()
 
 
-def _field(value: str | float | None) -> str:
-    if value is None:
-        return "\\N"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\")
-        return escaped.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
-    return repr(value)
+def _line(row: Row) -> str:
+    """A row; it is searched as a whole for what has to be escaped, as there rarely is more than a backslash."""
+    texts = [_NULL if value is None else value if isinstance(value, str) else repr(value) for value in row]
+    line = "\t".join(texts)
+    if line.count("\t") >= len(row) or "\n" in line or "\r" in line or line.count(_NULL) != row.count(None):
+        return "\t".join([_NULL if value is None else _escaped(str(value)) for value in row]) + "\n"
+    return line.replace("\\", "\\\\") + "\n"
+
+
+def _escaped(text: str) -> str:
+    """PostgreSQL's manual, COPY, "File Formats": every special character, and ours for null."""
+    for plain, escaped in (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), (_NULL, "\\x1a")):
+        text = text.replace(plain, escaped)
+    return text
 
 
 def _write_psycopg(cursor: Any, statement: str, data: bytes) -> None:

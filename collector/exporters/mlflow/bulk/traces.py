@@ -20,22 +20,16 @@ from mlflow.store.tracking.utils.trace_analytics import (
     PROMOTED_TRACE_METADATA_KEYS,
     TOKEN_COLUMN_BY_KEY,
     analytics_columns_from_metadata,
-    finite_float_or_none,
-    token_count_or_none,
     validate_session_id,
     validate_trace_name,
 )
 from mlflow.tracing.constant import GenAiSemconvKey, SpanAttributeKey, TraceMetadataKey, TraceTagKey
-from mlflow.tracing.utils import (
-    SpanAggregationNode,
-    aggregate_cost_from_span_nodes,
-    aggregate_usage_from_span_nodes,
-)
 from mlflow.tracing.utils.truncation import _get_truncated_preview
 
 from collector.exporters.mlflow.bulk.prices import Prices
 from collector.exporters.mlflow.bulk.spans import Row, SpanFacts, TraceIds, span_facts
 from collector.exporters.mlflow.bulk.tags import LocationTags, Resources, add_valid, root_tags
+from collector.exporters.mlflow.bulk.totals import totals
 from collector.exporters.mlflow.bulk.values import Unfit, plain
 from processors.types import Trace
 
@@ -159,7 +153,7 @@ def _info_and_metadata(
         "db_payload_generation": _FIRST_GENERATION,
         "session_id": session or None,
         **_previews(roots[-1].attributes if roots else {}),
-        **_totals(spans),
+        **totals(spans),
         **analytics_columns_from_metadata(trace.metadata),
     }
     metadata = {TraceMetadataKey.TRACE_USER: user} if user else {}
@@ -200,25 +194,6 @@ def _previews(root: dict[str, str]) -> dict[str, str | None]:
     if not all(isinstance(preview, str) for preview in previews.values()):
         raise Unfit("a message's text is not text")
     return previews
-
-
-def _totals(spans: Sequence[SpanFacts]) -> dict[str, int | float]:
-    """Token and cost columns: of each branch of the tree the topmost span that has data, by MLflow's own functions."""
-    totals: dict[str, int | float] = {}
-    try:
-        if any(span.usage is not None for span in spans):
-            usage = aggregate_usage_from_span_nodes([SpanAggregationNode(s.id, s.parent, s.usage) for s in spans])
-            for key, column in TOKEN_COLUMN_BY_KEY.items():
-                if usage and (count := token_count_or_none(usage.get(key))) is not None:
-                    totals[column] = count
-        if any(span.cost is not None for span in spans):
-            cost = aggregate_cost_from_span_nodes([SpanAggregationNode(s.id, s.parent, s.cost) for s in spans])
-            for key, column in COST_COLUMN_BY_KEY.items():
-                if cost and (amount := finite_float_or_none(cost.get(key))) is not None:
-                    totals[column] = amount
-    except TypeError as error:
-        raise Unfit("a token count or a cost is not a number") from error
-    return totals
 
 
 def _link(trace_id: str, run_id: str) -> Row:

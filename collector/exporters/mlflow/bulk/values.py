@@ -8,6 +8,7 @@ off text that holds JSON already (`mlflow.tracing.otel.translation.sanitize_attr
 from __future__ import annotations
 
 import json
+import math
 from json.encoder import encode_basestring as quote
 from typing import Any
 
@@ -33,9 +34,7 @@ def stored(value: AnyValue) -> str:
     """The text MLflow keeps of an attribute's value."""
     if text := value.string_value:
         return text if text[0] in _BEFORE_JSON and _holds_json(text) else quote(text)
-    if number := value.int_value:
-        return str(number)
-    return as_json(to_python(value))
+    return _json(value)
 
 
 def plain(text: str) -> str:
@@ -51,7 +50,31 @@ def mapping(text: str | None) -> dict[str, Any] | None:
     """The JSON object that stored text holds, or None."""
     if not text or text.lstrip(_BLANK)[:1] != "{":
         return None
-    return dict(json.loads(text))
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        value = json.loads(text)
+    return dict(value)
+
+
+def _json(value: AnyValue) -> str:
+    """`as_json(to_python(value))`, without the Python value in between."""
+    match value.WhichOneof("value"):
+        case "int_value":
+            return str(value.int_value)
+        case "string_value":
+            return quote(value.string_value)
+        case "bool_value":
+            return "true" if value.bool_value else "false"
+        case "double_value" if math.isfinite(value.double_value):
+            return repr(value.double_value)
+        case "array_value":
+            return f"[{', '.join([_json(item) for item in value.array_value.values])}]"
+        case "kvlist_value":
+            members = {member.key: member.value for member in value.kvlist_value.values}
+            return f"{{{', '.join([f'{quote(key)}: {_json(item)}' for key, item in members.items()])}}}"
+        case _:  # no value, or what json writes in a way of its own
+            return as_json(to_python(value))
 
 
 def _holds_json(text: str) -> bool:
@@ -60,7 +83,7 @@ def _holds_json(text: str) -> bool:
     orjson is four times as fast and accepts nothing that json refuses, save numbers and depths at which MLflow gives
     the span up; of what it refuses itself (NaN, lone surrogates) json is the judge.
     """
-    if text.lstrip(_BLANK)[:1] not in ('"', "{", "["):
+    if text[0] in _BLANK and text.lstrip(_BLANK)[:1] not in ('"', "{", "["):
         return False
     try:
         orjson.loads(text)
