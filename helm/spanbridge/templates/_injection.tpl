@@ -27,15 +27,16 @@ matchConditions:
   expression: object.metadata.?annotations["spanbridge.io/{{ . }}"].orValue("")
 {{- end }}
 - name: endpoints
-  expression: '{ {{- include "spanbridge.injection.endpoints" . -}} }'
+  expression: {{ include "spanbridge.injection.endpoints" . | squote }}
 {{- end -}}
 
+{{/* Where to send by protocol, as JSON. */}}
 {{- define "spanbridge.injection.endpoints" -}}
-{{- $known := dict -}}
+{{- $endpoints := dict -}}
 {{- range $name, $port := include "spanbridge.otlpPorts" . | fromJson -}}
-{{- $_ := set $known (get (dict "otlp-grpc" "grpc" "otlp-http" "http/protobuf") $name) (printf "http://localhost:%v" $port) -}}
+{{- $_ := set $endpoints (get (dict "otlp-grpc" "grpc" "otlp-http" "http/protobuf") $name) (printf "http://localhost:%v" $port) -}}
 {{- end -}}
-{{- $known | toJson | trimPrefix "{" | trimSuffix "}" -}}
+{{- $endpoints | toJson -}}
 {{- end -}}
 
 {{/* Binds a policy in the namespaces that values.yaml names: (list root kind) */}}
