@@ -105,7 +105,7 @@ def validate(arguments: Sequence[str]) -> int:
 def components(arguments: Sequence[str]) -> int:
     """`spanbridge components`."""
     argparse.ArgumentParser(prog="spanbridge components", description="List the components.").parse_args(arguments)
-    from collector.components import describe_components  # noqa: PLC0415  see the module's docstring
+    from collector.components import describe_components
 
     sys.stdout.write(describe_components())
     return 0
@@ -114,7 +114,7 @@ def components(arguments: Sequence[str]) -> int:
 def schema(arguments: Sequence[str]) -> int:
     """`spanbridge schema`."""
     argparse.ArgumentParser(prog="spanbridge schema", description="Print the JSON Schema.").parse_args(arguments)
-    from collector.schema import json_schema  # noqa: PLC0415  see the module's docstring
+    from collector.schema import json_schema
 
     sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
     return 0
@@ -138,7 +138,7 @@ def load_config(options: argparse.Namespace) -> Config:
     Raises:
         ConfigError: there is none, or it is wrong.
     """
-    from collector.config import load  # noqa: PLC0415  see the module's docstring
+    from collector.config import load
 
     if not options.config:
         raise ConfigError(["no configuration is given; use --config FILE, or start with `spanbridge up`"])

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import yaml
 
-from collector.exporters.config import DebugExporterConfig, OtlpGrpcExporterConfig, OtlpHttpExporterConfig
-from collector.exporters.mlflow.config import MlflowExporterConfig
-from collector.extensions.config import FileStorageConfig, HealthCheckConfig
-from collector.flow_config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
-from collector.receivers.config import OtlpReceiverConfig
 from collector.validation import suggestion
-from processors.genai.config import GenAiConfig
-from processors.probabilistic_sampler import ProbabilisticSamplerConfig
-from processors.redaction.config import RedactionConfig
 from processors.settings import ConfigModel
-from processors.span_metrics import SpanMetricsConfig
-from processors.tag_schema.config import TagSchemaConfig
-from processors.tail_sampling.config import TailSamplingConfig
 
 Kind: TypeAlias = Literal["receiver", "processor", "exporter", "extension"]
 Model: TypeAlias = type[ConfigModel]
@@ -31,13 +21,23 @@ _TYPE = re.compile(r"[a-zA-Z][0-9a-zA-Z_]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One row: `aliases` are the names it has or had in the Collector besides `type`."""
+    """One row: `aliases` are the names it has or had in the Collector besides `type`.
+
+    `model` is "module:class" of the config model, imported when it is asked for: a sidecar that does not redact need
+    not hold the patterns of redaction in memory.
+    """
 
     kind: Kind
     type: str
-    config: Model
+    model: str
     description: str
     aliases: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> Model:
+        """The config model."""
+        module, _, name = self.model.partition(":")
+        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]  # the table names models
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,24 +46,89 @@ class Component:
 
 
 COMPONENTS = (
-    Component("receiver", "otlp", OtlpReceiverConfig, "Takes OTLP over gRPC and HTTP."),
-    Component("processor", "memory_limiter", MemoryLimiterConfig, "Asks senders to wait while memory is short."),
-    Component("processor", "batch", BatchConfig, "Says how many spans go into one delivery."),
-    Component("processor", "groupbytrace", GroupByTraceConfig, "Puts the spans of a trace together."),
-    Component("processor", "genai", GenAiConfig, "Makes every GenAI convention read alike.", ("gen_ai_normalizer",)),
-    Component("processor", "redaction", RedactionConfig, "Masks secrets before the disk has them."),
-    Component("processor", "probabilistic_sampler", ProbabilisticSamplerConfig, "Keeps a share of the traces, by id."),
-    Component("processor", "tail_sampling", TailSamplingConfig, "Keeps or drops whole traces by policies."),
-    Component("processor", "tag_schema", TagSchemaConfig, "Gives every trace the same tags, typed and checked."),
+    Component("receiver", "otlp", "collector.receivers.config:OtlpReceiverConfig", "Takes OTLP over gRPC and HTTP."),
     Component(
-        "processor", "span_metrics", SpanMetricsConfig, "Counts all spans, before any sampling.", ("spanmetrics",)
+        "processor",
+        "memory_limiter",
+        "collector.flow_config:MemoryLimiterConfig",
+        "Asks senders to wait while memory is short.",
     ),
-    Component("exporter", "mlflow", MlflowExporterConfig, "Writes whole traces to MLflow."),
-    Component("exporter", "otlp_grpc", OtlpGrpcExporterConfig, "Hands traces on over OTLP/gRPC.", ("otlp",)),
-    Component("exporter", "otlp_http", OtlpHttpExporterConfig, "Hands traces on over OTLP/HTTP.", ("otlphttp",)),
-    Component("exporter", "debug", DebugExporterConfig, "Writes what arrives to the log.", ("logging",)),
-    Component("extension", "file_storage", FileStorageConfig, "The directory of the journals."),
-    Component("extension", "health_check", HealthCheckConfig, "Answers liveness probes.", ("healthcheckv2",)),
+    Component("processor", "batch", "collector.flow_config:BatchConfig", "Says how many spans go into one delivery."),
+    Component(
+        "processor", "groupbytrace", "collector.flow_config:GroupByTraceConfig", "Puts the spans of a trace together."
+    ),
+    Component(
+        "processor",
+        "genai",
+        "processors.genai.config:GenAiConfig",
+        "Makes every GenAI convention read alike.",
+        ("gen_ai_normalizer",),
+    ),
+    Component(
+        "processor",
+        "redaction",
+        "processors.redaction.config:RedactionConfig",
+        "Masks secrets before the disk has them.",
+    ),
+    Component(
+        "processor",
+        "probabilistic_sampler",
+        "processors.probabilistic_sampler:ProbabilisticSamplerConfig",
+        "Keeps a share of the traces, by id.",
+    ),
+    Component(
+        "processor",
+        "tail_sampling",
+        "processors.tail_sampling.config:TailSamplingConfig",
+        "Keeps or drops whole traces by policies.",
+    ),
+    Component(
+        "processor",
+        "tag_schema",
+        "processors.tag_schema.config:TagSchemaConfig",
+        "Gives every trace the same tags, typed and checked.",
+    ),
+    Component(
+        "processor",
+        "span_metrics",
+        "processors.span_metrics:SpanMetricsConfig",
+        "Counts all spans, before any sampling.",
+        ("spanmetrics",),
+    ),
+    Component(
+        "exporter", "mlflow", "collector.exporters.mlflow.config:MlflowExporterConfig", "Writes whole traces to MLflow."
+    ),
+    Component(
+        "exporter",
+        "otlp_grpc",
+        "collector.exporters.config:OtlpGrpcExporterConfig",
+        "Hands traces on over OTLP/gRPC.",
+        ("otlp",),
+    ),
+    Component(
+        "exporter",
+        "otlp_http",
+        "collector.exporters.config:OtlpHttpExporterConfig",
+        "Hands traces on over OTLP/HTTP.",
+        ("otlphttp",),
+    ),
+    Component(
+        "exporter",
+        "debug",
+        "collector.exporters.config:DebugExporterConfig",
+        "Writes what arrives to the log.",
+        ("logging",),
+    ),
+    Component(
+        "extension", "file_storage", "collector.extensions.config:FileStorageConfig", "The directory of the journals."
+    ),
+    Component(
+        "extension",
+        "health_check",
+        "collector.extensions.config:HealthCheckConfig",
+        "Answers liveness probes.",
+        ("healthcheckv2",),
+    ),
 )
 
 _BY_NAME = {(component.kind, name): component for component in COMPONENTS for name in component.names}

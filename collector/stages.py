@@ -1,28 +1,33 @@
-"""From the processors of a pipeline to what they are here: stages at the head, stages on traces, or settings."""
+"""From the processors of a pipeline to what they are here: stages at the head, stages on traces, or settings.
+
+Imports are late: what a configuration does not use costs no memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from collector.assembly import AssemblyLimits
+from collector.components import split_id
 from collector.flow_config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
 from collector.lanes import SendLimits
 from collector.memory_limiter import MIB, MemoryLimiter, MemoryLimits, total_memory
 from collector.otlp import Request
 from collector.pipeline import Stage
 from collector.remembered import Remembered
-from collector.tail_sampling import TailSampling
 from collector.telemetry import Telemetry
-from processors.genai import GenAi, GenAiConfig, GenAiTrace
-from processors.probabilistic_sampler import ProbabilisticSampler, ProbabilisticSamplerConfig
-from processors.redaction import Redaction, RedactionConfig
 from processors.settings import ConfigModel
-from processors.span_metrics import SpanMetrics, SpanMetricsConfig
-from processors.tag_schema import TagSchema, TagSchemaConfig
-from processors.tail_sampling import TailSamplingConfig
 from processors.types import Batch, Processor, Trace, TraceProcessor
+
+if TYPE_CHECKING:
+    from processors.genai import GenAiConfig
+    from processors.probabilistic_sampler import ProbabilisticSamplerConfig
+    from processors.redaction import RedactionConfig
+    from processors.span_metrics import SpanMetricsConfig
+    from processors.tag_schema import TagSchemaConfig
+    from processors.tail_sampling import TailSamplingConfig
 
 
 @dataclass(slots=True)
@@ -60,7 +65,7 @@ class Plan:
 def add_stages(made: Plan, processors: Sequence[tuple[str, ConfigModel]]) -> Plan:
     """The plan with the processors of one pipeline, given as (id, config) in the order of the file."""
     for component_id, config in processors:
-        _BUILDERS[type(config)](made, component_id, config)
+        _BUILDERS[split_id("processor", component_id).type](made, component_id, config)
     return made
 
 
@@ -88,6 +93,8 @@ def _groupbytrace(made: Plan, _component_id: str, config: GroupByTraceConfig) ->
 
 
 def _tail_sampling(made: Plan, component_id: str, config: TailSamplingConfig) -> None:
+    from collector.tail_sampling import TailSampling
+
     made.assembly = AssemblyLimits(
         wait_duration=config.decision_wait,
         after_root=config.decision_wait_after_root_received or None,
@@ -105,23 +112,31 @@ def _tail_sampling(made: Plan, component_id: str, config: TailSamplingConfig) ->
 
 
 def _genai(made: Plan, component_id: str, config: GenAiConfig) -> None:
+    from processors.genai import GenAi, GenAiTrace
+
     made.head.append(Stage(component_id, spans_only(GenAi(config))))
     made.trace.append(Stage(component_id, GenAiTrace(config)))
 
 
 def _tag_schema(made: Plan, component_id: str, config: TagSchemaConfig) -> None:
+    from processors.tag_schema import TagSchema
+
     violations = made.telemetry.schema_violations
     schema = TagSchema(config, made.environ, lambda tag, rule: violations.labels(tag, rule).inc())
     made.trace.append(Stage(component_id, schema))
 
 
 def _redaction(made: Plan, component_id: str, config: RedactionConfig) -> None:
+    from processors.redaction import Redaction
+
     redactions = made.telemetry.redactions
     redact = Redaction(config, lambda rule, count: redactions.labels(rule).inc(count))
     made.head.append(Stage(component_id, redact))  # type: ignore[arg-type]  # it takes each signal, not their union
 
 
 def _probabilistic_sampler(made: Plan, component_id: str, config: ProbabilisticSamplerConfig) -> None:
+    from processors.probabilistic_sampler import ProbabilisticSampler
+
     sampled = made.telemetry.probabilistic_sampled
 
     def count(policy: str, kept: bool, spans: int) -> None:
@@ -131,6 +146,8 @@ def _probabilistic_sampler(made: Plan, component_id: str, config: ProbabilisticS
 
 
 def _span_metrics(made: Plan, component_id: str, config: SpanMetricsConfig) -> None:
+    from processors.span_metrics import SpanMetrics
+
     metrics = SpanMetrics(config)
     made.telemetry.registry.register(metrics)
 
@@ -151,14 +168,14 @@ def spans_only(process: Processor) -> Callable[[Request], Request]:
     return stage
 
 
-_BUILDERS: Mapping[type[ConfigModel], Callable[[Plan, str, Any], None]] = {
-    MemoryLimiterConfig: _memory_limiter,
-    BatchConfig: _batch,
-    GroupByTraceConfig: _groupbytrace,
-    GenAiConfig: _genai,
-    RedactionConfig: _redaction,
-    SpanMetricsConfig: _span_metrics,
-    TagSchemaConfig: _tag_schema,
-    TailSamplingConfig: _tail_sampling,
-    ProbabilisticSamplerConfig: _probabilistic_sampler,
+_BUILDERS: Mapping[str, Callable[[Plan, str, Any], None]] = {
+    "memory_limiter": _memory_limiter,
+    "batch": _batch,
+    "groupbytrace": _groupbytrace,
+    "genai": _genai,
+    "redaction": _redaction,
+    "span_metrics": _span_metrics,
+    "tag_schema": _tag_schema,
+    "tail_sampling": _tail_sampling,
+    "probabilistic_sampler": _probabilistic_sampler,
 }

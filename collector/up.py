@@ -25,8 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     options.data.mkdir(parents=True, exist_ok=True)
 
-    from collector.config import load  # noqa: PLC0415  --help should not wait for it
-    from collector.service import run  # noqa: PLC0415  --help should not wait for it
+    from collector.config import load
+    from collector.service import run
 
     config = load([f"yaml:{configuration(options.data)}"], options.set, env=os.environ)
     beside = nullcontext() if options.no_ui else mlflow_ui(options.data)

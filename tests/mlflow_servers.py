@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -82,38 +83,30 @@ def postgres_bin() -> Path | None:
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """A throwaway PostgreSQL with its data in `folder`; yields a database URI. Needs `postgres_bin`.
+def postgres() -> Iterator[str]:
+    """A throwaway PostgreSQL; yields a database URI. Needs `postgres_bin`.
 
-    It refuses to run as root, so a test run by root has it run by the user `postgres`.
+    It refuses to run as root, so a test run by root has the user `postgres` run it, in a folder of its own: pytest
+    closes its folders to other users whenever another run of it begins.
     """
     programs = postgres_bin()
     assert programs, "look at postgres_bin() first"
     port = free_port()
-    user = None
-    if os.geteuid() == 0:
-        user = pwd.getpwnam("postgres")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        for parent in [folder, *folder.parents]:  # pytest's own folders are closed to other users
-            if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
-    who = {"user": user.pw_uid, "group": user.pw_gid} if user else {}
-    data, log = str(folder / "data"), str(folder / "postgres.log")
+    with tempfile.TemporaryDirectory(prefix="spanbridge-postgres-") as folder:
+        who: dict[str, int] = {}
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            os.chown(folder, user.pw_uid, user.pw_gid)
+            who = {"user": user.pw_uid, "group": user.pw_gid}
 
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run(
-            [programs / program, *arguments],
-            check=True,
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            env={"LC_ALL": "C.UTF-8"},
-            **who,
-        )
+        def run(program: str, *arguments: str) -> None:
+            command = [programs / program, "-D", f"{folder}/data", *arguments]
+            subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, env={"LC_ALL": "C.UTF-8"}, **who)
 
-    run("initdb", "-D", data, "-A", "trust", "-U", "mlflow", "-E", "UTF8", "--no-sync")
-    settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    run("pg_ctl", "-D", data, "-l", log, "-o", settings, "-w", "start")
-    try:
-        yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
-    finally:
-        run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        run("initdb", "-A", "trust", "-U", "mlflow", "-E", "UTF8", "--no-sync")
+        settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+        run("pg_ctl", "-l", f"{folder}/postgres.log", "-o", settings, "-w", "start")
+        try:
+            yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
+        finally:
+            run("pg_ctl", "-m", "immediate", "-w", "stop")

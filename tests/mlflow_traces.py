@@ -146,6 +146,9 @@ REFUSED: dict[str, Callable[[Trace], None]] = {
     "vercel tools a text of a number": _several(_VERCEL, _attribute("ai.prompt.tools", "5")),
     "vercel tools nothing": _several(_VERCEL, _attribute("ai.prompt.tools", None)),
     "vercel tools deeper than the stack": _several(_VERCEL, _attribute("ai.prompt.tools", [_DEEP])),
+    "vercel tools in a text, deeper than the stack": _several(
+        _VERCEL, _attribute("ai.prompt.tools", json.dumps([_DEEP]))
+    ),
     "vercel prompt deeper than the stack": _several(_VERCEL, _attribute("ai.prompt.x", json.dumps(_DEEP))),
     "claude tokens infinite": _several(
         _attribute("span.type", "claude_code.llm_request"), _attribute("input_tokens", math.inf)

@@ -28,7 +28,7 @@ def build_exporter(config: ConfigModel, environ: Mapping[str, str]) -> Exporter:
     if isinstance(config, OtlpHttpExporterConfig):
         return _otlp_http(config)
     if isinstance(config, DebugExporterConfig):
-        from collector.exporters.debug import DebugExporter  # noqa: PLC0415  see the module's docstring
+        from collector.exporters.debug import DebugExporter
 
         return DebugExporter(config.verbosity)
     raise ConfigError([f"{type(config).__name__}: no exporter is built from it"])
@@ -39,16 +39,13 @@ def _plain(headers: Mapping[str, SecretStr]) -> dict[str, str]:
 
 
 def _mlflow(config: MlflowExporterConfig, environ: Mapping[str, str]) -> Exporter:
-    from collector.exporters.mlflow.exporter import MlflowSpanExporter  # noqa: PLC0415  see the module's docstring
+    from collector.exporters.mlflow.exporter import MlflowSpanExporter
 
     return MlflowSpanExporter(environ=environ, **mlflow_options(config))
 
 
 def mlflow_options(config: MlflowExporterConfig) -> dict[str, Any]:
     """The arguments of `MlflowSpanExporter` that a config stands for."""
-    from collector.exporters.mlflow.settings import basic  # noqa: PLC0415  see the module's docstring
-
-    user, password, token = (secret.get_secret_value() for secret in (config.username, config.password, config.token))
     return {
         "tracking_uri": config.tracking_uri,
         "experiment": config.experiment,
@@ -60,7 +57,9 @@ def mlflow_options(config: MlflowExporterConfig) -> dict[str, Any]:
         "timeout": config.timeout,
         "compression": config.compression,
         "headers": _plain(config.headers),
-        "authorization": basic(user, password) if user else f"Bearer {token}" if token else None,
+        "username": config.username.get_secret_value() or None,
+        "password": config.password.get_secret_value() or None,
+        "token": config.token.get_secret_value() or None,
         "ca_file": config.tls.ca_file,
         "cert_file": config.tls.cert_file,
         "key_file": config.tls.key_file,
@@ -69,9 +68,9 @@ def mlflow_options(config: MlflowExporterConfig) -> dict[str, Any]:
 
 
 def _otlp_grpc(config: OtlpGrpcExporterConfig) -> Exporter:
-    import grpc  # noqa: PLC0415  see the module's docstring
+    import grpc
 
-    from collector.exporters.otlp import OtlpGrpcExporter  # noqa: PLC0415  see the module's docstring
+    from collector.exporters.otlp import OtlpGrpcExporter
 
     options: list[tuple[str, int | str]] = [
         ("grpc.max_send_message_length", -1),
@@ -89,9 +88,9 @@ def _otlp_grpc(config: OtlpGrpcExporterConfig) -> Exporter:
 
 
 def _otlp_http(config: OtlpHttpExporterConfig) -> Exporter:
-    import urllib3  # noqa: PLC0415  see the module's docstring
+    import urllib3
 
-    from collector.exporters.otlp import OtlpHttpExporter  # noqa: PLC0415  see the module's docstring
+    from collector.exporters.otlp import OtlpHttpExporter
 
     url = config.traces_endpoint or config.endpoint.rstrip("/") + "/v1/traces"
     context = client_ssl_context(config.tls) if url.startswith("https:") else None

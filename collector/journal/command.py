@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from collector.cli import add_config_options  # noqa: PLC0415  cli knows this module by name
+    from collector.cli import add_config_options
 
     parser = argparse.ArgumentParser(prog="spanbridge journal", description="Spans that a destination would not take.")
     actions = parser.add_subparsers(dest="action", required=True)
@@ -54,8 +54,8 @@ def _paths(options: argparse.Namespace) -> list[Path]:
 
 
 def _configured(options: argparse.Namespace) -> list[Path]:
-    from collector.cli import load_config  # noqa: PLC0415  cli knows this module by name
-    from collector.extensions.config import FileStorageConfig  # noqa: PLC0415  only where a config is read
+    from collector.cli import load_config
+    from collector.extensions.config import FileStorageConfig
 
     config = load_config(options)
     paths = []

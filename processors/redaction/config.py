@@ -21,8 +21,8 @@ MAX_PROGRAMS = 50_000
 
 
 def _detector_names(value: Any) -> Any:
-    if value == "all":
-        return tuple(DETECTORS)
+    if value is None or value == "all":
+        return None if value is None else tuple(DETECTORS)
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise ValueError(  # noqa: TRY004  pydantic collects ValueErrors only
             f'{value!r} is neither "all" nor a list of detectors; there are {", ".join(DETECTORS)}'
@@ -56,9 +56,10 @@ class RedactionConfig(ConfigModel):
     summary: Literal["", "debug", "info", "silent"] = "silent"
     url_sanitizer: dict[str, Any] = Field(default_factory=dict, description="Refused if enabled.")
     db_sanitizer: dict[str, Any] = Field(default_factory=dict, description="Refused if enabled.")
-    detectors: Annotated[tuple[str, ...] | None, BeforeValidator(_detector_names)] = Field(
-        None, description='A list of names, or "all". Default: all if no other rule is given, none otherwise.'
-    )
+    detectors: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(_detector_names, json_schema_input_type=Literal["all"] | list[str] | None),
+    ] = Field(None, description='A list of names, or "all". Default: all if no other rule is given, none otherwise.')
 
     @property
     def keeps_all_keys(self) -> bool:

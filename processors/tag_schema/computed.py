@@ -8,19 +8,15 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from processors.attributes import Value, find, to_python
-from processors.tag_schema.view import SPAN_TYPE, SpanView, TraceView
+from processors.attributes import MAX_DEPTH, Value, find, to_python
+from processors.tag_schema.view import SpanView, TraceView
 
 Compute: TypeAlias = Callable[[TraceView, Mapping[str, str]], Value]
 """From a trace and the tags it has so far to a value, or None if there is nothing to say."""
 
 _OUTPUTS = "mlflow.spanOutputs"
-_TOOL_NAMES = ("gen_ai.tool.name", "tool.name")
 _DOCUMENTS = "gen_ai.retrieval.documents"
 _INDEXED_DOCUMENT = re.compile(r"retrieval\.documents\.(\d+)\.")
-
-READ_KEYS = frozenset({SPAN_TYPE, _OUTPUTS, *_TOOL_NAMES, _DOCUMENTS, "error.type"})
-"""The span attributes that are read here."""
 
 
 def domain_count(_view: TraceView, tags: Mapping[str, str]) -> int:
@@ -31,7 +27,7 @@ def domain_count(_view: TraceView, tags: Mapping[str, str]) -> int:
 def is_multi_domain(view: TraceView, tags: Mapping[str, str]) -> bool:
     """Whether there is more than one domain, by the tag `domain_count` where it holds a number."""
     given = tags.get("domain_count", "")
-    return (int(given) if given.isdecimal() else domain_count(view, tags)) > 1
+    return (int(given[:9]) if given.isdecimal() else domain_count(view, tags)) > 1
 
 
 def utility_tools_used(view: TraceView, _tags: Mapping[str, str]) -> list[Value] | None:
@@ -60,7 +56,7 @@ def response_length(view: TraceView, _tags: Mapping[str, str]) -> int:
         calls = [each for each in view.spans if each.type in ("LLM", "CHAT_MODEL") and _OUTPUTS in each.attributes]
         last = max(calls, key=lambda call: call.span.end_time_unix_nano, default=None)
         outputs = last.attributes[_OUTPUTS] if last else None
-    return len(final_answer(to_python(outputs))) if outputs is not None else 0
+    return len(final_answer(to_python(outputs.value))) if outputs is not None else 0
 
 
 def has_error(view: TraceView, _tags: Mapping[str, str]) -> bool:
@@ -90,7 +86,7 @@ COMPUTED: dict[str, Compute] = {
 
 
 def _tool_name(tool: SpanView) -> str:
-    return next((name for name in map(tool.text, _TOOL_NAMES) if name), tool.span.name)
+    return tool.text("gen_ai.tool.name") or tool.text("tool.name") or tool.span.name
 
 
 def _ancestors(parent: bytes, parents: Mapping[bytes, bytes]) -> Iterator[bytes]:
@@ -101,7 +97,7 @@ def _ancestors(parent: bytes, parents: Mapping[bytes, bytes]) -> Iterator[bytes]
 
 def _document_count(retriever: SpanView) -> int:
     for key in (_OUTPUTS, _DOCUMENTS):
-        documents = _parsed(to_python(retriever.attributes[key])) if key in retriever.attributes else None
+        documents = _parsed(to_python(retriever.attributes[key].value)) if key in retriever.attributes else None
         if isinstance(documents, dict):
             documents = documents.get("documents")
         if isinstance(documents, list):
@@ -142,19 +138,22 @@ def final_answer(outputs: Value) -> str:
     return outputs if isinstance(outputs, str) else orjson.dumps(parsed, default=repr).decode()
 
 
-def _answer(value: Any) -> str | None:
+def _answer(value: Any, depth: int = 0) -> str | None:
     if isinstance(value, str):
         return value
+    if depth > MAX_DEPTH:
+        return None
     if isinstance(value, list):
-        texts = [
-            _answer(part) for part in value if isinstance(part, dict) and part.get("type") in ("text", "output_text")
-        ]
-        if any(texts):
-            return "".join(filter(None, texts))
-        return next(filter(None, map(_answer, reversed(value))), None)
+        return _answer_of_list(value, depth + 1)
     if isinstance(value, dict):
         choices = value.get("choices")
-        if isinstance(choices, list) and choices:
-            return _answer(choices[0])
-        return next(filter(None, (_answer(value[key]) for key in _ANSWER_KEYS if key in value)), None)
+        inner = choices[:1] if isinstance(choices, list) else [value[key] for key in _ANSWER_KEYS if key in value]
+        return next(filter(None, (_answer(each, depth + 1) for each in inner)), None)
     return None
+
+
+def _answer_of_list(items: list[Any], depth: int) -> str | None:
+    """Parts of one message make one text; of messages the last that has one counts."""
+    parts = [item for item in items if isinstance(item, dict) and item.get("type") in ("text", "output_text")]
+    together = "".join(filter(None, (_answer(part, depth) for part in parts)))
+    return together or next(filter(None, (_answer(item, depth) for item in reversed(items))), None)

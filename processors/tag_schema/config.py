@@ -139,7 +139,9 @@ class TagSchemaConfig(ConfigModel):
     `schema` is `standard` or a schema written in its place; it is `standard` if neither key is given.
     """
 
-    default_schema: Annotated[SchemaConfig | None, BeforeValidator(_schema)] = Field(None, alias="schema")
+    default_schema: Annotated[
+        SchemaConfig | None, BeforeValidator(_schema, json_schema_input_type=Literal["standard"] | SchemaConfig | None)
+    ] = Field(None, alias="schema")
     schemas: tuple[SchemaConfig, ...] = ()
 
     @property

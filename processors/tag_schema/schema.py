@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 
 import re2
 
-from processors.attributes import Value
+from processors.attributes import Value, to_python
 from processors.patterns import compiled
-from processors.tag_schema.computed import COMPUTED, READ_KEYS
+from processors.tag_schema.computed import COMPUTED
 from processors.tag_schema.config import VIOLATIONS_TAG, SchemaConfig, SourceConfig, TagConfig, TagSchemaConfig
 from processors.tag_schema.values import as_text, written
 from processors.tag_schema.view import TraceView
@@ -31,12 +31,11 @@ class TagSchema:
         self, config: TagSchemaConfig, environ: Mapping[str, str], on_violation: OnViolation | None = None
     ) -> None:
         self._schemas = [Schema(schema, environ) for schema in config.in_order]
-        self._wanted = READ_KEYS.union(*(schema.wanted for schema in self._schemas))
         self._on_violation = on_violation
 
     def __call__(self, trace: Trace) -> Trace | None:
         """The same trace with its tags written, or None if a violation drops it."""
-        view = TraceView(trace, self._wanted)
+        view = TraceView(trace)
         schema = next((schema for schema in self._schemas if schema.takes(view)), None)
         if schema is None:
             return trace
@@ -49,14 +48,13 @@ class TagSchema:
 
 
 class Schema:
-    """One schema, ready to be applied. `wanted` are the span attributes it reads."""
+    """One schema, ready to be applied."""
 
     def __init__(self, config: SchemaConfig, environ: Mapping[str, str]) -> None:
         self._tags = [Tag(name, tag, config, environ) for name, tag in config.all_tags.items()]
         self._when = [(key, _glob(globs)) for key, globs in config.when.items()]
         self._lists_all = bool(config.violations_tag)
         self._list = config.violations_tag or VIOLATIONS_TAG
-        self.wanted = frozenset().union(*(tag.wanted for tag in self._tags))
 
     def takes(self, view: TraceView) -> bool:
         """Whether the trace's resource is what the schema is for."""
@@ -87,7 +85,6 @@ class Tag:
         self._root_keys = [*(_EXPLICIT + each for each in names), *names]
         self._looks = [_look(source, environ) for source in config.from_]
         self._looks_late = [_look(source, environ) for source in config.from_ if source.root]
-        self.wanted = frozenset((*self._root_keys, *(s.root or s.span for s in config.from_)))
 
     def settle(self, trace: Trace, view: TraceView) -> list[str]:
         """Write the tag, or take it away if nothing can stand in it; returns the rules broken on the way."""
@@ -119,9 +116,10 @@ class Tag:
         yield from aliased
         if trace.late and not view.has_root:
             return
+        given = view.given
         for key in self._root_keys:
-            if key in view.given:
-                yield view.root(key)
+            if key in given:
+                yield to_python(given[key].value)
         for look in self._looks_late if trace.late else self._looks:
             yield look(view, trace.tags)
 

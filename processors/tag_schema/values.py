@@ -63,8 +63,10 @@ def _csv(value: Value) -> str:
         except ValueError:
             listed = value
     text = ",".join(map(as_text, listed)) if isinstance(listed, list) else as_text(value)
-    items = [_AROUND_AN_ITEM.sub("", item) for item in text.split(",")]
-    return ",".join(item for item in items if item)
+    items = [item.strip() for item in text.split(",")]
+    if "[" in text or "]" in text:  # of a list that was cut off, or of one inside the list
+        items = [_AROUND_AN_ITEM.sub("", item) for item in items]
+    return ",".join(filter(None, items))
 
 
 _WRITERS: dict[Type, Callable[[Value], str]] = {

@@ -1,11 +1,8 @@
-"""One trace as the schemas read it: gone through once, and of the attributes only those that are asked for."""
+"""One trace as the schemas read it: of each span its type at once, its attributes when they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
-from typing import NamedTuple
-
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from processors.attributes import Value, to_python
@@ -14,17 +11,27 @@ from processors.types import NO_PARENT, Trace
 SPAN_TYPE = "mlflow.spanType"
 
 
-class SpanView(NamedTuple):
-    """A span, its MLflow span type, and the attributes of it that are asked for."""
+class SpanView:
+    """A span, its MLflow span type and its attributes."""
 
-    span: Span
-    type: str
-    attributes: dict[str, AnyValue]
+    __slots__ = ("_attributes", "span", "type")
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self.type = _type(span)
+        self._attributes: dict[str, KeyValue] | None = None
+
+    @property
+    def attributes(self) -> dict[str, KeyValue]:
+        """The attributes by their keys."""
+        if self._attributes is None:
+            self._attributes = {each.key: each for each in self.span.attributes}
+        return self._attributes
 
     def text(self, key: str) -> str:
         """A string attribute; empty if there is none."""
-        value = self.attributes.get(key)
-        return value.string_value if value is not None else ""
+        attribute = self.attributes.get(key)
+        return attribute.value.string_value if attribute is not None else ""
 
 
 class TraceView:
@@ -36,19 +43,19 @@ class TraceView:
 
     __slots__ = ("failed", "given", "has_root", "metadata", "resources", "spans", "top")
 
-    def __init__(self, trace: Trace, wanted: AbstractSet[str]) -> None:
+    def __init__(self, trace: Trace) -> None:
         self.metadata = trace.metadata
         self.spans: list[SpanView] = []
-        self.resources: list[dict[str, AnyValue]] = []
+        self.resources: list[dict[str, KeyValue]] = []
         homes: list[int] = []
         for home, resource_spans in enumerate(trace.batch.resource_spans):
-            self.resources.append({each.key: each.value for each in resource_spans.resource.attributes})
+            self.resources.append({each.key: each for each in resource_spans.resource.attributes})
             for scope_spans in resource_spans.scope_spans:
-                self.spans += [_view(span, wanted) for span in scope_spans.spans]
+                self.spans += map(SpanView, scope_spans.spans)
                 homes += [home] * len(scope_spans.spans)
         self.failed = [each for each in self.spans if each.span.status.code == Status.STATUS_CODE_ERROR]
         self.top: SpanView | None = None
-        self.given: dict[str, AnyValue] = {}
+        self.given: dict[str, KeyValue] = {}
         roots = [place for place, each in enumerate(self.spans) if each.span.parent_span_id in NO_PARENT]
         self.has_root = bool(roots)
         if self.spans:
@@ -59,21 +66,20 @@ class TraceView:
 
     def root(self, key: str) -> Value:
         """An attribute of the top span, or None."""
-        value = self.given.get(key)
-        return to_python(value) if value is not None else None
+        return to_python(self.given[key].value) if key in self.given else None
 
     def span(self, key: str) -> Value:
         """An attribute of the top span, or else of the first span that has it, or None."""
-        for attributes in (self.given, *(each.attributes for each in self.spans)):
-            if key in attributes:
-                return to_python(attributes[key])
-        return None
+        if key in self.given:
+            return to_python(self.given[key].value)
+        holder = next((each for each in self.spans if key in each.attributes), None)
+        return to_python(holder.attributes[key].value) if holder else None
 
     def resource(self, key: str) -> Value:
         """A resource attribute, or None."""
         for attributes in self.resources:
             if key in attributes:
-                return to_python(attributes[key])
+                return to_python(attributes[key].value)
         return None
 
     def _orphans(self) -> list[int]:
@@ -82,8 +88,9 @@ class TraceView:
         return orphans or list(range(len(self.spans)))
 
 
-def _view(span: Span, wanted: AbstractSet[str]) -> SpanView:
-    attributes = {key: each.value for each in span.attributes if (key := each.key) in wanted}
-    type_ = attributes.get(SPAN_TYPE)
-    # MLflow's own tracing writes attributes as JSON, so a type may stand in quotes.
-    return SpanView(span, type_.string_value.strip('"') if type_ is not None else "", attributes)
+def _type(span: Span) -> str:
+    for attribute in reversed(span.attributes):  # where the `genai` processor has put it
+        if attribute.key == SPAN_TYPE:
+            # MLflow's own tracing writes attributes as JSON, so a type may stand in quotes.
+            return attribute.value.string_value.strip('"')
+    return ""

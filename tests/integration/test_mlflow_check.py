@@ -103,10 +103,10 @@ def test_a_database(tmp_path):
 
 
 @pytest.mark.skipif(postgres_bin() is None, reason="PostgreSQL's initdb and pg_ctl are not installed")
-def test_a_database_user_without_rights(tmp_path_factory):
+def test_a_database_user_without_rights():
     import psycopg2  # noqa: PLC0415  only here
 
-    with postgres(tmp_path_factory.mktemp("postgresql")) as uri:
+    with postgres() as uri:
         assert all(ok for ok, _ in sentences(uri))
         with psycopg2.connect(uri) as connection, connection.cursor() as cursor:
             cursor.execute("CREATE USER reader")

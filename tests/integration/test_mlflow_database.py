@@ -35,8 +35,8 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres(tmp_path_factory.mktemp("postgresql")) as uri:
+def postgresql() -> Iterator[str]:
+    with postgres() as uri:
         yield uri
 
 
@@ -176,7 +176,7 @@ def test_several_threads_at_once(database, client):
 def test_a_locked_file_is_worth_another_attempt(tmp_path, monkeypatch):
     exporter = MlflowSpanExporter(f"sqlite:///{tmp_path}/mlflow.db", environ={})
     exporter.send([whole_trace()])
-    store = exporter._destination._store()
+    store = exporter._destination._open()[0]
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
         with monkeypatch.context() as patch:
@@ -218,7 +218,7 @@ def test_a_wrong_database_name_is_held_with_the_mend(postgresql):
 def test_no_payload_in_mlflows_log_lines(tmp_path, caplog):
     exporter = MlflowSpanExporter(f"sqlite:///{tmp_path}/mlflow.db", environ={})
     exporter.send([whole_trace()])
-    with exporter._destination._store().engine.connect() as connection:
+    with exporter._destination._open()[0].engine.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE spans RENAME TO elsewhere")
     with pytest.raises(Retryable):
         exporter.send([whole_trace("a secret name")])
@@ -235,7 +235,7 @@ def test_the_poison_is_poison(sqlite, spoil):
     spoil(trace)
     exporter = MlflowSpanExporter(sqlite, environ={})
     exporter.send([whole_trace()])
-    store = exporter._destination._store()
+    store = exporter._destination._open()[0]
 
     def write():
         store.log_spans("0", [

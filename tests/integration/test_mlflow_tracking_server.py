@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +120,23 @@ def test_a_bad_trace_lands_and_so_do_its_neighbours(exporter, client, spoil):
     assert [trace.info.state for trace in found] == ["OK"] * 3
     assert all(trace.info.execution_duration >= 0 for trace in found)
     assert {trace.info.tags["service.name"] for trace in found} == {"poison"}
+
+
+def test_the_json_the_ui_fetches_is_json(exporter, server):
+    trace = whole_trace()
+    for value in (math.nan, math.inf, [-math.inf], {"a": math.nan}):
+        put(root_of(trace).attributes, f"k{value}", value)
+        put(root_of(trace).events.add(name="e").attributes, "k", value)
+        put(root_of(trace).links.add(trace_id=b"t" * 16, span_id=b"s" * 8).attributes, "k", value)
+
+    exporter.send([trace])
+
+    def refuse(word):
+        pytest.fail(f"{word} is no JSON")
+
+    with urllib.request.urlopen(f"{server}/api/3.0/mlflow/traces/get?trace_id=tr-{trace.trace_id.hex()}") as reply:
+        found = json.loads(reply.read(), parse_constant=refuse)
+    assert len(found["trace"]["spans"]) == 2
 
 
 def test_a_trace_without_a_root_is_finished(exporter, client):

@@ -65,6 +65,7 @@ def test_values(value, expected):
         (r're.compile("\ud83d|\u0000")', r're.compile("\ud83d|\u0000")'),  # code, no JSON
         ("[" * 300 + "]" * 300, "[" * 300 + "]" * 300),
         ("[" * 500, "\ufeff" + "[" * 500),
+        (json.dumps("[" * 500), "\ufeff" + json.dumps("[" * 500)),
         ('{"a":' * 500, "\ufeff" + '{"a":' * 500),
         ("[" + "[]," * 500 + "1]", "[" + "[]," * 500 + "1]"),
         ('["' + "[" * 500 + '"]', '["' + "[" * 500 + '"]'),  # brackets in a text are no nesting
@@ -144,7 +145,8 @@ def test_a_text_without_fault_is_the_same_object():
         ("ai.prompt.tools", "5", ["5"]),
         ("ai.prompt.tools", None, [None]),
         ("ai.prompt.tools", ["{}"], ["{}"]),
-        ("ai.prompt.tools", '["{}"]', '["{}"]'),
+        ("ai.prompt.tools", '["{}"]', ["{}"]),
+        ("ai.prompt.tools", json.dumps(["[" * 500]), ["\ufeff" + "[" * 500]),
         ("mlflow.traceRequestId", "tr-1", None),
         ("mlflow.experimentId", "1", None),
         ("mlflow.trace.spansLocation", "x", None),

@@ -126,6 +126,9 @@ def test_a_trace_without_a_valid_span_is_no_record():
     trace = new_trace()
     add_span(trace, "bad", span_id=b"")
     assert record(trace, NOW) is None
+    trace = whole_trace()
+    trace.trace_id = bytes(16)
+    assert record(trace, NOW) is None
 
 
 def test_the_trace_is_left_as_it_was():

@@ -27,9 +27,7 @@ from tests.mlflow_traces import whole_trace
 def test_what_is_sent(compression, encoding):
     seen: list[Seen] = []
     with http_server(lambda request: seen.append(request) or Answer()) as address:
-        settings = MlflowSettings(
-            tracking_uri=address, compression=compression, authorization="Bearer t", headers={"X-Own": "1"}
-        )
+        settings = MlflowSettings(tracking_uri=address, compression=compression, token="t", headers={"X-Own": "1"})
         rest = Rest(settings)
         rest.send_otlp("/v1/traces", b"payload" * 100, {"x-mlflow-experiment-id": "5"})
         rest.close()

@@ -37,7 +37,9 @@ TOKEN = {"MLFLOW_TRACKING_TOKEN": "t"}
         ({"MLFLOW_TRACKING_USERNAME": "u", **TOKEN}, {}, "Bearer t"),
         ({}, {"tracking_uri": "http://a:b%40c@m"}, basic("a:b@c")),
         (TOKEN, {"tracking_uri": "http://a:b@m"}, "Bearer t"),
-        (TOKEN, {"authorization": "Bearer own"}, "Bearer own"),
+        (USER, {"token": "own"}, "Bearer own"),
+        (TOKEN, {"username": "own", "password": "pw"}, basic("own:pw")),
+        (TOKEN, {"username": "", "token": None}, "Bearer t"),
     ],
 )
 def test_credentials(environ, options, expected):
@@ -54,6 +56,11 @@ def test_credentials_of_the_file(tmp_path):
     file.write_text("not an INI file")
     with pytest.raises(ConfigError, match="correct or remove it"):
         settings(home)
+
+
+def test_no_secret_is_shown():
+    shown = repr(settings(username="u", password="secret-password", token="secret-token"))
+    assert "secret" not in shown
 
 
 def test_the_address_holds_no_secret():
@@ -86,8 +93,11 @@ def test_a_given_name_is_not_overruled_by_an_id_of_the_environment():
 
 @pytest.mark.parametrize(("value", "experiment_id", "catalog"), [("7", "7", ""), ("main.traces", "", "main.traces")])
 def test_the_tracing_destination(value, experiment_id, catalog):
-    found = settings({"MLFLOW_TRACING_DESTINATION": value})
+    environ = {"MLFLOW_TRACING_DESTINATION": value}
+    found = settings(environ)
     assert (found.experiment_id, found.unity_catalog) == (experiment_id, catalog)
+    found = settings(environ, experiment="name")
+    assert (found.experiment_id, found.unity_catalog) == ("", "")
 
 
 def test_faults_of_the_user():

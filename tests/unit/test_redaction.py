@@ -480,6 +480,7 @@ def test_the_configuration_of_contrib_is_accepted_and_keeps_its_secret() -> None
 
 def test_which_detectors_run() -> None:
     assert RedactionConfig().active_detectors == tuple(DETECTORS)
+    assert RedactionConfig(detectors=None).active_detectors == tuple(DETECTORS)
     assert RedactionConfig(detectors="all").active_detectors == tuple(DETECTORS)
     assert RedactionConfig(detectors=["jwt", "email"]).active_detectors == ("email", "jwt")
     assert RedactionConfig(blocked_values=["x"]).active_detectors == ()

@@ -351,6 +351,17 @@ def test_the_answer_is_that_of_the_root_or_else_of_the_last_model_call() -> None
     assert build.tags()["response_length"] == "3"
 
 
+@pytest.mark.parametrize("outputs", ["[" * 1000 + "]" * 1000, '{"text":' * 900 + '"x"' + "}" * 900, "[" * 100_000])
+def test_outputs_nested_too_deep_are_their_own_text(outputs: str) -> None:
+    assert final_answer(outputs) == outputs
+
+
+def test_a_number_too_long_to_be_one() -> None:
+    build = Builder()
+    build.add(domain_count="9" * 5000)
+    assert build.tags()["is_multi_domain"] == "true"
+
+
 def test_structured_outputs() -> None:
     build = Builder()
     put(build.add().attributes, "mlflow.spanOutputs", {"choices": [{"message": {"content": "four"}}]})

@@ -175,11 +175,11 @@ def _amount(found: Any) -> float | None:
 
 
 def _tool_list(value: AnyValue) -> bool:
-    """tracing/otel/translation/vercel_ai.py walks over it."""
+    """tracing/otel/translation/vercel_ai.py walks over it, and reads each item as JSON."""
     found = to_python(value)
-    found = loads(found) if isinstance(found, str) else found
-    if not isinstance(found, list):
-        assign(value, [to_python(value)])
+    decoded = loads(found) if isinstance(found, str) else found
+    assign(value, decoded if isinstance(decoded, list) else [found])
+    clean_value(value)
     return True
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from collector.errors import ExportError, Retryable
@@ -32,28 +33,29 @@ _MAX_LINKS = 100
 Store: TypeAlias = Any
 """mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore, whose methods have no types."""
 
-Writer: TypeAlias = Callable[[Store, str, Sequence[TraceRecord]], None]
-"""Writes the spans, names and tags of records of one experiment, and the state of those that have their root."""
+Writer: TypeAlias = Callable[[str, Sequence[TraceRecord]], None]
+"""Writes into an experiment, by id, the spans, names and tags of records, and the state of those with a root."""
 
 
 class Database:
     """A destination. The store is opened on first use, so that starting needs neither mlflow nor the database."""
 
-    def __init__(self, settings: MlflowSettings, write: Writer | None = None) -> None:
+    def __init__(self, settings: MlflowSettings, writer: Callable[[Store], Writer] | None = None) -> None:
+        """`writer` makes the writer of a store that has been opened; MLflow's `log_spans` if None."""
         self._settings = settings
         self._where = display(settings.tracking_uri)
-        self._write = write or log_records
+        self._writer = writer or (lambda store: partial(log_records, store))
         self._experiments = Experiments(self, create=settings.create_experiments, where=self._where)
         self._opening = threading.Lock()
-        self._opened: Store | None = None
+        self._opened: tuple[Store, Writer] | None = None
 
     def write(self, route: Route, records: Sequence[TraceRecord]) -> None:
         """Write the spans of all records in one transaction, then the rest of those that need it."""
         experiment_id = self._experiments.resolve(route)
         with self._faults(), _workspace(route.workspace):
-            store = self._store()
+            store, write = self._open()
             try:
-                self._write(store, experiment_id, records)
+                write(experiment_id, records)
             except Exception as error:
                 if is_unknown(error):
                     self._experiments.forget(route)
@@ -70,7 +72,7 @@ class Database:
     def check(self, route: Route) -> Iterator[str]:
         """See `Destination`. Writing is tried with an update of no row."""
         with self._faults(), _workspace(route.workspace):
-            store = self._store()
+            store, _ = self._open()
         yield f"{self._where} is reached"
         yield self._experiments.check(route)
         with self._faults(), store.engine.connect() as connection:
@@ -80,12 +82,13 @@ class Database:
     def close(self) -> None:
         """Give back the connections."""
         if self._opened is not None:
-            self._opened.engine.dispose()
+            self._opened[0].engine.dispose()
 
     def find_experiment(self, route: Route) -> Experiment | None:
         """See `Directory`."""
         with self._faults(), _workspace(route.workspace):
-            find = self._store().get_experiment if route.by_id else self._store().get_experiment_by_name
+            store, _ = self._open()
+            find = store.get_experiment if route.by_id else store.get_experiment_by_name
             try:
                 found = find(route.experiment)
             except Exception as error:
@@ -97,17 +100,19 @@ class Database:
     def create_experiment(self, route: Route) -> str:
         """See `Directory`."""
         with self._faults(), _workspace(route.workspace):
+            store, _ = self._open()
             try:
-                return str(self._store().create_experiment(route.experiment))
+                return str(store.create_experiment(route.experiment))
             except Exception as error:
                 if getattr(error, "error_code", "") == "RESOURCE_ALREADY_EXISTS":
-                    return str(self._store().get_experiment_by_name(route.experiment).experiment_id)
+                    return str(store.get_experiment_by_name(route.experiment).experiment_id)
                 raise
 
-    def _store(self) -> Store:
+    def _open(self) -> tuple[Store, Writer]:
         with self._opening:
             if self._opened is None:
-                self._opened = _open(self._settings)
+                store = open_store(self._settings)
+                self._opened = store, self._writer(store)
             return self._opened
 
     @contextlib.contextmanager
@@ -120,14 +125,14 @@ class Database:
             raise database_fault(error, self._where) from error
 
 
-def _open(settings: MlflowSettings) -> Store:
+def open_store(settings: MlflowSettings) -> Store:
     """MLflow's store; it creates the tables of an empty database."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     _probe(settings.tracking_uri)
     from mlflow.tracking._tracking_service import utils  # noqa: PLC0415  only who needs it pays
 
-    open_store: Callable[[str, str], Store] = utils._get_sqlalchemy_store  # noqa: SLF001  it knows about workspaces
-    store = open_store(settings.tracking_uri, settings.artifact_root)
+    make: Callable[[str, str], Store] = utils._get_sqlalchemy_store  # noqa: SLF001  it knows about workspaces
+    store = make(settings.tracking_uri, settings.artifact_root)
     # MLflow logs a failed statement with its parameters, which are what the traces say.
     store.engine.hide_parameters = True
     return store

@@ -47,7 +47,7 @@ def open_destination(settings: MlflowSettings) -> Destination:
     match settings.scheme:
         case "http" | "https":
             return TrackingServer(settings)
-        case "sqlite" | "postgresql" | "postgres" | "mysql" | "mssql":
+        case "sqlite" | "postgresql" | "mysql":
             return Database(settings)
         case "databricks" if schema := unity_catalog(settings):
             return UnityCatalog(settings, schema)

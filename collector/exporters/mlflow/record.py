@@ -16,7 +16,7 @@ from collector.exporters.mlflow.cleaning import MAX_TIME, NAME_LENGTH, SPAN_ID_B
 from collector.exporters.mlflow.tags import TRACE_NAME, TRACE_TAG, by_root, clean_tags, tag_attribute
 from collector.exporters.mlflow.values import from_python, plain_text, text
 from processors.attributes import find, put
-from processors.types import NO_PARENT, Trace
+from processors.types import NO_PARENT, Batch, Trace
 
 State: TypeAlias = Literal["OK", "ERROR", "IN_PROGRESS"]
 
@@ -75,8 +75,16 @@ class TraceRecord:
         resource = Resource()
         for key, value in self.tags.items():
             if not by_root(key):
-                put(resource.attributes, key, value)
+                resource.attributes.add(key=key).value.string_value = value
         return resource
+
+    @property
+    def batch(self) -> Batch:
+        """The spans as OTLP, under the resource that makes MLflow's tags of them."""
+        batch = Batch()
+        resource_spans = batch.resource_spans.add(resource=self.resource)
+        resource_spans.scope_spans.add().spans.extend(self.spans)
+        return batch
 
 
 class Recorder:
@@ -130,13 +138,15 @@ class Recorder:
 def _copies(trace: Trace) -> list[tuple[Span, Origin]]:
     """Copies of the valid spans, each id once: PostgreSQL refuses a row that occurs twice in one upsert."""
     placed: dict[bytes, tuple[Span, Origin]] = {}
+    if len(trace.trace_id) != TRACE_ID_BYTES or not any(trace.trace_id):
+        return []
     for resource_spans in trace.batch.resource_spans:
         service = find(resource_spans.resource.attributes, "service.name")
         name = plain_text(service) if service is not None else ""
         for scope_spans in resource_spans.scope_spans:
             origin = Origin(resource_spans.resource, scope_spans.scope, name)
             for original in scope_spans.spans:
-                if not _is_valid(original):
+                if not _belongs(original, trace.trace_id):
                     continue
                 span = Span()
                 span.CopyFrom(original)
@@ -145,13 +155,9 @@ def _copies(trace: Trace) -> list[tuple[Span, Origin]]:
     return list(placed.values())
 
 
-def _is_valid(span: Span) -> bool:
-    return (
-        len(span.trace_id) == TRACE_ID_BYTES
-        and len(span.span_id) == SPAN_ID_BYTES
-        and any(span.trace_id)
-        and any(span.span_id)
-    )
+def _belongs(span: Span, trace_id: bytes) -> bool:
+    """Whether a span has the ids that OTLP asks for: of the right length, not all zero."""
+    return span.trace_id == trace_id and len(span.span_id) == SPAN_ID_BYTES and any(span.span_id)
 
 
 def _parent(span: Span) -> bytes:

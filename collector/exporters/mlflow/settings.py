@@ -35,9 +35,9 @@ class MlflowSettings:
     `experiment`: a name, or a template over resource attributes such as `"team-{team}/{service.name}"`;
     `default_experiment` is where a trace goes that lacks one of them. `experiment_id` wins over `experiment`.
     `resource_tags`: globs of resource attributes that become trace tags; None means `RESOURCE_TAGS`.
-    `timeout`: seconds for one attempt. `ca_file`, `cert_file`, `key_file`, `insecure_skip_verify`: TLS as the
-    Collector names it. `unity_catalog`: the `catalog.schema` that traces go to in Databricks, instead of an experiment.
-    `artifact_root`: where experiments created in a database keep artifacts.
+    `username` and `password` win over `token`. `timeout`: seconds for one attempt. `ca_file`, `cert_file`, `key_file`,
+    `insecure_skip_verify`: TLS as the Collector names it. `unity_catalog`: the `catalog.schema` that traces go to in
+    Databricks, instead of an experiment. `artifact_root`: where experiments created in a database keep artifacts.
     """
 
     tracking_uri: str
@@ -51,7 +51,9 @@ class MlflowSettings:
     timeout: float = 30.0
     compression: Literal["gzip", "none"] = "gzip"
     headers: Mapping[str, str] = field(default_factory=dict)
-    authorization: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
@@ -64,48 +66,52 @@ class MlflowSettings:
         """The scheme without a driver: `postgresql` for `postgresql+psycopg://`."""
         return urlsplit(self.tracking_uri).scheme.partition("+")[0] or self.tracking_uri
 
+    @property
+    def authorization(self) -> str:
+        """The value of an Authorization header; empty without credentials."""
+        if self.username and self.password:
+            return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return f"Bearer {self.token}" if self.token else ""
+
 
 def settings_from(environ: Mapping[str, str], **options: Any) -> MlflowSettings:
-    """Settings from options and, where an option is missing or None, from the environment.
+    """Settings from options and, where an option is missing, None or empty, from the environment.
+
+    Of credentials and of what names an experiment, one that is given rules out those of the environment.
 
     Raises:
         ConfigError: no tracking URI anywhere.
         TypeError: an option that `MlflowSettings` doesn't know.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    uri = given.pop("tracking_uri", "") or environ.get("MLFLOW_TRACKING_URI", "")
-    if not uri:
+    given = {name: value for name, value in options.items() if value not in (None, "")}
+    found = _from_environment(environ)
+    for group in (("experiment", "experiment_id", "unity_catalog"), ("username", "password", "token")):
+        if any(name in given for name in group):
+            found = {name: value for name, value in found.items() if name not in group}
+    settings = MlflowSettings(**{"tracking_uri": "", **found, **given})
+    if not settings.tracking_uri:
         raise ConfigError(["tracking_uri: not given; set it here or in MLFLOW_TRACKING_URI"])
-    settings = MlflowSettings(**{**_from_environment(environ), "tracking_uri": uri, **given})
-    if "experiment_id" not in given and given.get("experiment"):
-        settings = replace(settings, experiment_id="")
     return _without_userinfo(settings) if settings.scheme in ("http", "https") else settings
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     destination = environ.get("MLFLOW_TRACING_DESTINATION", "")
+    stored = _stored_credentials(environ)
     found = {
+        "tracking_uri": environ.get("MLFLOW_TRACKING_URI"),
         "experiment": environ.get("MLFLOW_EXPERIMENT_NAME"),
         "experiment_id": environ.get("MLFLOW_EXPERIMENT_ID") or ("" if "." in destination else destination),
         "unity_catalog": destination if "." in destination else "",
         "workspace": environ.get("MLFLOW_WORKSPACE"),
-        "authorization": _authorization(environ),
+        "username": environ.get("MLFLOW_TRACKING_USERNAME") or stored.get("mlflow_tracking_username"),
+        "password": environ.get("MLFLOW_TRACKING_PASSWORD") or stored.get("mlflow_tracking_password"),
+        "token": environ.get("MLFLOW_TRACKING_TOKEN"),
         "ca_file": environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"),
         "cert_file": environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
         "insecure_skip_verify": environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"),
         "artifact_root": environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT"),
     }
     return {name: value for name, value in found.items() if value}
-
-
-def _authorization(environ: Mapping[str, str]) -> str:
-    stored = _stored_credentials(environ)
-    user = environ.get("MLFLOW_TRACKING_USERNAME") or stored.get("mlflow_tracking_username")
-    password = environ.get("MLFLOW_TRACKING_PASSWORD") or stored.get("mlflow_tracking_password")
-    if user and password:
-        return basic(user, password)
-    token = environ.get("MLFLOW_TRACKING_TOKEN")
-    return f"Bearer {token}" if token else ""
 
 
 def _stored_credentials(environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -120,21 +126,16 @@ def _stored_credentials(environ: Mapping[str, str]) -> Mapping[str, str]:
     return parser["mlflow"] if parser.has_section("mlflow") else {}
 
 
-def basic(user: str, password: str) -> str:
-    """The value of an Authorization header."""
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
 def _without_userinfo(settings: MlflowSettings) -> MlflowSettings:
-    """Credentials move from the address to the header, so that the address is fit for log lines."""
+    """Credentials move out of the address, so that it is fit for log lines; others win over them."""
     parts = urlsplit(settings.tracking_uri)
-    address, given = parts.netloc.rpartition("@")[2], parts.username and parts.password
-    header = basic(unquote(parts.username or ""), unquote(parts.password or "")) if given else ""
-    return replace(
+    plain = replace(
         settings,
-        tracking_uri=urlunsplit((parts.scheme, address, parts.path.rstrip("/"), "", "")),
-        authorization=settings.authorization or header,
+        tracking_uri=urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", "")),
     )
+    if settings.authorization or not (parts.username and parts.password):
+        return plain
+    return replace(plain, username=unquote(parts.username), password=unquote(parts.password))
 
 
 def display(uri: str) -> str:

@@ -68,11 +68,11 @@ class TrackingServer:
         """See `Destination`. Writing is tried with a request that holds no span."""
         reply = self._rest.get("/version", {}, {})
         version = reply.body.decode("utf-8", "replace")
-        if not re.fullmatch(r"\d+\.\d+\S*", version):
+        if not (numbers := re.match(r"(\d+)\.(\d+)\S*$", version)):
             checked(reply, self._rest.uri)
             raise Held(f"{self._rest.uri} is no MLflow server; check tracking_uri and its static prefix")
         yield f"{self._rest.uri} is MLflow {version}"
-        if tuple(map(int, version.split(".")[:2])) < OLDEST:
+        if (int(numbers[1]), int(numbers[2])) < OLDEST:
             raise Held(f"{self._rest.uri}: MLflow {version} drops the tags of traces; upgrade it to 3.14 or later")
         info = checked(self._rest.get(_SERVER_INFO, {}, {}), self._rest.uri).json
         if "File" in info.get("store_type", ""):
@@ -152,12 +152,8 @@ def _scope(route: Route) -> dict[str, str]:
 
 
 def encode(records: Sequence[TraceRecord]) -> bytes:
-    """One OTLP request: a ResourceSpans a record, as MLflow reads a trace's tags from the resource of its spans."""
-    request = ExportTraceServiceRequest()
-    for record in records:
-        resource_spans = request.resource_spans.add(resource=record.resource)
-        resource_spans.scope_spans.add().spans.extend(record.spans)
-    return request.SerializeToString()
+    """One OTLP request. Messages put one behind the other are one message with the fields of all."""
+    return b"".join(record.batch.SerializeToString() for record in records)
 
 
 def _end_trace(update: Amendment) -> Json:

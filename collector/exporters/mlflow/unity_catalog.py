@@ -58,7 +58,7 @@ class UnityCatalog:
 
     @cached_property
     def _rest(self) -> Rest:
-        return Rest(replace(self._settings, tracking_uri=self._config.host, authorization=""))
+        return Rest(replace(self._settings, tracking_uri=self._config.host, username="", token=""))
 
     @cached_property
     def _client(self) -> Any:

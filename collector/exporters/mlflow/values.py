@@ -77,8 +77,11 @@ def _too_much_json(found: str) -> bool:
         return True
     if found.count("[") + found.count("{") <= _MAX_DEPTH:
         return False
+    decoded = loads(found)
+    if isinstance(decoded, str):  # JSON in JSON, which MLflow unwraps too
+        return _too_much_json(decoded)
     # What is no JSON, or too deep for orjson, is none the worse for being opaque to other readers too.
-    return (decoded := loads(found)) is None or _depth(decoded) > _MAX_DEPTH
+    return decoded is None or _depth(decoded) > _MAX_DEPTH
 
 
 def _depth(decoded: Any) -> int:
