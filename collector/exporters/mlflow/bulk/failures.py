@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from sqlalchemy import Dialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 _AGAIN = frozenset({"40001", "40P01", 1205, 1213})
@@ -51,3 +51,9 @@ class Failures:
 def _code(cause: BaseException) -> object:
     """SQLSTATE (psycopg: sqlstate, psycopg2: pgcode), or MySQL's error number."""
     return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or next(iter(cause.args), None)
+
+
+def cause(error: SQLAlchemyError) -> str:
+    """What the database says, on one line and without the statement, whose values are what traces say."""
+    said = str(getattr(error, "orig", None) or type(error).__name__)
+    return said.partition("\n")[0]

@@ -19,7 +19,7 @@ from mlflow.version import VERSION
 from sqlalchemy import Connection, select
 
 from collector.errors import Retryable
-from collector.exporters.mlflow.bulk.failures import Failure, Failures
+from collector.exporters.mlflow.bulk.failures import Failure, Failures, cause
 from collector.exporters.mlflow.bulk.schema import KNOWN_REVISION, KNOWN_SERIES
 from collector.exporters.mlflow.bulk.tables import Tables
 from collector.exporters.mlflow.bulk.tags import LocationTags
@@ -110,7 +110,7 @@ class BulkWriter:
                     some = _TRACE_ID.in_(ids[start : start + _IDS_PER_QUERY])
                     found.update(connection.scalars(select(_TRACE_ID).where(some)))
         except self._failures.types as error:
-            raise Retryable(f"the tracking database can't be read: {type(error).__name__}") from error
+            raise Retryable(f"the tracking database can't be read: {cause(error)}") from error
         return found
 
     def _insert(self, new: dict[str, TraceRows]) -> set[str]:
@@ -142,7 +142,7 @@ class BulkWriter:
         except self._failures.types as error:
             failure = self._failures.kind(error)
             if failure is Failure.DOWN:
-                raise Retryable(f"the tracking database can't be written: {type(error).__name__}") from error
+                raise Retryable(f"the tracking database can't be written: {cause(error)}") from error
             return failure
         return None
 
