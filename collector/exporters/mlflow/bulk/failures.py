@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from sqlalchemy import Dialect
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 _AGAIN = frozenset({"40001", "40P01", 1205, 1213})
@@ -53,7 +53,7 @@ def _code(cause: BaseException) -> object:
     return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or next(iter(cause.args), None)
 
 
-def cause(error: SQLAlchemyError) -> str:
+def cause(error: Exception) -> str:
     """What the database says, on one line and without the statement, whose values are what traces say."""
     said = str(getattr(error, "orig", None) or type(error).__name__)
     return said.partition("\n")[0]
