@@ -89,6 +89,9 @@ class Database:
         small = path.stat().st_size <= _CHECKED_WHOLE
         if small and self.connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise Damaged("quick_check found damage")
+        tables = {name for (name,) in self.connection.execute("SELECT name FROM sqlite_master")}
+        if not tables >= {"rows", "parts", "aside", "totals"}:
+            raise Damaged("tables are missing")
         self.newest()
 
     def close(self) -> None:

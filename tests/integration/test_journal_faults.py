@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from collector.errors import Busy
-from collector.journal import Entry, Row, SetAside, Settlement, aside, salvage, worker
+from collector.journal import Entry, Row, SetAside, Settlement, aside, salvage, schema, worker
 from collector.journal.database import Database
 from collector.journal.sqlite import SqliteJournal
 from processors.types import Context
@@ -236,6 +236,27 @@ async def test_damage_met_by_a_put_does_not_fail_it(path: Path) -> None:
         await journal.put(entry(b"new"))
         assert [row.entry for row in await all_due(journal)] == [*sent, entry(b"new")]
     assert_moved(path, moved)
+
+
+async def test_a_missing_table_is_damage(path: Path) -> None:
+    sent = await filled(path)
+    with opened_raw(path) as connection:
+        connection.execute("DROP TABLE aside")
+        connection.execute("DROP TABLE totals")
+    rows, moved = await survivors(path)
+    assert [row.entry for row in rows] == sent
+    assert_moved(path, moved)
+
+
+async def test_a_file_that_is_only_busy_is_not_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await filled(path)
+    monkeypatch.setattr(schema, "_BUSY_TIMEOUT", 0.01)
+    with opened_raw(path) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            salvage.salvage(path)
+    assert salvage.salvage(path)[1] == 200
 
 
 def saved_files(path: Path) -> None:
