@@ -24,8 +24,8 @@ from collector.journal.context import load
 from collector.journal.schema import SCHEMA, check_schema, connect, transaction
 from collector.journal.statements import Damaged, Record, insertion, records, settling
 
-_PAGE = 8192
-_WAL = 8 << 20
+_PAGE = 4096  # small rows are the most frequent, and each commit writes some pages whole
+_WAL = 16 << 20  # bytes after which it goes into the file; the two fsyncs of that are what puts may have to wait for
 _CHECKED_WHOLE = 64 << 20  # bytes: quick_check takes about 0.1 s for this much, and the start should not wait longer
 _ROWS_PER_STATEMENT = 64
 
@@ -52,7 +52,7 @@ def _settings(*, fsync: bool) -> tuple[str, ...]:
         f"synchronous = {'FULL' if fsync else 'NORMAL'}",
         f"fullfsync = {int(fsync)}",  # macOS: a plain fsync stops at the drive's cache
         f"wal_autocheckpoint = {_WAL // _PAGE}",
-        f"journal_size_limit = {8 * _WAL}",
+        f"journal_size_limit = {4 * _WAL}",
         "secure_delete = OFF",  # secrets are redacted before they come here; wiping would double the writing
     )
 
