@@ -26,7 +26,9 @@ from collector.journal.statements import Damaged, Record, insertion, records, se
 
 _PAGE = 4096  # small rows are the most frequent, and each commit writes some pages whole
 _WAL = 16 << 20  # bytes after which it goes into the file; the two fsyncs of that are what puts may have to wait for
-_CHECKED_WHOLE = 64 << 20  # bytes: quick_check takes about 0.1 s for this much, and the start should not wait longer
+_CHECKED_WHOLE = (
+    64 << 20
+)  # bytes: quick_check takes about 0.2 s for this much from a cold disk; more would delay the start
 _ROWS_PER_STATEMENT = 64
 
 
