@@ -25,7 +25,7 @@ from collector.journal.schema import SCHEMA, check_schema, connect, transaction
 from collector.journal.statements import Damaged, Record, insertion, records, settling
 
 _PAGE = 4096  # small rows are the most frequent, and each commit writes some pages whole
-_WAL = 16 << 20  # bytes after which it goes into the file; the two fsyncs of that are what puts may have to wait for
+_WAL = 8 << 20  # bytes after which it goes into the file; the two fsyncs of that are what puts may have to wait for
 _CHECKED_WHOLE = (
     64 << 20
 )  # bytes: quick_check takes about 0.2 s for this much from a cold disk; more would delay the start
@@ -54,7 +54,7 @@ def _settings(*, fsync: bool) -> tuple[str, ...]:
         f"synchronous = {'FULL' if fsync else 'NORMAL'}",
         f"fullfsync = {int(fsync)}",  # macOS: a plain fsync stops at the drive's cache
         f"wal_autocheckpoint = {_WAL // _PAGE}",
-        f"journal_size_limit = {4 * _WAL}",
+        f"journal_size_limit = {8 * _WAL}",
         "secure_delete = OFF",  # secrets are redacted before they come here; wiping would double the writing
     )
 

@@ -129,7 +129,7 @@ async def test_the_file_does_not_grow_while_rows_come_and_go(path: Path) -> None
             await journal.settle(Settlement(rows=[(await journal.take()).id]))
         sizes = {file.name: file.stat().st_size for file in path.parent.iterdir()}
     assert sizes["traces.db"] < 4 << 20
-    assert sizes["traces.db-wal"] < 24 << 20
+    assert sizes["traces.db-wal"] < 16 << 20
 
 
 async def test_commits_with_fsync_and_small_hand_off_work_alike(path: Path) -> None:
