@@ -21,6 +21,7 @@ from collector import allocator, cli, logs
 from collector.admin import Health, health_app, metrics_app, serve
 from collector.assembly import Assembly
 from collector.backoff import Backoff
+from collector.components import split_id
 from collector.config import Config
 from collector.delivery import Delivery, DeliveryOptions
 from collector.endpoint import host_and_port
@@ -188,8 +189,17 @@ async def _start_logs(service: Service, pipeline: PipelineConfig) -> None:
         if other.signal == "traces" and set(other.exporters) & set(pipeline.exporters)
     )
     made = _plan(service, pipeline, Remembered())
+    add_stages(made, _redactions_of(service, partner, besides=pipeline))
     made.head.insert(0, Stage("genai", LogSelection(service.telemetry)))
     await _add_head(service, pipeline, made, service.journals[partner.id])
+
+
+def _redactions_of(
+    service: Service, partner: PipelineConfig, *, besides: PipelineConfig
+) -> list[tuple[str, ConfigModel]]:
+    """What is masked in spans is masked in the log records that end up in them, whether their pipeline says so or not."""
+    ids = [id_ for id_ in partner.processors if split_id("processor", id_).type == "redaction"]
+    return [(id_, service.config.processors[id_]) for id_ in ids if id_ not in besides.processors]
 
 
 def _takes_logs(service: Service, pipeline: PipelineConfig) -> bool:
