@@ -197,7 +197,7 @@ async def _start_logs(service: Service, pipeline: PipelineConfig) -> None:
 def _redactions_of(
     service: Service, partner: PipelineConfig, *, besides: PipelineConfig
 ) -> list[tuple[str, ConfigModel]]:
-    """What is masked in spans is masked in the log records that end up in them, whether their pipeline says so or not."""
+    """What is masked in spans is masked in the log records that end up in them, even if their pipeline is silent."""
     ids = [id_ for id_ in partner.processors if split_id("processor", id_).type == "redaction"]
     return [(id_, service.config.processors[id_]) for id_ in ids if id_ not in besides.processors]
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench.load import Shape, run
+from tests.bench.processors import costs
 from tests.bench.stores import measure
 from tests.polling import until_sync
 from tests.program import POOL, Ports, Program, configuration, free_port
@@ -81,6 +82,13 @@ def door(rows: list[dict]) -> None:
         rows.append(row("RSS after the load", program.rss() / 2**20, "MiB", ""))
 
 
+def processors(rows: list[dict]) -> None:
+    """What a processor costs a span."""
+    goals = {"genai + tag_schema": "<= 40", "redaction, all detectors": "<= 30"}
+    for name, cost in costs().items():
+        rows.append(row(name, cost, "us/span", goals.get(name, "")))
+
+
 def stores(rows: list[dict]) -> None:
     """Into MLflow's store: its own endpoint, the bridge into both databases and to a tracking server, the limit."""
     for kind in ("sqlite", "postgresql"):
@@ -103,7 +111,11 @@ def row(name: str, value: float, unit: str, goal: str) -> dict:
     return made
 
 
-ROWS: dict[str, Callable[[list[dict]], None]] = {"door": door, "stores": stores}
+ROWS: dict[str, Callable[[list[dict]], None]] = {
+    "door": door,
+    "processors": processors,
+    "stores": stores,
+}
 
 
 def main() -> None:
