@@ -8,19 +8,22 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from processors.types import Batch, Trace
 from processors.types import spans as all_spans
-from tests.integration.bulk_stores import Databases, Pair, log_by_endpoint
-from tests.postgres import postgres  # noqa: F401  a fixture
+from tests.integration.bulk_stores import (  # noqa: F401  fixtures
+    DatabasesOf,
+    Pair,
+    fixture_databases_of,
+    log_by_endpoint,
+)
+from tests.postgres import fixture_postgres  # noqa: F401  a fixture
 from tests.traces import START_NS, attributes
 
 NUMBERS = itertools.count(1)
@@ -56,10 +59,16 @@ usage = st.dictionaries(
     st.integers(0, 10**6) | counts,
 )
 cost = st.dictionaries(st.sampled_from(["input_cost", "output_cost", "total_cost"]), st.floats(0, 1) | amounts)
-models = st.sampled_from(["gpt-4o-mini", "gpt-4o", "claude-3-5-sonnet-20241022", "openai/gpt-4o", "nobody's", "", "null"])
+models = st.sampled_from(
+    ["gpt-4o-mini", "gpt-4o", "claude-3-5-sonnet-20241022", "openai/gpt-4o", "nobody's", "", "null"]
+)
 message = st.fixed_dictionaries(
-    {"role": st.sampled_from(["user", "assistant", "tool"]), "content": text | huge | st.lists(
-        st.fixed_dictionaries({"type": st.just("text"), "text": text | plain_values}), max_size=2)}
+    {
+        "role": st.sampled_from(["user", "assistant", "tool"]),
+        "content": text
+        | huge
+        | st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": text | plain_values}), max_size=2),
+    }
 )
 chat = st.one_of(
     st.fixed_dictionaries({"messages": st.lists(message | plain_values, max_size=3), "model": models | plain_values}),
@@ -136,8 +145,7 @@ KNOWN = {
 }
 
 span_values = st.lists(
-    st.sampled_from(sorted(KNOWN)).flatmap(lambda key: st.tuples(st.just(key), KNOWN[key]))
-    | st.tuples(text, anything),
+    st.sampled_from(sorted(KNOWN)).flatmap(lambda key: st.tuples(st.just(key), KNOWN[key])) | st.tuples(text, anything),
     max_size=9,
 )
 event_names = st.sampled_from(
@@ -169,11 +177,15 @@ def generated_spans(draw: st.DrawFn, trace_id: bytes) -> list[Span]:
             status=Status(code=draw(st.sampled_from([0, 1, 2, 2])), message=draw(text)),
             attributes=[a for key, value in draw(span_values) for a in attributes({key: value})],
             events=[
-                Span.Event(name=draw(event_names), time_unix_nano=draw(times), attributes=attributes(draw(event_values)))
+                Span.Event(
+                    name=draw(event_names), time_unix_nano=draw(times), attributes=attributes(draw(event_values))
+                )
                 for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2])))
             ],
             links=[
-                Span.Link(trace_id=b"L" * 16, span_id=draw(st.binary(max_size=8)), attributes=attributes(draw(event_values)))
+                Span.Link(
+                    trace_id=b"L" * 16, span_id=draw(st.binary(max_size=8)), attributes=attributes(draw(event_values))
+                )
                 for _ in range(draw(st.sampled_from([0, 0, 0, 1])))
             ],
         )
@@ -198,21 +210,20 @@ def generated_traces(draw: st.DrawFn) -> Trace:
     return Trace(trace_id, batch)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    cluster = request.getfixturevalue("postgres") if request.param == "postgresql" else None
-    with Databases(tmp_path_factory.mktemp("databases"), cluster).pair() as pair:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"], name="lasting_pair")
+def fixture_lasting_pair(request: pytest.FixtureRequest, databases_of: DatabasesOf) -> Iterator[Pair]:
+    with databases_of(request.param).pair() as pair:
         yield pair
 
 
 @given(trace=generated_traces(), run_id=st.sampled_from(["", "", "r" * 32]))
 @settings(
-    max_examples=int(__import__('os').environ.get('EX','150')),
+    max_examples=150,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-def test_a_generated_trace(pair: Pair, trace: Trace, run_id: str):
-    before = trace.batch.SerializeToString()
+def test_a_generated_trace(lasting_pair: Pair, trace: Trace, run_id: str):
+    pair, before = lasting_pair, trace.batch.SerializeToString()
     status = log_by_endpoint(pair.truth, trace.batch, run_id)
     rest = pair.writer.write([trace], "0", run_id)
     assert trace.batch.SerializeToString() == before
