@@ -17,7 +17,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from collector import cli, logs
+from collector import allocator, cli, logs
 from collector.admin import Health, health_app, metrics_app, serve
 from collector.assembly import Assembly
 from collector.backoff import Backoff
@@ -49,6 +49,8 @@ from processors.settings import ConfigModel
 
 log = logging.getLogger(__name__)
 
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that prepares a delivery gives way to the event loop, where senders wait for OK."""
 MEMORY = 128 * MIB
 """Bytes of spans that one pipeline holds in memory; what is more waits in its journal."""
 SAMPLING_SHARE = 4
@@ -66,6 +68,8 @@ def run(config: Config, *, beside: AbstractAsyncContextManager[None] | None = No
     `beside` lives as long as the service, `greeting` is printed when it is ready. Does not return: a send that hangs
     in its thread must not hold the process beyond its grace period.
     """
+    allocator.keep_little()
+    sys.setswitchinterval(SWITCH_INTERVAL)
     logs.configure(config.service.telemetry.logs.severity, config.service.telemetry.logs.encoding)
     for warning in config.warnings:
         log.warning("config: %s", warning)
@@ -129,6 +133,7 @@ async def running(config: Config) -> AsyncIterator[Service]:
                 await _start_logs(service, pipeline)
         for receiver_id in dict.fromkeys(receiver for receiver, _ in service.accepts):
             await _start_receiver(service, receiver_id)
+        allocator.give_back()
         health.ready = True
         try:
             yield service

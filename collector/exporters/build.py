@@ -46,9 +46,6 @@ def _mlflow(config: MlflowExporterConfig, environ: Mapping[str, str]) -> Exporte
 
 def mlflow_options(config: MlflowExporterConfig) -> dict[str, Any]:
     """The arguments of `MlflowSpanExporter` that a config stands for."""
-    from collector.exporters.mlflow.settings import basic
-
-    user, password, token = (secret.get_secret_value() for secret in (config.username, config.password, config.token))
     return {
         "tracking_uri": config.tracking_uri,
         "experiment": config.experiment,
@@ -60,7 +57,9 @@ def mlflow_options(config: MlflowExporterConfig) -> dict[str, Any]:
         "timeout": config.timeout,
         "compression": config.compression,
         "headers": _plain(config.headers),
-        "authorization": basic(user, password) if user else f"Bearer {token}" if token else None,
+        "username": config.username.get_secret_value() or None,
+        "password": config.password.get_secret_value() or None,
+        "token": config.token.get_secret_value() or None,
         "ca_file": config.tls.ca_file,
         "cert_file": config.tls.cert_file,
         "key_file": config.tls.key_file,

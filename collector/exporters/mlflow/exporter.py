@@ -8,10 +8,8 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from collector.errors import ExportError, Held, Permanent, Retryable
@@ -21,6 +19,9 @@ from collector.exporters.mlflow.record import Recorder
 from collector.exporters.mlflow.routing import Route, Router
 from collector.exporters.mlflow.settings import RESOURCE_TAGS, settings_from
 from processors.types import Trace
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class MlflowSpanExporter(SpanExporter):
         self._record = Recorder(RESOURCE_TAGS if settings.resource_tags is None else settings.resource_tags)
         self._destination: Destination = open_destination(settings)
         self._gathering = Gathering()
+        self._preparing = threading.Lock()
         self._stopping = threading.Event()
 
     def group(self, trace: Trace) -> Route:
@@ -64,9 +66,13 @@ class MlflowSpanExporter(SpanExporter):
         return self._router(trace)
 
     def send(self, traces: Sequence[Trace]) -> None:
-        """Write traces of one group; see `collector.exporters.Exporter`."""
-        now = time.time_ns()
-        records = [record for trace in traces if (record := self._record(trace, now)) is not None]
+        """Write traces of one group; see `collector.exporters.Exporter`.
+
+        One thread prepares at a time: more would take nothing but the interpreter from those who accept spans.
+        """
+        with self._preparing:
+            now = time.time_ns()
+            records = [record for trace in traces if (record := self._record(trace, now)) is not None]
         if records:
             self._destination.write(self.group(traces[0]), records)
 
@@ -76,6 +82,8 @@ class MlflowSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take in spans that have ended, and send the traces that are whole."""
+        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: PLC0415  in process only
+
         if self._stopping.is_set():
             return SpanExportResult.FAILURE
         sent = self._deliver(self._gathering.add(encode_spans(spans)))
