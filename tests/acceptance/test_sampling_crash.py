@@ -1,6 +1,5 @@
 """kill -9 at random points of tail sampling: what must be kept is whole, and what is not kept is not there at all."""
 
-import itertools
 import random
 import threading
 import time
@@ -42,7 +41,7 @@ class Sent:
 
 
 def make_trace(chance: random.Random, sent: Sent) -> list[Batch]:
-    """A trace of two services, a request for each span, the root's last. One in 20 fails somewhere, one in 20 is slow."""
+    """A trace of two services, a request for each span, the root last. One in 20 fails, one in 20 is slow."""
     trace_id, root = chance.randbytes(16), chance.randbytes(8)
     size, fault = chance.randint(2, 9), chance.random()
     failing = chance.randrange(size) if fault < 0.05 else -1
