@@ -8,7 +8,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from processors.attributes import put
 from processors.probabilistic_sampler import ProbabilisticSampler, ProbabilisticSamplerConfig
-from processors.trace_state import TraceState, adjusted_count
 from processors.types import Batch, spans
 from tests.mlflow_servers import mlflow_server
 from tests.polling import until_sync
@@ -96,9 +95,9 @@ def test_metrics_tell_of_everything_and_mlflow_holds_the_one_percent(tmp_path):
 
     assert {span.span_id for trace in found for span in trace.data.spans} == {span.span_id.hex() for span in kept}
     assert 60 <= len(found) <= 140  # 100 and 4 standard deviations of 10
-    # and what was kept says what it stands for: from the 1 % the number sent can be told
-    estimate = sum(adjusted_count(TraceState.parse(span.trace_state).threshold) for span in kept)
-    assert estimate == pytest.approx(100 * len(kept), rel=1e-4)
+    for trace in found:  # from what was kept the number sent can be told
+        assert float(trace.info.tags["sampling.weight"]) == pytest.approx(100, rel=1e-4)
+        assert trace.info.tags["sampling.policy"] == "probabilistic_sampler"
 
 
 def sum_of(program: Program, name: str) -> float:

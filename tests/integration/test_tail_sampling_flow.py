@@ -401,6 +401,24 @@ async def test_tags_and_tracestate_say_how_a_trace_was_sampled():
             assert state.randomness >= state.threshold
 
 
+async def test_behind_the_head_sampler_a_trace_stands_for_as_many_as_its_tracestate_says():
+    ids = random_ids(40)
+    head = {"probabilistic_sampler": {"sampling_percentage": 50}}
+    half = {"name": "half", "type": "probabilistic", "probabilistic": {"sampling_percentage": 50}}
+    async with running({**head, "groupbytrace": {"wait_duration": f"{WAIT}s"}}) as flow:
+        await flow.put(*(root(trace_id, 2) for trace_id in ids))
+        await flow.settled()
+        assert 5 < len(flow.shelf.traces) < 35
+        for trace in flow.shelf.traces:
+            assert trace.tags == {"sampling.policy": "probabilistic_sampler", "sampling.weight": "2"}
+    async with running({**head, **sampling(half)}) as flow:
+        await flow.put(*(root(trace_id, 2) for trace_id in ids))
+        await flow.settled()
+        assert 2 < len(flow.shelf.traces) < 20
+        for trace in flow.shelf.traces:
+            assert trace.tags == {"sampling.policy": "half", "sampling.weight": "4"}
+
+
 async def test_genai_policies_see_what_genai_makes_of_a_span():
     """Token counts under a name that the policy does not know; behind `genai` it does."""
     policy = {"name": "tokens", "type": "token_usage", "token_usage": {"min_total": 100}}
