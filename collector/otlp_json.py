@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 from collector.errors import Invalid
 from processors.types import Batch, Logs
@@ -87,9 +88,25 @@ def _message_reader(descriptor: Descriptor, known: dict[str, _Read]) -> _Read:
                 message[name] = read_field(item, depth)
         return message
 
-    known[descriptor.full_name] = read
+    known[descriptor.full_name] = _as_javascript_writes(read) if descriptor is AnyValue.DESCRIPTOR else read
     fields.update((field.json_name, (field.name, _field_reader(field, known))) for field in descriptor.fields)
-    return read
+    return known[descriptor.full_name]
+
+
+def _as_javascript_writes(read: _Read) -> _Read:
+    """Take a number beyond 64 bits in `intValue` for the double it is.
+
+    OpenTelemetry JS writes every number without a fraction there (otlp-transformer, toAnyValue), 1e21 too, and one
+    such number is no reason to refuse the spans of a whole batch.
+    """
+
+    def read_any_value(value: Any, depth: int) -> Any:
+        number = value.get("intValue") if type(value) is dict else None
+        if isinstance(number, (int, float)) and not _INT64[0] <= number <= _INT64[1]:
+            value = {"doubleValue": number}
+        return read(value, depth)
+
+    return read_any_value
 
 
 def _field_reader(field: FieldDescriptor, known: dict[str, _Read]) -> _Read:

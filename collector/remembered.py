@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -12,8 +13,9 @@ class Remembered:
     """By trace id, the latest `size`. Begins with what the journal knows from before a restart."""
 
     def __init__(self, known: Mapping[bytes, str] | None = None, size: int = REMEMBERED) -> None:
-        self._notes: OrderedDict[bytes, str] = OrderedDict(known or {})
-        self._size = size
+        # Most notes are alike, and there may be a lot of them.
+        self._notes = OrderedDict((trace_id, sys.intern(note)) for trace_id, note in (known or {}).items())
+        self.size = size
 
     def __contains__(self, trace_id: bytes) -> bool:
         return trace_id in self._notes
@@ -24,7 +26,7 @@ class Remembered:
 
     def put(self, trace_id: bytes, note: str = "") -> None:
         """Remember a trace; a note that is there stays unless there is a new one."""
-        self._notes[trace_id] = note or self._notes.get(trace_id, "")
+        self._notes[trace_id] = sys.intern(note) or self._notes.get(trace_id, "")
         self._notes.move_to_end(trace_id)
-        if len(self._notes) > self._size:
+        if len(self._notes) > self.size:
             self._notes.popitem(last=False)

@@ -35,7 +35,7 @@ from collector.journal.paths import journal_path
 from collector.journal.sqlite import SqliteJournal
 from collector.lanes import SendLimits
 from collector.log_selection import LogSelection
-from collector.memory_limiter import MIB
+from collector.memory_limiter import MIB, total_memory
 from collector.pipeline import Flow, FlowOptions, Head, Stage, fan_out
 from collector.process_metrics import ProcessMetrics
 from collector.receivers import Accept, otlp_grpc, otlp_http
@@ -53,6 +53,9 @@ SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that prepares a delivery gives way to the event loop, where senders wait for OK."""
 MEMORY = 128 * MIB
 """Bytes of spans that one pipeline holds in memory; what is more waits in its journal."""
+SAMPLING_SHARE = 4
+"""With tail_sampling it may hold this part of the memory there is, should that be more: pending traces are bounded by
+num_traces in the first place, and half a million spans of them must fit."""
 MLFLOW_SEND = SendLimits(max_traces=64, max_spans=2048)
 """MLflow's cost is per trace, and a send has to end well within its timeout in the slowest of stores."""
 FORWARD_SEND = SendLimits(max_traces=8192, max_spans=8192)
@@ -157,7 +160,8 @@ async def _start_traces(service: Service, pipeline: PipelineConfig) -> None:
     journal = await _open_journal(service, pipeline)
     made = _plan(service, pipeline, Remembered(journal.released()))
     assembly = Assembly(made.assembly, made.remembered)
-    options = FlowOptions(MEMORY, made.decide_early, made.drop_evicted, _takes_logs(service, pipeline))
+    memory = MEMORY if made.sampling is None else max(MEMORY, total_memory() // SAMPLING_SHARE)
+    options = FlowOptions(memory, made.sampling, _takes_logs(service, pipeline))
     flow = Flow(
         pipeline.id,
         journal,
@@ -170,6 +174,8 @@ async def _start_traces(service: Service, pipeline: PipelineConfig) -> None:
     for exporter_id in pipeline.exporters:
         flow.deliver_to(_delivery(service, exporter_id, made, flow))
     _watch(service, pipeline, journal, assembly)
+    if made.sampling is not None:
+        service.telemetry.traces_on_memory.set_function(lambda: len(assembly))
     await service.stack.enter_async_context(flow.running(service.config.service.shutdown_timeout))
     await _add_head(service, pipeline, made, journal)
 
@@ -266,7 +272,6 @@ def _watch(service: Service, pipeline: PipelineConfig, journal: Journal, assembl
     telemetry.journal_capacity.labels(pipeline.id).set_function(lambda: journal.state().capacity)
     telemetry.journal_oldest.labels(pipeline.id).set_function(lambda: journal.state().oldest_age)
     telemetry.journal_aside.labels(pipeline.id).set_function(lambda: journal.state().aside)
-    telemetry.traces_on_memory.set_function(lambda: len(assembly))
     telemetry.assembling_traces.labels(pipeline.id).set_function(lambda: len(assembly))
     telemetry.assembling_spans.labels(pipeline.id).set_function(lambda: assembly.spans)
     for exporter in pipeline.exporters:

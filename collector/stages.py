@@ -19,9 +19,10 @@ from collector.pipeline import Stage
 from collector.remembered import Remembered
 from collector.telemetry import Telemetry
 from processors.settings import ConfigModel
-from processors.types import Batch, Processor, Trace, TraceProcessor
+from processors.types import Batch, Processor, TraceProcessor
 
 if TYPE_CHECKING:
+    from collector.tail_sampling import TailSampling
     from processors.genai import GenAiConfig
     from processors.probabilistic_sampler import ProbabilisticSamplerConfig
     from processors.redaction import RedactionConfig
@@ -45,8 +46,7 @@ class Plan:
     head: list[Stage[Callable[[Request], Request]]] = field(default_factory=list)
     trace: list[Stage[TraceProcessor]] = field(default_factory=list)
     assembly: AssemblyLimits = field(default_factory=AssemblyLimits)
-    decide_early: Callable[[Trace], bool] | None = None
-    drop_evicted: bool = False
+    sampling: TailSampling | None = None
     batch: BatchConfig | None = None
     limiters: list[MemoryLimiter] = field(default_factory=list)
 
@@ -85,6 +85,8 @@ def _batch(made: Plan, _component_id: str, config: BatchConfig) -> None:
 
 
 def _groupbytrace(made: Plan, _component_id: str, config: GroupByTraceConfig) -> None:
+    if made.sampling is not None:
+        return  # it does both
     made.assembly = AssemblyLimits(
         wait_duration=config.wait_duration,
         after_root=config.wait_duration_after_root_received,
@@ -104,11 +106,10 @@ def _tail_sampling(made: Plan, component_id: str, config: TailSamplingConfig) ->
         evict=not config.block_on_overflow,
         keep_at_shutdown=config.drop_pending_traces_on_shutdown,
     )
-    made.drop_evicted = config.on_eviction == "drop"
-    stage = TailSampling(config, made.remembered, made.telemetry)
-    if config.sampling_strategy == "span-ingest":
-        made.decide_early = stage.decide_early
-    made.trace.append(Stage(component_id, stage))
+    cache = config.decision_cache
+    made.remembered.size = max(made.remembered.size, cache.sampled_cache_size + cache.non_sampled_cache_size)
+    made.sampling = TailSampling(config, made.remembered, made.telemetry)
+    made.trace.append(Stage(component_id, made.sampling))
 
 
 def _genai(made: Plan, component_id: str, config: GenAiConfig) -> None:

@@ -19,6 +19,7 @@ Model = TypeVar("Model", bound=ConfigModel)
 
 _SENTENCES = {
     "missing": "is required",
+    "union_tag_not_found": "its type is required",
     "string_type": "must be text; put it in quotes",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
@@ -125,6 +126,9 @@ def _sentence(model: type[ConfigModel], data: Any, detail: ErrorDetails) -> str:
         *section, key = detail["loc"]
         _, models = _locate(model, data, section)
         return f"unknown key; {suggestion(str(key), [str(known) for other in models for known in _fields(other)])}"
+    if kind == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+        return f"unknown type; {suggestion(context['tag'], tags)}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":

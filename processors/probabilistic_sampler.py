@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable, Mapping, MutableSequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeAlias
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
 from pydantic import Field, model_validator
@@ -34,6 +34,7 @@ Mode: TypeAlias = Literal["hash_seed", "equalizing", "proportional"]
 OnDecision: TypeAlias = Callable[[str, bool, int], None]
 """Told once a batch: the policy (where the randomness came from), kept or not, and how many spans."""
 
+_JOINED: Final = "log records are joined to their spans here and share their fate; they are not sampled on their own."
 _PRIORITY: Final = "sampling.priority"
 _PRIORITY_BYTES: Final = _PRIORITY.encode()
 _BUCKET_BITS: Final = 14
@@ -46,8 +47,14 @@ class ProbabilisticSamplerConfig(ConfigModel):
     The last three keys are for log records; they are read so that a Collector's file loads.
     """
 
+    NOTES: ClassVar[Mapping[str, str]] = {
+        "attribute_source": _JOINED,
+        "from_attribute": _JOINED,
+        "sampling_priority": _JOINED,
+    }
+
     sampling_percentage: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    mode: Mode | Literal[""] = ""
+    mode: Literal["hash_seed", "equalizing", "proportional", ""] = ""
     hash_seed: int = Field(default=0, ge=0, lt=1 << 32)
     fail_closed: bool = True
     sampling_precision: int = Field(default=4, ge=1, le=14)

@@ -29,7 +29,7 @@ class Turn:
     def of(cls, message: dict[str, Any]) -> Turn:
         """Read a message's content, wherever its make keeps it, and its tool calls and reasoning."""
         turn = cls()
-        if message.get("type") in _PARTS and "role" not in message:
+        if isinstance(kind := message.get("type"), str) and kind in _PARTS and "role" not in message:
             turn.add(message)
             return turn
         turn.add_all(first(message, ("parts", "content", "blocks", "text")))
@@ -109,6 +109,12 @@ def tool_call(call: dict[str, Any]) -> dict[str, Any]:
     text = arguments if isinstance(arguments, str) else to_json({} if arguments is None else arguments)
     called = as_text(first(inner, _CALL_ID)) or name
     return {"id": called, "type": "function", "function": {"name": name, "arguments": text}}
+
+
+def as_tool_calls(value: Any) -> list[dict[str, Any]]:
+    """A list of tool calls of any make, as OpenAI's."""
+    items = decoded(value)
+    return [tool_call(item) for item in (items if isinstance(items, list) else [items]) if isinstance(item, dict)]
 
 
 def result_text(value: Any) -> str:

@@ -6,20 +6,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from processors.genai import span_types as types
+from processors.genai.answers import answer
 from processors.genai.head import set_text
-from processors.genai.messages import answer
 from processors.genai.parts import Turn
 from processors.genai.reading import INPUTS, OUTPUTS, SPAN_TYPE
 from processors.genai.values import as_object, decoded
 from processors.genai.view import SpanView
 
-_NO_SOURCE = frozenset({types.TASK, types.EMBEDDING, None})
+_FRAMES = frozenset({types.AGENT, types.CHAIN, types.WORKFLOW})
 
 
 def write_previews(root: SpanView, ordered: Sequence[SpanView]) -> None:
     """Give the root the first question and the last answer of the model calls, each where it has nothing.
 
-    `ordered` is by start. Without a model call that says anything, the first and the last of the other spans serve.
+    `ordered` is by start. Without a model call that says anything, an agent's or a chain's words serve.
     """
     if INPUTS not in root.raw and (found := _derived(root, ordered, INPUTS, question)) is not None:
         set_text(root, INPUTS, found)
@@ -28,19 +28,18 @@ def write_previews(root: SpanView, ordered: Sequence[SpanView]) -> None:
 
 
 def _derived(root: SpanView, views: Sequence[SpanView], key: str, shape: Callable[[Any], Any]) -> Any:
-    others = None
-    unshaped = None
+    unshaped = framed = None
     for view in views:
-        if view is root or key not in view.raw or (kind := view.name(SPAN_TYPE)) in _NO_SOURCE:
+        if view is root or key not in view.raw:
             continue
-        said = view.get(key)
-        if kind not in types.MODEL_CALLS:
-            others = said if others is None else others
-        elif (found := shape(said)) is not None:
-            return found
-        else:
+        kind, said = view.name(SPAN_TYPE), view.get(key)
+        if kind in types.MODEL_CALLS:
+            if (found := shape(said)) is not None:
+                return found
             unshaped = said if unshaped is None else unshaped
-    return others if unshaped is None else unshaped
+        elif kind in _FRAMES and framed is None:
+            framed = said
+    return framed if unshaped is None else unshaped
 
 
 def question(inputs: Any) -> Any:

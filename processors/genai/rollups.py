@@ -27,7 +27,6 @@ class _Counted:
     view: SpanView
     conventions: tuple[Convention, ...]
     usage: Usage
-    depth: int = 0
     below: list[_Counted] = field(default_factory=list)
     models: set[str] = field(default_factory=set)
 
@@ -39,8 +38,8 @@ def settle_rollups(views: Sequence[SpanView], plans: Sequence[Plan], parents: Ma
         for view, plan in zip(views, plans, strict=True)
         if USAGE in view.raw and (usage := _usage(view))
     }
-    if len(counted) > 1 and _link(counted, parents):
-        for one in sorted(counted.values(), key=lambda one: -one.depth):
+    if len(counted) > 1:
+        for one in reversed(_top_down(counted, parents)):
             _settle(one)
 
 
@@ -49,20 +48,39 @@ def _usage(view: SpanView) -> Usage:
     return {key: as_count(stored.get(key)) or 0 for key in (INPUT, OUTPUT)} if stored else {}
 
 
-def _link(counted: Mapping[bytes, _Counted], parents: Mapping[bytes, bytes]) -> bool:
-    """Give each to the nearest span above it that has usage; whether any has. Ids that make a circle are left out."""
-    linked = False
+def _top_down(counted: Mapping[bytes, _Counted], parents: Mapping[bytes, bytes]) -> list[_Counted]:
+    """Give each to the nearest span above it that has usage; all in an order in which none stands before its own.
+
+    Spans whose ids make a circle hang below no top, and are left out.
+    """
+    nearest: dict[bytes, _Counted | None] = {}
+    found: list[_Counted] = []
     for span_id, one in counted.items():
-        above, nearest, steps = parents[span_id], None, len(parents)
-        while above in parents and one.depth < steps:
-            one.depth += 1
-            if nearest is None:
-                nearest = counted.get(above)
-            above = parents[above]
-        if nearest is not None and above not in parents:
-            nearest.below.append(one)
-            linked = True
-    return linked
+        above = _nearest(parents[span_id], counted, parents, nearest)
+        if above is None:
+            found.append(one)
+        else:
+            above.below.append(one)
+    for one in found:
+        found.extend(one.below)
+    return found
+
+
+def _nearest(
+    span_id: bytes,
+    counted: Mapping[bytes, _Counted],
+    parents: Mapping[bytes, bytes],
+    known: dict[bytes, _Counted | None],
+) -> _Counted | None:
+    """The first span with usage from this one upwards; `known` keeps what was found, so no way is gone twice."""
+    way = []
+    while span_id in parents and span_id not in counted and span_id not in known:
+        known[span_id] = None
+        way.append(span_id)
+        span_id = parents[span_id]
+    found = counted.get(span_id) or known.get(span_id)
+    known.update(dict.fromkeys(way, found))
+    return found
 
 
 def _settle(one: _Counted) -> None:

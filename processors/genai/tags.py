@@ -18,6 +18,9 @@ METADATA_PREFIX = "mlflow.traceMetadata."
 CLIENT_REQUEST_ID = "mlflow.clientRequestId"
 _METADATA_KEYS = frozenset({"mlflow.sourceRun", "mlflow.modelId"})
 _STATED_NAME = "mlflow.traceTag." + TRACE_NAME
+_MAX_CLIMB = 256
+"""Levels looked up for a span that gave the tags already: a bound for traces nested without end, or in a circle."""
+
 _IDENTITY_FIELDS = frozenset(
     {"session_id", "sessionId", "thread_id", "conversation_id", "chat_id", "user_id", "userId", "session.id", "user.id"}
 )
@@ -51,11 +54,13 @@ def _is_below(
     givers = covered.get(convention.name)
     if not givers:
         return False
-    above, steps = parents.get(view.span.span_id, b""), len(parents)
-    while above in parents and steps:
+    above = view.span.parent_span_id
+    for _ in range(_MAX_CLIMB):
         if above in givers:
             return True
-        above, steps = parents[above], steps - 1
+        if above not in parents:
+            return False
+        above = parents[above]
     return False
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +21,8 @@ from processors.attributes import put
 from processors.genai import GenAi, GenAiConfig, GenAiTrace
 from processors.types import Batch, Logs, Trace, spans, spans_in_context
 from tests import check
+from tests.unit.test_genai_golden import normalized as golden
+from tests.unit.test_genai_golden import with_base64_ids
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -50,8 +52,16 @@ def _server(tmp_path_factory):
         _wait_until_up(url, process, home / "log")
         yield url
     finally:
-        os.killpg(process.pid, 15)
-        process.wait(20)
+        _stop(process)
+
+
+def _stop(process):
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(STARTUP)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _wait_until_up(url, process, log):
@@ -83,37 +93,62 @@ def test_every_fact_of_every_capture_holds(server, capsys):
         print(f"\nfacts: {len(results) - len(failed)}/{len(results)}")
     assert failed == []
     assert len(results) == 599
+    # Where the root says nothing itself, the previews are the words alone and no JSON.
+    shown = {capture.name: capture.traces[0].read.info for capture in captures}
+    assert shown["otel-openai-v2-withlogs"].request_preview == "Weather in Paris?"
+    assert shown["otel-openai-v2-withlogs"].response_preview == "It is sunny in Paris."
+
+
+def test_a_roll_up_that_would_hide_its_calls_does_not(server):
+    """The agent says 10 tokens over two calls of 42: MLflow alone shows 10."""
+    mlflow.set_tracking_uri(server)
+    experiment = mlflow.create_experiment("rollups")
+    trace = fresh("rollups")
+    post(server, experiment, trace)
+
+    shown = mlflow.get_trace("tr-" + trace.trace_id.hex()).info.token_usage
+    assert (shown["input_tokens"], shown["output_tokens"], shown["total_tokens"]) == (84, 14, 98)
+
+
+@pytest.mark.parametrize("kind", ["CLASSIFIER", "MEMORY", "RETRIEVER", "WORKFLOW"])
+def test_types_are_found_by_search(server, kind):
+    """The types of semconv that MLflow leaves empty, and any word an application sets itself."""
+    mlflow.set_tracking_uri(server)
+    experiment = mlflow.get_experiment_by_name("types")
+    if experiment is None:
+        experiment_id = mlflow.create_experiment("types")
+        post(server, experiment_id, fresh("otel"))
+        experiment = mlflow.get_experiment(experiment_id)
+
+    found = mlflow.search_traces(
+        locations=[experiment.experiment_id], filter_string=f"span.type = '{kind}'", return_type="list"
+    )
+    assert len(found) == 1
+
+
+def fresh(name):
+    """A golden trace under an id of its own, for MLflow leaves a trace in the experiment that had it first."""
+    trace = golden(name)
+    trace.trace_id = os.urandom(16)
+    for span in spans(trace.batch):
+        span.trace_id = trace.trace_id
+    return trace
 
 
 def normalized(requests):
     """A set's requests through the head stage one by one, and through the trace stage trace by trace."""
     head, stage = GenAi(GenAiConfig()), GenAiTrace(GenAiConfig())
     traces: dict[bytes, Trace] = {}
-    for signal, kind, payload in requests:
-        if signal == "traces":
-            batch = json_format.ParseDict(_with_base64_ids(payload), Batch()) if kind == "json" else payload
+    for what, kind, payload in requests:
+        if what == "traces":
+            batch = json_format.ParseDict(with_base64_ids(payload), Batch()) if kind == "json" else payload
             _assemble(traces, head(batch))
-    for signal, _, payload in requests:
-        if signal == "logs":
+    for what, _, payload in requests:
+        if what == "logs":
             for trace in traces.values():
                 trace.logs = trace.logs or Logs()
                 trace.logs.resource_logs.extend(payload.resource_logs)
     return [stage(trace) for trace in traces.values()]
-
-
-def _with_base64_ids(node):
-    """OTLP/JSON has hexadecimal ids where protobuf's JSON has base64."""
-    if isinstance(node, list):
-        return [_with_base64_ids(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    return {
-        key: base64.b64encode(bytes.fromhex(value)).decode() if key in _IDS else _with_base64_ids(value)
-        for key, value in node.items()
-    }
-
-
-_IDS = ("traceId", "spanId", "parentSpanId")
 
 
 def _assemble(traces, batch):

@@ -175,6 +175,8 @@ def test_json_fields(fields, expected):
     [
         ({"intValue": "-9223372036854775808"}, "int_value", -(1 << 63)),
         ({"intValue": 12}, "int_value", 12),
+        ({"intValue": 1 << 63}, "double_value", 2.0**63),
+        ({"intValue": -1.7976931348623157e308}, "double_value", -1.7976931348623157e308),
         ({"doubleValue": 1}, "double_value", 1.0),
         ({"doubleValue": "1.5e3"}, "double_value", 1500.0),
         ({"doubleValue": "-Infinity"}, "double_value", -math.inf),
@@ -218,6 +220,7 @@ def test_json_knows_what_is_no_number():
         (span_json(startTimeUnixNano="2024-01-01T00:00:00Z"), "startTimeUnixNano must be an integer"),
         (span_json(startTimeUnixNano=1 << 64), "startTimeUnixNano must be an integer"),
         (value_json(intValue=1.5), "intValue must be an integer"),
+        (value_json(intValue=str(1 << 63)), "intValue must be an integer"),
         (value_json(boolValue="true"), "boolValue must be true or false"),
         (value_json(doubleValue="1e999"), "doubleValue must be a number"),
         (value_json(doubleValue="nan"), "doubleValue must be a number"),

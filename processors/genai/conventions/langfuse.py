@@ -37,7 +37,7 @@ _TYPES = {
     "evaluator": types.EVALUATOR,
     "guardrail": types.GUARDRAIL,
 }
-_AS_IT_IS = frozenset({"tool", "embedding", "evaluator", "guardrail"})
+_AS_IT_IS = ("tool", "embedding", "evaluator", "guardrail")
 _TAGS = {
     "langfuse.trace.tags": "tags",
     "langfuse.environment": "environment",
@@ -52,8 +52,8 @@ _CACHE_READS = ("cache_read", "cached")
 _CACHE_WRITES = ("cache_creation", "cache_write")
 
 
-def _kind(view: SpanView) -> Any:
-    return view.get("langfuse.observation.type")
+def _kind(view: SpanView) -> str | None:
+    return view.name("langfuse.observation.type")
 
 
 def _inputs(view: SpanView) -> Any:

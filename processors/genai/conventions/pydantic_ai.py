@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
+from processors.genai.answers import answer, choices
 from processors.genai.convention import Content, Convention, any_of, given, name, shown_input, shown_output
 from processors.genai.events import semconv_events
-from processors.genai.messages import Message, answer, chat_messages, choices, system_messages
+from processors.genai.messages import Message, chat_messages, system_messages
 from processors.genai.tools import chat_tools
 from processors.genai.usage import CostKeys, Usage, UsageKeys, usage_object
 from processors.genai.values import as_object, decoded, is_empty, objects

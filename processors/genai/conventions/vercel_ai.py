@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from processors.genai import span_types as types
+from processors.genai.answers import choices
 from processors.genai.convention import Convention, any_under, given, name, shown_input
-from processors.genai.messages import Message, as_tool_calls, choices
+from processors.genai.messages import Message
+from processors.genai.parts import as_tool_calls
 from processors.genai.tools import chat_tools
 from processors.genai.usage import UsageKeys
 from processors.genai.values import decoded
@@ -23,7 +25,18 @@ _TYPE_BY_WORD = (
     ("rerank", types.RERANKER),
 )
 _PROVIDER_KINDS = frozenset(
-    {"chat", "responses", "completion", "embedding", "textEmbedding", "messages", "image", "speech", "transcription"}
+    {
+        "chat",
+        "completion",
+        "embedding",
+        "generative-ai",
+        "image",
+        "messages",
+        "responses",
+        "speech",
+        "textEmbedding",
+        "transcription",
+    }
 )
 
 

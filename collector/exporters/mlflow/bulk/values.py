@@ -1,0 +1,102 @@
+"""Attribute values as MLflow stores them: JSON text, to the byte.
+
+MLflow keeps an attribute as the JSON text of its value (`mlflow.entities.span.Span.from_otel_proto`), takes one layer
+off text that holds JSON already (`mlflow.tracing.otel.translation.sanitize_attributes`) and puts the span's JSON into
+`spans.content` with `", "` and `": "` between tokens; `span.attributes.KEY RLIKE` searches for exactly that spacing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from json.encoder import encode_basestring as quote
+from typing import Any
+
+import orjson
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from processors.attributes import to_python
+
+__all__ = ["Unfit", "as_json", "mapping", "plain", "quote", "stored"]
+
+as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
+"""JSON text as `mlflow.tracing.utils.dump_span_attribute_value` writes it; bytes become their Python repr."""
+
+_BLANK = " \t\n\r"
+_BEFORE_JSON = '"{[' + _BLANK
+
+
+class Unfit(Exception):
+    """The bulk path does not know what MLflow would make of this trace: MLflow's own store decides."""
+
+
+def stored(value: AnyValue) -> str:
+    """The text MLflow keeps of an attribute's value."""
+    if text := value.string_value:
+        return text if text[0] in _BEFORE_JSON and _holds_json(text) else quote(text)
+    return _json(value)
+
+
+def plain(text: str) -> str:
+    """The string that stored text stands for; stored text of anything else as it is."""
+    if text.lstrip(_BLANK)[:1] != '"':
+        return text
+    if text[0] == '"' and "\\" not in text:
+        return text[1:-1]
+    return str(json.loads(text))
+
+
+def mapping(text: str | None) -> dict[str, Any] | None:
+    """The JSON object that stored text holds, or None."""
+    if not text or text.lstrip(_BLANK)[:1] != "{":
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        value = json.loads(text)
+    return dict(value)
+
+
+def _json(value: AnyValue) -> str:
+    """`as_json(to_python(value))`, without the Python value in between."""
+    match value.WhichOneof("value"):
+        case "int_value":
+            return str(value.int_value)
+        case "string_value":
+            return quote(value.string_value)
+        case "bool_value":
+            return "true" if value.bool_value else "false"
+        case "double_value" if math.isfinite(value.double_value):
+            return repr(value.double_value)
+        case "array_value":
+            return f"[{', '.join([_json(item) for item in value.array_value.values])}]"
+        case "kvlist_value":
+            members = {member.key: member.value for member in value.kvlist_value.values}
+            return f"{{{', '.join([f'{quote(key)}: {_json(item)}' for key, item in members.items()])}}}"
+        case _:  # no value, or what json writes in a way of its own
+            return as_json(to_python(value))
+
+
+def _holds_json(text: str) -> bool:
+    """Whether `text` is the JSON of a string, an array or an object, by the rules of Python's json module.
+
+    orjson is four times as fast and accepts nothing that json refuses, save numbers and depths at which MLflow gives
+    the span up; of what it refuses itself (NaN, lone surrogates) json is the judge.
+    """
+    if text[0] in _BLANK and text.lstrip(_BLANK)[:1] not in ('"', "{", "["):
+        return False
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return _json_accepts(text)
+    return True
+
+
+def _json_accepts(text: str) -> bool:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    except (ValueError, RecursionError) as error:
+        raise Unfit("an attribute holds JSON beyond Python's limits") from error
+    return True

@@ -1,0 +1,110 @@
+"""The main job on real input: programs with the OpenTelemetry SDKs, read back through MLflow's client.
+
+What MLflow shows is compared with what the SDK itself recorded in the program, span by span and field by field.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+
+import mlflow
+import pytest
+
+from tests.interop.clients import CLIENTS, VERSION, missing
+from tests.interop.recorded import recorded_facts, shown_facts
+from tests.polling import until_sync
+from tests.program import Ports, Program, configuration
+from tests.reading import traces
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # mlflow's use of SQLAlchemy
+    pytest.mark.timeout(300),
+]
+
+STATES = {"checkout": "OK", "refund": "ERROR", "served": "OK"}
+GROUPING = {"groupbytrace": {"wait_duration": "3s", "wait_duration_after_root_received": "500ms"}}
+
+
+@pytest.fixture(scope="module", params=["tracking_server", "sqlite", "postgresql"])
+def destination(request):
+    """The tracking URI of each kind of destination."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def sent(destination, tmp_path_factory):
+    """What each client recorded while it sent to a bridge that writes to the destination; all has been delivered."""
+    ports, folder = Ports(), tmp_path_factory.mktemp("clients")
+    config = configuration(
+        ports, folder, {"tracking_uri": destination, "experiment": "{service.name}"}, processors=GROUPING
+    )
+    able = [client for client in CLIENTS.values() if not missing(client)]
+    with Program(config, folder, ports) as program, ThreadPoolExecutor() as pool:
+        records = dict(zip([client.name for client in able], pool.map(lambda c: c.run(ports), able), strict=True))
+        until_sync(lambda: program.metric("spanbridge_journal_bytes") == 0, what=f"delivery\n{program.tail()}")
+        assert program.metric("spanbridge_set_aside_spans") == 0
+        assert program.stop() == 0
+    return records
+
+
+@pytest.fixture(params=CLIENTS)
+def client(request):
+    if reason := missing(CLIENTS[request.param]):
+        pytest.skip(reason)
+    return request.param
+
+
+@pytest.fixture
+def recorded(sent, client):
+    return sent[client]
+
+
+def test_every_span_is_as_the_sdk_recorded_it(recorded, client, destination):
+    shown = {
+        (trace.info.trace_id, span.span_id): shown_facts(span)
+        for trace in traces(destination, client)
+        for span in trace.data.spans
+    }
+    wanted = {(f"tr-{span['trace_id']}", span["span_id"]): recorded_facts(span) for span in recorded}
+    assert shown.keys() == wanted.keys()
+    for key, facts in wanted.items():
+        assert shown[key] == facts
+
+
+def test_get_trace_shows_each_trace_whole(recorded, destination):
+    mlflow.set_tracking_uri(destination)
+    for trace_id, spans in by_trace(recorded).items():
+        trace = mlflow.get_trace(trace_id)
+        assert {span.span_id for span in trace.data.spans} == {span["span_id"] for span in spans}
+        assert all(len(trace.search_spans(span_id=span["span_id"])) == 1 for span in spans)
+
+
+def test_search_traces_finds_each_by_name_with_state_and_times(recorded, client, destination):
+    mlflow.set_tracking_uri(destination)
+    experiment = mlflow.get_experiment_by_name(client).experiment_id
+    assert len(mlflow.search_traces(locations=[experiment])) == len(STATES)
+    for trace_id, spans in by_trace(recorded).items():
+        name = top(spans)["name"]
+        query = f"trace.name = '{name}' AND attributes.status = '{STATES[name]}'"
+        [found] = mlflow.search_traces(locations=[experiment], filter_string=query, return_type="list")
+        start, end = min(int(span["start"]) for span in spans), max(int(span["end"]) for span in spans)
+        assert found.info.trace_id == trace_id
+        assert found.info.request_time == start // 1_000_000
+        assert found.info.execution_duration == end // 1_000_000 - start // 1_000_000
+        assert found.info.tags.items() >= {"service.name": client, "service.version": VERSION}.items()
+        assert found.info.tags["deployment.environment.name"] == "interop"
+        assert "a.team" not in found.info.tags
+
+
+def by_trace(recorded):
+    found = defaultdict(list)
+    for span in recorded:
+        found[f"tr-{span['trace_id']}"].append(span)
+    return found
+
+
+def top(spans):
+    """The span whose parent is not in the trace."""
+    ids = {span["span_id"] for span in spans}
+    return next(span for span in spans if span["parent_id"] not in ids)
