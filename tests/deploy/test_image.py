@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -62,26 +63,32 @@ def test_user_and_ports_are_those_of_the_chart():
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """Builds a target once: where its root is."""
+def images():
+    """Builds a target once."""
     made: dict[str, Build] = {}
+    with contextlib.ExitStack() as stack:
 
-    def build(target):
-        if target not in made:
-            root = tmp_path_factory.mktemp(target)
-            made[target] = Build(parse(DOCKERFILE.read_text()), ROOT, root)
-            made[target].build(target)
-            open_up(root)
-        return made[target]
+        def build(target):
+            if target not in made:
+                made[target] = Build(parse(DOCKERFILE.read_text()), ROOT, stack.enter_context(open_folder()))
+                made[target].build(target)
+            return made[target]
 
-    return build
+        yield build
 
 
-def open_up(folder):
-    """Let other users look in: pytest's own folders are closed to them."""
-    for parent in [folder, *folder.parents]:
-        if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
+@contextlib.contextmanager
+def open_folder():
+    """A folder that other users may look into; pytest closes its own to them."""
+    with tempfile.TemporaryDirectory(prefix="spanbridge-image-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def volume():
+    with open_folder() as folder:
+        yield folder
 
 
 def size(folder):
@@ -99,7 +106,6 @@ class Container:
         command = ["bash", "-c", f"exec {program}"]
         if os.geteuid() == 0:
             shutil.chown(volume, 10001, 10001)
-            open_up(volume)
             mounts = f"mount --bind {volume} {volume} && mount -o remount,bind,ro /"
             user = f"setpriv --reuid 10001 --regid 10001 --clear-groups {program}"
             command = ["unshare", "--mount", "bash", "-c", f"{mounts} && cd {volume} && exec {user}"]
@@ -133,13 +139,12 @@ class Container:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_sidecar_has_no_mlflow_is_small_and_delivers(images, tmp_path, record_property):
+def test_sidecar_has_no_mlflow_is_small_and_delivers(images, volume, tmp_path, record_property):
     image = images("sidecar")
     installed = image.place("/opt/spanbridge")
     assert not list(installed.glob("lib/python*/site-packages/mlflow*"))
     assert not list(installed.glob("lib/python*/site-packages/pip*"))
-    ports, volume = Ports(), tmp_path / "volume"
-    volume.mkdir()
+    ports = Ports()
     with mlflow_server(tmp_path) as uri:
         config = gateway_config(ports, volume, uri)
         with Container(image, config, volume, ports) as container:
@@ -157,10 +162,9 @@ def test_sidecar_has_no_mlflow_is_small_and_delivers(images, tmp_path, record_pr
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_full_writes_to_a_database(images, tmp_path, record_property):
+def test_full_writes_to_a_database(images, volume):
     image = images("full")
-    ports, volume = Ports(), tmp_path / "volume"
-    volume.mkdir()
+    ports = Ports()
     config = gateway_config(ports, volume, f"sqlite:///{volume}/mlflow.db")
     with Container(image, config, volume, ports) as container:
         Sender(ports.grpc).send_all([trace_batch(size=4) for _ in range(5)])
