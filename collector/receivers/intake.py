@@ -8,15 +8,16 @@ import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Generic, Literal, NamedTuple, Self, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias
 
 from collector import otlp
 from collector.compression import decompress
 from collector.errors import Busy, Invalid, Refusal
 from collector.otlp import Encoding, R, Status
-from collector.receivers import Accept, Authenticate
+from collector.receivers import Accept, Authenticate, Identity
 from collector.telemetry import Telemetry
+from collector.tenancy import check_headers
 from processors.types import Batch, Context, Logs
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ _ROOM = 4
 """Bytes being taken in at once over one transport, in requests of the largest size."""
 
 _LOG_INTERVAL = 10.0
+
+_NOBODY = Identity()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ class Intake(Generic[R]):
         """Take one request in: the answer's body once what it holds is durable, or why not. `headers` in lower case."""
         try:
             with Hold(self._room) as hold:
-                context = self._context(headers)
+                context = await self._context(headers)
                 body = await read(hold)
                 request, rejected = await self._opened(body, encoding)
                 await self._hand_over(request, context)
@@ -129,11 +132,16 @@ class Intake(Generic[R]):
         self._outcome["success"].inc()
         return otlp.encode_response(self._kind, encoding, rejected)
 
-    def _context(self, headers: dict[str, str]) -> Context:
+    async def _context(self, headers: dict[str, str]) -> Context:
         authenticate = self._receiver.authenticate
-        tenant = authenticate(headers) if authenticate else ""
-        given = {field: _header(name, headers[name]) for name, field in CONTEXT_HEADERS.items() if name in headers}
-        return Context(tenant=tenant, receiver=self._receiver.id, **given)
+        who = await authenticate(headers) if authenticate else _NOBODY
+        given: dict[str, Any] = {
+            field: _header(name, headers[name]) for name, field in CONTEXT_HEADERS.items() if name in headers
+        }
+        sender = Context(tenant=who.tenant, receiver=self._receiver.id, allow_experiments=who.allow_experiments)
+        context = replace(sender, **given)
+        check_headers(context)
+        return context
 
     async def _opened(self, body: Body, encoding: Encoding) -> tuple[R, int]:
         work = len(body.data) * (_SLOW if body.coding or encoding == "json" else 1)
