@@ -289,6 +289,7 @@ async def _start_receiver(service: Service, receiver_id: str) -> None:
             traces=fan_out(traces or []),
             logs=fan_out(logs_) if logs_ else None,
             authenticate=_authenticate(service, protocol),
+            max_value=config.attribute_value_length_limit,
         )
 
     if config.protocols.grpc is not None:

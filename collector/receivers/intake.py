@@ -18,6 +18,7 @@ from collector.otlp import Encoding, R, Status
 from collector.receivers import Accept, Authenticate, Identity
 from collector.telemetry import Telemetry
 from collector.tenancy import check_headers
+from processors.limits import truncate
 from processors.types import Batch, Context, Logs
 
 logger = logging.getLogger(__name__)
@@ -46,13 +47,17 @@ _NOBODY = Identity()
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """What a receiver's transports share. `id` is the component id, `logs` None means that logs are not taken."""
+    """What a receiver's transports share. `id` is the component id, `logs` None means that logs are not taken.
+
+    `max_value` is the length to which attribute values are cut, in characters; 0 leaves them as they are.
+    """
 
     id: str
     telemetry: Telemetry
     traces: Accept
     logs: Accept | None = None
     authenticate: Authenticate | None = None
+    max_value: int = 0
 
 
 class Room:
@@ -113,6 +118,7 @@ class Intake(Generic[R]):
         self._accepted, self._refused, self._failed = (
             counter.labels(*labels) for counter in (logs if kind is Logs else spans)
         )
+        self._truncated = telemetry.truncated_values.labels(*labels)
         self._rejected = telemetry.rejected_spans.labels(*labels)
         self._outcome = {o: telemetry.requests.labels(*labels, o) for o in ("success", "refused", "failure")}
         self._next_log = 0.0
@@ -152,6 +158,8 @@ class Intake(Generic[R]):
     def _open(self, body: Body, encoding: Encoding) -> tuple[R, int]:
         plain = decompress(body.coding, body.data, self.max_bytes)
         request = otlp.decode(self._kind, encoding, plain, self.max_bytes)
+        if 0 < self._receiver.max_value < len(plain):  # which nearly all requests are too small for
+            self._truncated.inc(truncate(request, self._receiver.max_value))
         return request, otlp.drop_bad_ids(request) if isinstance(request, Batch) else 0
 
     async def _hand_over(self, request: R, context: Context) -> None:
