@@ -25,7 +25,7 @@ DECISION_BUCKETS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 100_000
 class Telemetry:
     """The metrics, as attributes; labels are given in the order in which they are declared here."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:  # noqa: PLR0915  a statement a metric
         self.registry = registry
 
         def counter(name: str, help_: str, *labels: str) -> Counter:
@@ -46,6 +46,10 @@ class Telemetry:
         self.requests = counter("otelcol_receiver_requests", "Requests by outcome.", *receiver, "outcome")
         self.rejected_spans = counter(
             "spanbridge_receiver_rejected_spans", "Spans with bad ids (partial success).", *receiver
+        )
+
+        self.truncated_values = counter(
+            "spanbridge_receiver_truncated_values", "Attribute values that were cut.", *receiver
         )
 
         processor = ("processor", "otel_signal")
