@@ -111,7 +111,7 @@ def kill_again_and_again(uri: str, kills: int, folder) -> Figures:
             client.join(60)
             assert not client.is_alive()
         until_sync(lambda: program.metric("spanbridge_journal_bytes") == 0, seconds=240, what="an empty journal")
-        assert program.metric("spanbridge_set_aside_spans_total") == 0
+        assert program.metric("spanbridge_set_aside_spans") == 0
         assert "Traceback" not in program.log.read_text(errors="replace")
     return figures(kills + 1, [client.sent for client in clients], span_ids(uri, EXPERIMENT))
 
