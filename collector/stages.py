@@ -19,7 +19,7 @@ from collector.pipeline import Stage
 from collector.remembered import Remembered
 from collector.telemetry import Telemetry
 from processors.settings import ConfigModel
-from processors.types import Batch, Processor, TraceProcessor
+from processors.types import Batch, Processor, Trace, TraceProcessor
 
 if TYPE_CHECKING:
     from collector.tail_sampling import TailSampling
@@ -137,13 +137,20 @@ def _redaction(made: Plan, component_id: str, config: RedactionConfig) -> None:
 
 def _probabilistic_sampler(made: Plan, component_id: str, config: ProbabilisticSamplerConfig) -> None:
     from processors.probabilistic_sampler import ProbabilisticSampler
+    from processors.sampling_weight import WEIGHT_TAG, arriving_count, write_weight
 
     sampled = made.telemetry.probabilistic_sampled
 
     def count(policy: str, kept: bool, spans: int) -> None:
         sampled.labels(policy, str(kept).lower()).inc(spans)
 
+    def weigh(trace: Trace) -> Trace:
+        if WEIGHT_TAG not in trace.tags:
+            write_weight(trace, component_id, arriving_count(trace))
+        return trace
+
     made.head.append(Stage(component_id, spans_only(ProbabilisticSampler(config, count))))
+    made.trace.append(Stage(component_id, weigh))
 
 
 def _span_metrics(made: Plan, component_id: str, config: SpanMetricsConfig) -> None:

@@ -10,8 +10,9 @@ turned away, as told in `limits`. Sums of weights estimate what was sent without
 but for the last few, as far as limits go.
 """
 
+from processors.sampling_weight import POLICY_TAG, WEIGHT_TAG
 from processors.tail_sampling.config import DecisionCacheConfig, TailSamplingConfig
-from processors.tail_sampling.decision import POLICY_TAG, WEIGHT_TAG, Decision, DecisionCache, mark
+from processors.tail_sampling.decision import Decision, DecisionCache, mark
 from processors.tail_sampling.sampler import OnPolicy, TailSampler
 
 __all__ = [

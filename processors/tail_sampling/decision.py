@@ -6,12 +6,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
+from processors.sampling_weight import write_weight
 from processors.tail_sampling.config import DecisionCacheConfig
 from processors.trace_state import KEEP_ALL, TraceState, TraceStateError
 from processors.types import Trace, spans
-
-POLICY_TAG = "sampling.policy"
-WEIGHT_TAG = "sampling.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,7 @@ def mark(trace: Trace, decision: Decision) -> None:
     requirements". A certain decision changes nothing. One by chance writes `rv` and `th` where no sampler before has
     written either, as `rv` may not change; elsewhere, and where the probability is unknown, it erases `th`.
     """
-    trace.tags[POLICY_TAG] = decision.policy
-    trace.tags[WEIGHT_TAG] = f"{decision.weight:.12g}"
+    write_weight(trace, decision.policy, decision.weight)
     if decision.threshold == KEEP_ALL:
         return
     rewritten: dict[str, str] = {}

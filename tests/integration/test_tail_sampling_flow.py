@@ -297,7 +297,7 @@ async def test_at_shutdown_what_is_pending_is_decided_on_what_has_come():
 
 async def test_at_shutdown_the_journal_is_read_to_its_end_first(tmp_path):
     """What came of a trace is in many requests, of which few are read when the order to stop comes."""
-    ids = [new_id(16) for _ in range(200)]
+    ids = [new_id(16) for _ in range(1500)]
     async with on_disk(tmp_path) as journal:
         head = Head([], journal, telemetry())
         await asyncio.gather(*(head.accept(root(trace_id), Context()) for trace_id in ids))
@@ -327,6 +327,24 @@ async def test_drop_pending_traces_on_shutdown_leaves_them_for_the_next_start(tm
     [trace] = shelf.of(pending)
     assert {span.name for span in spans(trace.batch)} == {"first", "second", "root"}
     assert len(shelf.of(decided)) == 1
+
+
+class SlowJournal(MemoryJournal):
+    """A journal on a slow disk."""
+
+    async def settle(self, settlement):
+        await asyncio.sleep(0.2)
+        await super().settle(settlement)
+
+
+async def test_what_was_delivered_before_the_shutdown_is_settled_before_the_end():
+    """Else it would be decided and delivered once more."""
+    keep = sampling(drop_pending_traces_on_shutdown=True, wait="1h", decision_wait_after_root_received="10ms")
+    journal = SlowJournal()
+    async with running(keep, journal=journal) as flow:
+        await flow.put(child(new_id(16)), fail(root(new_id(16))), fail(root(new_id(16))))
+        await until(lambda: len(flow.shelf.traces) == 2)
+    assert journal.state().rows == 1
 
 
 # ---- span-ingest
@@ -381,6 +399,24 @@ async def test_tags_and_tracestate_say_how_a_trace_was_sampled():
             state = TraceState.parse(text)
             assert state.th == "8"
             assert state.randomness >= state.threshold
+
+
+async def test_behind_the_head_sampler_a_trace_stands_for_as_many_as_its_tracestate_says():
+    ids = random_ids(40)
+    head = {"probabilistic_sampler": {"sampling_percentage": 50}}
+    half = {"name": "half", "type": "probabilistic", "probabilistic": {"sampling_percentage": 50}}
+    async with running({**head, "groupbytrace": {"wait_duration": f"{WAIT}s"}}) as flow:
+        await flow.put(*(root(trace_id, 2) for trace_id in ids))
+        await flow.settled()
+        assert 5 < len(flow.shelf.traces) < 35
+        for trace in flow.shelf.traces:
+            assert trace.tags == {"sampling.policy": "probabilistic_sampler", "sampling.weight": "2"}
+    async with running({**head, **sampling(half)}) as flow:
+        await flow.put(*(root(trace_id, 2) for trace_id in ids))
+        await flow.settled()
+        assert 2 < len(flow.shelf.traces) < 20
+        for trace in flow.shelf.traces:
+            assert trace.tags == {"sampling.policy": "half", "sampling.weight": "4"}
 
 
 async def test_genai_policies_see_what_genai_makes_of_a_span():
