@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench import sampling as sampling_rows
 from tests.bench.load import Shape, run
 from tests.polling import until_sync
 from tests.program import POOL, Ports, Program, configuration, free_port
@@ -91,7 +92,12 @@ def row(name: str, value: float, unit: str, goal: str) -> dict:
     return made
 
 
-ROWS: dict[str, Callable[[list[dict]], None]] = {"door": door}
+def sampling(rows: list[dict]) -> None:
+    """What sampling costs."""
+    rows += sampling_rows.rows(bridge, sink, row)
+
+
+ROWS: dict[str, Callable[[list[dict]], None]] = {"door": door, "sampling": sampling}
 
 
 def main() -> None:
