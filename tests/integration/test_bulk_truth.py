@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from processors.types import Batch
-from tests.integration.bulk_stores import Databases, Pair, split
-from tests.postgres import postgres  # noqa: F401  a fixture
+from tests.integration.bulk_stores import (  # noqa: F401  fixtures
+    Pair,
+    fixture_databases,
+    fixture_databases_of,
+    fixture_pair,
+    split,
+)
+from tests.postgres import fixture_postgres  # noqa: F401  a fixture
 from tests.traces import bench_trace
 
 CAPTURES = Path(__file__).parent.parent / "data" / "captures"
 SETS = sorted({path.name.split(".0")[0] for path in CAPTURES.glob("*.pb") if ".logs." not in path.name})
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Databases:
-    cluster = request.getfixturevalue("postgres") if request.param == "postgresql" else None
-    return Databases(tmp_path_factory.mktemp("databases"), cluster)
-
-
-@pytest.fixture
-def pair(databases: Databases) -> Iterator[Pair]:
-    with databases.pair() as pair:
-        yield pair
 
 
 def captured(name: str) -> list[Batch]:

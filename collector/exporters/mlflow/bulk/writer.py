@@ -75,14 +75,15 @@ class BulkWriter:
         return [trace for index, trace in enumerate(traces) if index not in new or new[index].id not in written]
 
     def _place(self, experiment_id: str, run_id: str) -> Place | None:
-        tags = self._locations.get(experiment_id)
-        if tags is None:
-            try:
+        try:
+            number = int(experiment_id)
+            tags = self._locations.get(experiment_id)
+            if tags is None:
                 experiment = self._store.get_experiment(experiment_id)
-            except MlflowException:
-                return None  # MLflow's own store says it better
-            tags = self._locations[experiment_id] = LocationTags(experiment.artifact_location)
-        return Place(int(experiment_id), tags, run_id)
+                tags = self._locations[experiment_id] = LocationTags(experiment.artifact_location)
+        except (ValueError, MlflowException):
+            return None  # MLflow's own store says it better
+        return Place(number, tags, run_id)
 
     def _decoded(self, traces: Sequence[Trace], place: Place) -> dict[int, TraceRows]:
         """The rows of the traces that can go the bulk way, by their index; of each trace the first part at most."""
