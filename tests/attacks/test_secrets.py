@@ -1,5 +1,6 @@
 """Secrets planted in every place of a configuration that may hold one: no output of the program shows any."""
 
+import base64
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,14 @@ import pytest
 import urllib3
 import yaml
 
+from collector.errors import Retryable
+from collector.exporters.otlp import OtlpHttpExporter
+from tests.fakes import Answer, http_server
 from tests.polling import until_sync
 from tests.program import POOL, Ports, Program, configuration
 from tests.sender import Sender
 from tests.spans import trace_batch
+from tests.traces import span, trace
 
 ROOT = Path(__file__).parents[2]
 HASH = bcrypt.hashpw(b"pa55-hashed", bcrypt.gensalt(4)).decode()
@@ -197,3 +202,23 @@ def test_a_key_file_that_is_no_key_is_not_quoted(tmp_path):
         program.start(20)
     assert "cert_file" in program.tail()
     assert shown(program.log.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "sent"),
+    [({}, "Basic " + base64.b64encode(b"ann:p@ss").decode()), ({"Authorization": "Bearer t"}, "Bearer t")],
+)
+def test_credentials_in_an_address_are_sent_and_not_shown(headers, sent):
+    seen = []
+
+    def respond(request):
+        seen.append(request)
+        return Answer(500)
+
+    with http_server(respond) as address, urllib3.PoolManager(retries=False) as pool:
+        host = address.removeprefix("http://")
+        exporter = OtlpHttpExporter(pool, f"http://ann:p%40ss@{host}/v1?k=QUERY", headers=headers, compression="none")
+        with pytest.raises(Retryable) as failure:
+            exporter.send([trace([span(b"t" * 16, b"s" * 8)])])
+    assert (seen[0].headers["authorization"], seen[0].query) == (sent, {"k": "QUERY"})
+    assert str(failure.value) == f"http://{host}/v1 answered 500"
