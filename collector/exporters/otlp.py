@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import grpc
 import urllib3
@@ -76,13 +77,19 @@ def _from_grpc(error: grpc.RpcError) -> Exception:
 
 
 class OtlpHttpExporter:
-    """Sends protobuf to an OTLP/HTTP traces URL."""
+    """Sends protobuf to an OTLP/HTTP traces URL. Credentials in the URL become a header, as in Go's client."""
 
     def __init__(self, pool: urllib3.PoolManager, url: str, *, headers: Mapping[str, str], compression: str) -> None:
         self._pool = pool
-        self._url = url
+        parts = urlsplit(url)
+        userinfo, _, host = parts.netloc.rpartition("@")
+        self._url = parts._replace(netloc=host).geturl()
+        self._shown = f"{parts.scheme}://{host}{parts.path}"  # a query may be a secret
         self._gzip = compression == "gzip"
-        self._headers = {"Content-Type": "application/x-protobuf", **headers}
+        named = {name.lower() for name in headers}
+        wanted = userinfo and "authorization" not in named
+        basic = urllib3.util.make_headers(basic_auth=unquote(userinfo)) if wanted else {}
+        self._headers = {"Content-Type": "application/x-protobuf", **basic, **headers}
         if self._gzip:
             self._headers["Content-Encoding"] = "gzip"
 
@@ -97,9 +104,9 @@ class OtlpHttpExporter:
         try:
             answer = self._pool.request("POST", self._url, body=body, headers=self._headers)
         except urllib3.exceptions.HTTPError as error:
-            raise Retryable(f"{self._url}: {type(error).__name__}") from None
+            raise Retryable(f"{self._shown}: {type(error).__name__}") from None
         if not 200 <= answer.status < 300:  # noqa: PLR2004  the HTTP success range
-            raise _from_http(self._url, answer)
+            raise _from_http(self._shown, answer)
 
     def close(self) -> None:
         """Close the connections."""
