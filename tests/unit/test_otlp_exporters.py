@@ -11,6 +11,7 @@ import urllib3
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from collector.errors import ExportError, Held, Permanent, Retryable
 from collector.exporters.otlp import EXPORT, OtlpGrpcExporter, OtlpHttpExporter
@@ -28,7 +29,7 @@ class Service(grpc.GenericRpcHandler):
 
     def __init__(self, code=grpc.StatusCode.OK, wait=None):
         self.code, self.wait = code, wait
-        self.requests, self.metadata = [], {}
+        self.requests, self.metadata, self.answer = [], {}, b""
 
     def service(self, details):
         return grpc.unary_unary_rpc_method_handler(self.export) if details.method == EXPORT else None
@@ -42,7 +43,7 @@ class Service(grpc.GenericRpcHandler):
             context.set_trailing_metadata([("grpc-status-details-bin", status.SerializeToString())])
         if self.code is not grpc.StatusCode.OK:
             context.abort(self.code, "because")
-        return b""
+        return self.answer
 
 
 @contextlib.contextmanager
@@ -184,6 +185,37 @@ def test_what_a_status_means(status, kind):
     assert str(status) in str(error)
     if kind is Retryable:
         assert error.retry_after == 3
+
+
+def test_a_page_is_no_success():
+    with http_server(lambda _: Answer(200, b"<html>", {"Content-Type": "text/html"})) as address:
+        assert type(failure(http_exporter(address))) is Held
+
+
+PARTIAL = ExportTraceServiceResponse()
+PARTIAL.partial_success.rejected_spans = 2
+PARTIAL.partial_success.error_message = "too\nold"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (PARTIAL.SerializeToString(), ["the destination rejected 2 spans for good: 'too\\nold'"]),
+        (ExportTraceServiceResponse().SerializeToString(), []),
+        (b"\xff\xff", []),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_what_a_partial_success_rejects_is_told_and_not_sent_again(protocol, answer, told, caplog):
+    if protocol == "grpc":
+        service = Service()
+        service.answer = answer
+        with grpc_exporter(service) as exporter:
+            exporter.send(traces())
+    else:
+        with http_server(lambda _: Answer(200, answer)) as address:
+            http_exporter(address).send(traces())
+    assert caplog.messages == told
 
 
 def test_nobody_listens_over_http():
