@@ -95,8 +95,9 @@ def _become_a_bridge(config: str, log: str) -> None:
 
 
 def _serve() -> None:
-    import collector.service  # noqa: PLC0415, F401  imported here so that no child has to
     import mlflow.store.tracking.sqlalchemy_store  # noqa: PLC0415, F401
+
+    import collector.service  # noqa: PLC0415, F401  imported here so that no child has to
 
     assert threading.active_count() == 1, "a fork would lose these threads"
     children: set[int] = set()

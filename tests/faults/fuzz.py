@@ -1,7 +1,8 @@
 """`python -m tests.faults.fuzz TARGET [libFuzzer's options]`: coverage-guided where atheris is installed.
 
-`-runs=N` inputs, `-seed=S`; corpora may be named, new inputs go into the first, or else are forgotten. Without atheris (it has no wheel for
-every platform) the seeds in tests/data/fuzz are mutated blindly, `-runs` and `-seed` being all there is.
+`-runs=N` inputs, `-seed=S`; corpora may be named, new inputs go into the first, or else are forgotten. Without
+atheris (it has no wheel for every platform) the seeds in tests/data/fuzz are mutated blindly, `-runs` and `-seed`
+being all there is.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 
 from processors.types import Batch
 from tests.faults.downstreams import DOWNSTREAMS, Downstream, weighted
-from tests.faults.flow import flowing, ids
+from tests.faults.flow import flowing
 from tests.faults.sizes import SEED, TRACES
 from tests.polling import until
 from tests.spans import add_span, new_id, trace_batch

@@ -39,7 +39,9 @@ def test_a_date_is_told_from_now():
     assert http_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
 
-@given(st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{1,5} \d\d:\d\d:\d\d [+-]?\w{1,6}"))
+@given(
+    st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{1,5} \d\d:\d\d:\d\d [+-]?\w{1,6}")
+)
 def test_no_header_is_an_error(value):
     found = http_retry_after(value, now=AT)
     assert found is None or found >= 0
