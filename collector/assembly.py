@@ -231,6 +231,6 @@ class Assembly:
         self.size -= pending.size
         pending.cause = cause
         self._out.add(pending.trace_id)
-        if pending.pieces:  # else its spans are still to come, and are not late
+        if pending.pieces and not pending.late:  # without spans: those are still to come, and are not late
             self._remembered.put(pending.trace_id)
         return pending

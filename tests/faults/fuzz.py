@@ -1,7 +1,8 @@
 """`python -m tests.faults.fuzz TARGET [libFuzzer's options]`: coverage-guided where atheris is installed.
 
-`-runs=N` inputs, `-seed=S`; corpora may be named, new inputs go into the first. Without atheris (it has no wheel for
-every platform) the seeds in tests/data/fuzz are mutated blindly, `-runs` and `-seed` being all there is.
+`-runs=N` inputs, `-seed=S`; corpora may be named, new inputs go into the first, or else are forgotten. Without
+atheris (it has no wheel for every platform) the seeds in tests/data/fuzz are mutated blindly, `-runs` and `-seed`
+being all there is.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import random
 import sys
 from pathlib import Path
+from tempfile import mkdtemp
 
 CORPUS = Path(__file__).parents[1] / "data" / "fuzz"
 MAX_LENGTH = 4096
@@ -28,7 +30,7 @@ def main(arguments: list[str]) -> None:
 
     words = CORPUS / f"{name}.dict"
     dictionary = [f"-dict={words}"] if words.exists() else []
-    corpora = [option for option in options if not option.startswith("-")]
+    corpora = [option for option in options if not option.startswith("-")] or [mkdtemp(prefix="fuzz-")]
     rest = [option for option in options if option.startswith("-")]
     atheris.Setup([sys.argv[0], *LIBFUZZER, *dictionary, *rest, *corpora, str(seeds)], fuzz_targets.TARGETS[name]())
     atheris.Fuzz()

@@ -94,7 +94,7 @@ class Misbehaving:
         return due
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[str]:
+    def running(self, port: int = 0) -> Iterator[str]:
         """Yields the address."""
 
         class Handler(socketserver.BaseRequestHandler):
@@ -103,13 +103,13 @@ class Misbehaving:
                     self.serve(Wire(handler.request))
 
         class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
+            allow_reuse_address = daemon_threads = True
             request_queue_size = 64
 
             def handle_error(self, *_: object) -> None:
                 """A connection that breaks is the point."""
 
-        with Server(("127.0.0.1", 0), Handler) as server:
+        with Server(("127.0.0.1", port), Handler) as server:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
             thread.start()
             try:

@@ -110,6 +110,7 @@ CASES = {
     "401": Case(status(401)),
     "403": Case(status(403)),
     "404": Case(status(404)),
+    "a page of a login": Case(status(200, b"<html>who are you?</html>", content_type="text/html; charset=utf-8")),
     "no body to its 500": Case(status(500, b"")),
     "bytes that are no text": Case(status(500, b"\xff\xfe\x00")),
     "hanging": Case(hang),

@@ -18,7 +18,7 @@ TARGETS = sorted(path.name for path in CORPUS.iterdir() if path.is_dir())
 def fuzz(folder: Path, target: str, runs: int) -> None:
     command = [sys.executable, "-m", "tests.faults.fuzz", target, f"-runs={runs}", f"-seed={SEED}"]
     command += [f"-artifact_prefix={folder}/", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
     print(done.stderr[-2000:])
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 

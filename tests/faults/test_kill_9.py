@@ -1,4 +1,4 @@
-"""kill -9 again and again at random moments, under load from several clients: nothing lost, nothing twice, no halves."""
+"""kill -9 at random moments under load from several clients, over and over: nothing lost, nothing twice, no halves."""
 
 from __future__ import annotations
 

@@ -36,6 +36,7 @@ def sentence(config: dict, folder: Path) -> str:
         capture_output=True,
         text=True,
         timeout=30,
+        check=False,
         preexec_fn=as_an_ordinary_user,
     )
     assert done.returncode == WRONG, done.stderr
