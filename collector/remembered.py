@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from collector.journal import REMEMBERED
+from processors.types import Context
 
 
 class Remembered:
@@ -13,6 +14,7 @@ class Remembered:
 
     def __init__(self, known: Mapping[bytes, str] | None = None, size: int = REMEMBERED) -> None:
         self._notes: OrderedDict[bytes, str] = OrderedDict(known or {})
+        self._owners: dict[bytes, Context] = {}
         self._size = size
 
     def __contains__(self, trace_id: bytes) -> bool:
@@ -27,4 +29,14 @@ class Remembered:
         self._notes[trace_id] = note or self._notes.get(trace_id, "")
         self._notes.move_to_end(trace_id)
         if len(self._notes) > self._size:
-            self._notes.popitem(last=False)
+            oldest, _ = self._notes.popitem(last=False)
+            self._owners.pop(oldest, None)
+
+    def own(self, trace_id: bytes, context: Context) -> None:
+        """Remember, until the end of the process, whose a trace is; of a tenant that is bound to experiments only."""
+        if context.allow_experiments:
+            self._owners[trace_id] = context
+
+    def owner(self, trace_id: bytes) -> Context | None:
+        """The context of a bound tenant's trace."""
+        return self._owners.get(trace_id)
