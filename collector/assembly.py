@@ -13,20 +13,21 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from collector.journal import Row, SetAside
-from collector.pieces import Piece
+from collector.pieces import Piece, cut, drop_repeats
 from collector.remembered import Remembered
 from processors.types import Batch, Context, Logs, Trace
 
-Cause: TypeAlias = Literal["root", "wait", "late", "early", "evicted", "shutdown"]
+Cause: TypeAlias = Literal["root", "wait", "late", "early", "evicted", "large", "shutdown"]
 
 
 @dataclass(slots=True)
 class Pending:
     """A trace under construction, and later the account of it: which journal rows wait for it to be settled.
 
-    `dropped` counts the spans beyond the cap of a trace. `open` counts the parcels of it that are under way; when it
-    comes back to 0 the trace is settled, and `aside` is what was set aside of it. `foreign` counts the spans and
-    records that came for it from a tenant with other rights, which are not part of it.
+    `dropped` counts the spans beyond the cap of a trace, `asked` is its size when it was last asked whether it can be
+    decided early. `open` counts the parcels of it that are under way; when it comes back to 0 the trace is settled, and
+    `aside` is what was set aside of it. `foreign` counts the spans and records that came for it from a tenant with
+    other rights, which are not part of it.
     """
 
     trace_id: bytes
@@ -41,13 +42,14 @@ class Pending:
     logs: list[bytes] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     dropped: int = 0
+    asked: int = 0
     foreign: int = 0
     cause: Cause = "wait"
     open: int = 0
     aside: list[SetAside] = field(default_factory=list)
 
-    def add(self, piece: Piece, row: Row, now: float, *, room: bool) -> None:
-        """Take a piece in; the context of the piece that brings the root counts. Without room its spans are dropped."""
+    def add(self, piece: Piece, row: Row, now: float) -> None:
+        """Take a piece in; the context of the piece that brings the root counts."""
         self.rows.append(row.id)
         if row.entry.context.allow_experiments != self.context.allow_experiments:
             # Whoever knows the id of another tenant's trace could write into it, or lead it into an own experiment.
@@ -57,16 +59,17 @@ class Pending:
         if piece.has_root and not self.has_root:
             self.has_root = True
             self.context = row.entry.context
-        elif not room:
-            self.dropped += piece.spans
-            return
-        (self.logs if piece.is_log else self.pieces).append(piece.payload)
+        self.dropped += piece.dropped
+        if piece.payload:
+            (self.logs if piece.is_log else self.pieces).append(piece.payload)
         self.spans += piece.spans
         self.size += len(piece.payload)
 
     def decode(self) -> Trace:
         """The whole trace, decoded."""
         batch = Batch.FromString(b"".join(self.pieces))
+        if len(self.pieces) > 1:
+            drop_repeats(batch)
         logs = Logs.FromString(b"".join(self.logs)) if self.logs else None
         return Trace(self.trace_id, batch, self.context, late=self.late, logs=logs)
 
@@ -77,8 +80,9 @@ class AssemblyLimits:
 
     `wait_duration` and `num_traces` are contrib's groupbytrace keys (decision_wait in tail_sampling), `after_root` is
     its neighbour's decision_wait_after_root_received; None waits `wait_duration` in any case. Spans of a trace beyond
-    `max_bytes` and `max_spans` (0: no cap) are dropped. `evict` says that beyond `num_traces` the oldest goes early;
-    else no more are taken in. `keep_at_shutdown` leaves what is pending in the journal for the next start.
+    `max_bytes` and `max_spans` (0: no cap) are dropped, but for its root. `evict` says that beyond `num_traces`, or
+    when memory is short, the oldest goes early; else no more are taken in. `keep_at_shutdown` leaves what is pending in
+    the journal for the next start.
     """
 
     wait_duration: float = 30.0
@@ -115,7 +119,7 @@ class Assembly:
         for piece in pieces:
             pending = self._pending.get(piece.trace_id) or self._start(piece.trace_id, row.entry.context, now)
             spans, size = pending.spans, pending.size
-            pending.add(piece, row, now, room=self._fits(pending, piece))
+            pending.add(self._fitting(pending, piece), row, now)
             self.spans += pending.spans - spans
             self.size += pending.size - size
             if piece.has_root:
@@ -136,25 +140,36 @@ class Assembly:
 
     def due(self, now: float) -> Iterator[Pending]:
         """Hand on each trace whose time has come; one still with delivery waits for `done`: the order is kept."""
-        while self._timers and self._timers[0][0] <= now:
-            _, trace_id = heapq.heappop(self._timers)
-            pending = self._pending.get(trace_id)
-            if pending is None or trace_id in self._out:
-                continue
-            due_at = self._due_at(pending)
-            if due_at <= now:
-                yield self._release(pending, self._cause(pending))
-            else:
-                heapq.heappush(self._timers, (due_at, trace_id))
-        while self._limits.evict and len(self._pending) > self._limits.num_traces:
+        while (pending := self.overdue(now)) is not None:
+            yield self._release(pending, self._cause(pending))
+        while len(self._pending) > self._limits.num_traces:
             oldest = self.evict()
             if oldest is None:
                 return
             yield oldest
 
+    def overdue(self, now: float) -> Pending | None:
+        """A trace whose time has come, left where it is."""
+        while self._timers and self._timers[0][0] <= now:
+            trace_id = self._timers[0][1]
+            pending = self.pending(trace_id)
+            if pending is None:
+                heapq.heappop(self._timers)
+                continue
+            due_at = self._due_at(pending)
+            if due_at <= now:
+                return pending
+            heapq.heapreplace(self._timers, (due_at, trace_id))
+        return None
+
+    @property
+    def evicts(self) -> bool:
+        """Whether traces may have to go before their time."""
+        return self._limits.evict
+
     def evict(self) -> Pending | None:
-        """Hand on the oldest trace before its time, or None if all are with delivery already."""
-        for trace_id, pending in self._pending.items():
+        """Hand on the oldest trace before its time; None if that is not wanted, or all are with delivery already."""
+        for trace_id, pending in self._pending.items() if self._limits.evict else ():
             if trace_id not in self._out:
                 return self._release(pending, "evicted")
         return None
@@ -196,10 +211,17 @@ class Assembly:
             return min(latest, pending.last_seen + after_root)
         return latest
 
-    def _fits(self, pending: Pending, piece: Piece) -> bool:
+    def _fitting(self, pending: Pending, piece: Piece) -> Piece:
+        """What of a piece is within the cap of its trace."""
         limits = self._limits
+        if piece.is_log:
+            return piece
         too_large = 0 < limits.max_bytes < pending.size + len(piece.payload)
-        return not too_large and not 0 < limits.max_spans < pending.spans + piece.spans
+        if not too_large and not 0 < limits.max_spans < pending.spans + piece.spans:
+            return piece
+        spans = limits.max_spans - pending.spans if limits.max_spans else piece.spans
+        size = limits.max_bytes - pending.size if limits.max_bytes else len(piece.payload)
+        return cut(piece, max(0, spans), max(0, size))
 
     def _cause(self, pending: Pending) -> Cause:
         if pending.late:
@@ -212,6 +234,8 @@ class Assembly:
         self.size -= pending.size
         pending.cause = cause
         self._out.add(pending.trace_id)
-        self._remembered.put(pending.trace_id)
-        self._remembered.own(pending.trace_id, pending.context)
+        if pending.pieces and not pending.late:  # without spans: those are still to come, and are not late
+            self._remembered.put(pending.trace_id)
+        if pending.pieces:
+            self._remembered.own(pending.trace_id, pending.context)
         return pending

@@ -13,7 +13,10 @@ from collector.journal import Journal, SetAside, Settlement
 
 
 class Ledger:
-    """Gathers what became settled and commits it to the journal, one transaction at a time."""
+    """Gathers what became settled and commits it to the journal, one transaction at a time.
+
+    `rows` are those that were taken and that the journal still has.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -23,9 +26,17 @@ class Ledger:
         self._aside: list[SetAside] = []
         self._released: dict[bytes, str] = {}
         self._changed = asyncio.Event()
+        self._committing = False
+        self.rows = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was settled is committed."""
+        return not self._changed.is_set() and not self._committing
 
     def open(self, row: int, trace_ids: Iterable[bytes]) -> None:
         """A row was taken from the journal; a row without traces is done at once."""
+        self.rows += 1
         remaining = set(trace_ids)
         if remaining:
             self._open[row] = remaining
@@ -59,4 +70,7 @@ class Ledger:
             self._changed.clear()
             settlement = Settlement(self._done, self._parts, self._aside, self._released)
             self._done, self._parts, self._aside, self._released = [], {}, [], {}
+            self._committing = True
             await self._journal.settle(settlement)
+            self._committing = False
+            self.rows -= len(settlement.rows)

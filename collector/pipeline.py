@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -19,16 +19,22 @@ from collector.journal import Entry, Journal, Row, SetAside, Signal
 from collector.ledger import Ledger
 from collector.otlp import Request
 from collector.pieces import Piece, pieces
+from collector.reading_time import ReadingTime
 from collector.receivers import Accept
 from collector.recent import Recent
 from collector.remembered import Remembered
 from collector.telemetry import Telemetry
 from processors.types import Batch, Context, Trace, TraceProcessor, span_count
 
+if TYPE_CHECKING:
+    from collector.tail_sampling import TailSampling
+
 log = logging.getLogger(__name__)
 
 TRUNCATED_TAG = "spanbridge.truncated_spans"
 """On a trace beyond its cap: how many spans of how many were dropped."""
+LARGE = 8
+"""A trace that holds more than this part of a flow's memory is handed on as far as it has come."""
 TICK = 0.05
 """How often, in seconds, the assembly is asked what is due."""
 
@@ -90,14 +96,13 @@ class Head:
 class FlowOptions:
     """`memory` bounds the bytes of spans held in a flow and its deliveries; what is more waits in the journal.
 
-    `decide_early` is asked about traces that still grow (tail_sampling's span-ingest). `drop_evicted` drops traces
-    that have to go early. `keep_for_logs` keeps traces for some time after they were handed on, as log records that
-    belong to them may come late.
+    `sampling` is the pipeline's tail sampling: it is told of traces that are handed on, and asked about those that
+    still grow. `keep_for_logs` keeps traces for some time after they were handed on, as log records that belong to them
+    may come late.
     """
 
     memory: int
-    decide_early: Callable[[Trace], bool] | None = None
-    drop_evicted: bool = False
+    sampling: TailSampling | None = None
     keep_for_logs: bool = False
 
 
@@ -127,7 +132,7 @@ class Flow:
         self._deliveries: list[Delivery] = []
         self._handed_on = 0
         self._relieved = asyncio.Event()
-        self._now = asyncio.get_running_loop().time
+        self._now = ReadingTime(asyncio.get_running_loop().time)
 
     def deliver_to(self, delivery: Delivery) -> None:
         """Add a delivery; a trace is settled when all of them have it."""
@@ -153,7 +158,8 @@ class Flow:
         """Every delivery has the trace, or it was dropped by a rule."""
         self._handed_on -= pending.size
         self._assembly.done(pending)
-        note = self._remembered.note(pending.trace_id)
+        known = pending.trace_id in self._remembered
+        note = self._remembered.note(pending.trace_id) if known else None
         self._ledger.settle(pending.trace_id, pending.rows, pending.aside, note)
         self._relieved.set()
 
@@ -164,8 +170,7 @@ class Flow:
             found = self._open(row)
             self._ledger.open(row.id, {piece.trace_id for piece in found})
             self._assembly.add(row, found, self._now())
-            if self._options.decide_early:
-                await self._release_decided(found)
+            await self._release_before_time(found)
             await asyncio.sleep(0)
 
     def _open(self, row: Row) -> list[Piece]:
@@ -181,26 +186,38 @@ class Flow:
     async def _room(self) -> None:
         """Wait until there is memory for another row; make some if it is incomplete traces that fill it."""
         while self._assembly.full or self._assembly.size + self._handed_on > self._options.memory:
-            crowded = not self._assembly.full and self._handed_on < self._options.memory // 2
+            overdue = self._assembly.overdue(self._now()) is not None
+            crowded = not overdue and self._handed_on < self._options.memory // 2
             oldest = self._assembly.evict() if crowded else None
-            if oldest is not None:
-                await self._hand_on(oldest)
-            else:
-                self._relieved.clear()
-                await self._relieved.wait()
+            only_time_helps = not overdue and not self._assembly.evicts
+            with nullcontext() if only_time_helps else self._now.stopped():
+                await (self._hand_on(oldest) if oldest is not None else self._relief())
+
+    async def _relief(self) -> None:
+        """Wait until a trace is handed on or settled."""
+        self._relieved.clear()
+        await self._relieved.wait()
 
     async def _release(self) -> None:
         while True:
             for pending in self._assembly.due(self._now()):
                 await self._hand_on(pending)
+                await asyncio.sleep(0)  # thousands may be due at once, and receivers want their turn
             await asyncio.sleep(TICK)
 
-    async def _release_decided(self, found: Sequence[Piece]) -> None:
-        """Hand on what needs no more spans to be decided; those that come yet follow the decision."""
-        decide = self._options.decide_early
+    async def _release_before_time(self, found: Sequence[Piece]) -> None:
+        """Hand on what is decided already, and what is so large that it would leave no memory for others.
+
+        What comes of such a trace later follows it.
+        """
+        sampling, large = self._options.sampling, self._options.memory // LARGE
         for piece in found:
             pending = self._assembly.pending(piece.trace_id)
-            if decide and pending is not None and pending.spans and decide(pending.decode()):
+            if pending is None or not pending.pieces:
+                continue
+            if pending.size > large:
+                await self._hand_on(self._assembly.release(pending, "large"))
+            elif sampling is not None and sampling.wants(pending):
                 await self._hand_on(self._assembly.release(pending, "early"))
 
     async def _hand_on(self, pending: Pending) -> None:
@@ -209,7 +226,7 @@ class Flow:
         self._count(pending)
         if self._recent is not None:
             self._recent.complete(pending, self._now())
-        trace = self._run_stages(pending)
+        trace = self._run_stages(pending) if self._passes(pending) else None
         pending.pieces.clear()
         pending.logs.clear()
         if trace is None:
@@ -225,18 +242,17 @@ class Flow:
             self._telemetry.dropped_items.labels("traces", "another tenant's trace").inc(pending.foreign)
         if pending.dropped:
             self._telemetry.truncated_spans.labels(self._name).inc(pending.dropped)
-        if pending.cause == "evicted":
-            self._telemetry.dropped_too_early.inc()
-        if not pending.late:
-            self._telemetry.new_traces.inc()
 
-    def _run_stages(self, pending: Pending) -> Trace | None:
-        if pending.cause == "evicted" and self._options.drop_evicted:
-            self._telemetry.dropped_items.labels("traces", "evicted").inc(pending.spans)
-            return None
+    def _passes(self, pending: Pending) -> bool:
         if not pending.pieces:
             self._telemetry.dropped_items.labels("logs", "no span came for it").inc(len(pending.logs))
-            return None
+            return False
+        if self._options.sampling is None or self._options.sampling.released(pending, self._now()):
+            return True
+        self._telemetry.dropped_items.labels("traces", "evicted").inc(pending.spans)
+        return False
+
+    def _run_stages(self, pending: Pending) -> Trace | None:
         trace: Trace | None = truncated(pending.decode(), pending.dropped)
         for stage in self._stages:
             if trace is None:
@@ -256,13 +272,21 @@ class Flow:
             self._telemetry.processor_errors.labels(stage.name).inc()
             return trace
 
+    async def _release_all(self) -> None:
+        for pending in self._assembly.drain():
+            await self._hand_on(pending)
+            await asyncio.sleep(0)
+
     async def _drain(self, seconds: float) -> None:
-        """Hand on all there is, complete or not, until the journal is empty or the time is up."""
+        """Hand on all there is, complete or not, until the journal is empty or the time is up.
+
+        What the journal still holds of a trace is read first, as long as there is room for it.
+        """
         try:
             async with asyncio.timeout(seconds):
-                while self._journal.state().rows and not self._assembly.keeps_the_rest:
-                    for pending in self._assembly.drain():
-                        await self._hand_on(pending)
+                while self._journal.state().rows and not (self._assembly.keeps_the_rest and self._ledger.idle):
+                    if self._journal.state().rows <= self._ledger.rows or self._assembly.full:
+                        await self._release_all()
                     await asyncio.sleep(TICK)
         except TimeoutError:
             rows = self._journal.state().rows

@@ -21,6 +21,7 @@ from collector import allocator, cli, logs
 from collector.admin import Health, health_app, metrics_app, serve
 from collector.assembly import Assembly
 from collector.backoff import Backoff
+from collector.components import split_id
 from collector.config import Config
 from collector.delivery import Delivery, DeliveryOptions
 from collector.endpoint import host_and_port
@@ -37,7 +38,7 @@ from collector.journal.paths import journal_path
 from collector.journal.sqlite import SqliteJournal
 from collector.lanes import SendLimits
 from collector.log_selection import LogSelection
-from collector.memory_limiter import MIB
+from collector.memory_limiter import MIB, total_memory
 from collector.pipeline import Flow, FlowOptions, Head, Stage, fan_out
 from collector.process_metrics import ProcessMetrics
 from collector.receivers import Accept, Authenticate, otlp_grpc, otlp_http
@@ -55,6 +56,9 @@ SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that prepares a delivery gives way to the event loop, where senders wait for OK."""
 MEMORY = 128 * MIB
 """Bytes of spans that one pipeline holds in memory; what is more waits in its journal."""
+SAMPLING_SHARE = 4
+"""With tail_sampling it may hold this part of the memory there is, should that be more: pending traces are bounded by
+num_traces in the first place, and half a million spans of them must fit."""
 MLFLOW_SEND = SendLimits(max_traces=64, max_spans=2048)
 """MLflow's cost is per trace, and a send has to end well within its timeout in the slowest of stores."""
 FORWARD_SEND = SendLimits(max_traces=8192, max_spans=8192)
@@ -159,7 +163,8 @@ async def _start_traces(service: Service, pipeline: PipelineConfig) -> None:
     journal = await _open_journal(service, pipeline)
     made = _plan(service, pipeline, Remembered(journal.released()))
     assembly = Assembly(made.assembly, made.remembered)
-    options = FlowOptions(MEMORY, made.decide_early, made.drop_evicted, _takes_logs(service, pipeline))
+    memory = MEMORY if made.sampling is None else max(MEMORY, total_memory() // SAMPLING_SHARE)
+    options = FlowOptions(memory, made.sampling, _takes_logs(service, pipeline))
     flow = Flow(
         pipeline.id,
         journal,
@@ -172,6 +177,8 @@ async def _start_traces(service: Service, pipeline: PipelineConfig) -> None:
     for exporter_id in pipeline.exporters:
         flow.deliver_to(_delivery(service, exporter_id, made, flow))
     _watch(service, pipeline, journal, assembly)
+    if made.sampling is not None:
+        service.telemetry.traces_on_memory.set_function(lambda: len(assembly))
     await service.stack.enter_async_context(flow.running(service.config.service.shutdown_timeout))
     await _add_head(service, pipeline, made, journal)
 
@@ -184,8 +191,17 @@ async def _start_logs(service: Service, pipeline: PipelineConfig) -> None:
         if other.signal == "traces" and set(other.exporters) & set(pipeline.exporters)
     )
     made = _plan(service, pipeline, Remembered())
+    add_stages(made, _redactions_of(service, partner, besides=pipeline))
     made.head.insert(0, Stage("genai", LogSelection(service.telemetry)))
     await _add_head(service, pipeline, made, service.journals[partner.id])
+
+
+def _redactions_of(
+    service: Service, partner: PipelineConfig, *, besides: PipelineConfig
+) -> list[tuple[str, ConfigModel]]:
+    """What is masked in spans is masked in the log records that end up in them, even if their pipeline is silent."""
+    ids = [id_ for id_ in partner.processors if split_id("processor", id_).type == "redaction"]
+    return [(id_, service.config.processors[id_]) for id_ in ids if id_ not in besides.processors]
 
 
 def _takes_logs(service: Service, pipeline: PipelineConfig) -> bool:
@@ -268,7 +284,6 @@ def _watch(service: Service, pipeline: PipelineConfig, journal: Journal, assembl
     telemetry.journal_capacity.labels(pipeline.id).set_function(lambda: journal.state().capacity)
     telemetry.journal_oldest.labels(pipeline.id).set_function(lambda: journal.state().oldest_age)
     telemetry.journal_aside.labels(pipeline.id).set_function(lambda: journal.state().aside)
-    telemetry.traces_on_memory.set_function(lambda: len(assembly))
     telemetry.assembling_traces.labels(pipeline.id).set_function(lambda: len(assembly))
     telemetry.assembling_spans.labels(pipeline.id).set_function(lambda: assembly.spans)
     for exporter in pipeline.exporters:

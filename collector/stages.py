@@ -22,6 +22,7 @@ from processors.settings import ConfigModel
 from processors.types import Batch, Processor, Trace, TraceProcessor
 
 if TYPE_CHECKING:
+    from collector.tail_sampling import TailSampling
     from processors.genai import GenAiConfig
     from processors.probabilistic_sampler import ProbabilisticSamplerConfig
     from processors.redaction import RedactionConfig
@@ -45,8 +46,7 @@ class Plan:
     head: list[Stage[Callable[[Request], Request]]] = field(default_factory=list)
     trace: list[Stage[TraceProcessor]] = field(default_factory=list)
     assembly: AssemblyLimits = field(default_factory=AssemblyLimits)
-    decide_early: Callable[[Trace], bool] | None = None
-    drop_evicted: bool = False
+    sampling: TailSampling | None = None
     batch: BatchConfig | None = None
     limiters: list[MemoryLimiter] = field(default_factory=list)
 
@@ -85,6 +85,8 @@ def _batch(made: Plan, _component_id: str, config: BatchConfig) -> None:
 
 
 def _groupbytrace(made: Plan, _component_id: str, config: GroupByTraceConfig) -> None:
+    if made.sampling is not None:
+        return  # it does both
     made.assembly = AssemblyLimits(
         wait_duration=config.wait_duration,
         after_root=config.wait_duration_after_root_received,
@@ -104,11 +106,11 @@ def _tail_sampling(made: Plan, component_id: str, config: TailSamplingConfig) ->
         evict=not config.block_on_overflow,
         keep_at_shutdown=config.drop_pending_traces_on_shutdown,
     )
-    made.drop_evicted = config.on_eviction == "drop"
-    stage = TailSampling(config, made.remembered, made.telemetry)
-    if config.sampling_strategy == "span-ingest":
-        made.decide_early = stage.decide_early
-    made.trace.append(Stage(component_id, stage))
+    remembered, cache = made.remembered, config.decision_cache
+    remembered.kept_size = max(remembered.kept_size, cache.sampled_cache_size)
+    remembered.dropped_size = max(remembered.dropped_size, cache.non_sampled_cache_size)
+    made.sampling = TailSampling(config, remembered, made.telemetry)
+    made.trace.append(Stage(component_id, made.sampling))
 
 
 def _genai(made: Plan, component_id: str, config: GenAiConfig) -> None:
@@ -136,13 +138,20 @@ def _redaction(made: Plan, component_id: str, config: RedactionConfig) -> None:
 
 def _probabilistic_sampler(made: Plan, component_id: str, config: ProbabilisticSamplerConfig) -> None:
     from processors.probabilistic_sampler import ProbabilisticSampler
+    from processors.sampling_weight import WEIGHT_TAG, arriving_count, write_weight
 
     sampled = made.telemetry.probabilistic_sampled
 
     def count(policy: str, kept: bool, spans: int) -> None:
         sampled.labels(policy, str(kept).lower()).inc(spans)
 
+    def weigh(trace: Trace) -> Trace:
+        if WEIGHT_TAG not in trace.tags:
+            write_weight(trace, component_id, arriving_count(trace))
+        return trace
+
     made.head.append(Stage(component_id, spans_only(ProbabilisticSampler(config, count))))
+    made.trace.append(Stage(component_id, weigh))
 
 
 def _span_metrics(made: Plan, component_id: str, config: SpanMetricsConfig) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import orjson
 
+from collector.assembly import Pending
 from collector.remembered import Remembered
 from collector.telemetry import Telemetry
 from processors.tail_sampling import Decision, TailSampler, TailSamplingConfig, mark
@@ -18,10 +19,12 @@ from processors.types import Trace
 
 
 class TailSampling:
-    """A `TraceProcessor`. `now` is in seconds."""
+    """A `TraceProcessor`, and what the flow asks it besides. Times are in seconds."""
 
     def __init__(self, config: TailSamplingConfig, remembered: Remembered, telemetry: Telemetry) -> None:
         self._sampler = TailSampler(config, time.monotonic, self._on_policy)
+        self._early = config.sampling_strategy == "span-ingest"
+        self._drop_evicted = config.on_eviction == "drop"
         self._remembered = remembered
         self._telemetry = telemetry
 
@@ -34,26 +37,51 @@ class TailSampling:
         mark(trace, decision)
         return trace
 
-    def decide_early(self, trace: Trace) -> bool:
-        """Whether the spans that have come so far settle the matter (sampling_strategy span-ingest)."""
-        return self._sampler.decide_early(trace) is not None
+    def wants(self, pending: Pending) -> bool:
+        """Whether the spans that have come so far settle the matter (sampling_strategy span-ingest).
+
+        A trace is looked at whenever it has doubled: at each new span, a large one would be decoded again and again.
+        """
+        if not self._early or pending.late or pending.size < 2 * pending.asked:
+            return False
+        pending.asked = pending.size
+        return self._sampler.decide_early(pending.decode()) is not None
+
+    def released(self, pending: Pending, now: float) -> bool:
+        """Count a trace that is handed on; False drops it, as it had to go before its time."""
+        telemetry = self._telemetry
+        telemetry.trace_removal_age.observe(now - pending.first_seen)
+        note = self._remembered.note(pending.trace_id)
+        if note:
+            telemetry.early_releases.labels(_label(sampled=read_note(note).sampled)).inc(pending.spans)
+        elif not pending.late:
+            telemetry.new_traces.inc()
+        if pending.cause != "evicted":
+            return True
+        telemetry.dropped_too_early.inc()
+        if self._drop_evicted and not note:
+            self._conclude(pending.trace_id, Decision("dropped"))
+            return False
+        return True
 
     def _decide(self, trace: Trace) -> Decision:
         started = time.perf_counter()
         decision = self._sampler.decide(trace)
         self._telemetry.decision_latency.observe((time.perf_counter() - started) * 1e6)
-        sampled = str(decision.sampled).lower()
-        self._telemetry.global_traces_sampled.labels(sampled, decision.outcome).inc()
-        self._remembered.put(trace.trace_id, write_note(decision))
+        self._conclude(trace.trace_id, decision)
         return decision
+
+    def _conclude(self, trace_id: bytes, decision: Decision) -> None:
+        self._telemetry.global_traces_sampled.labels(_label(sampled=decision.sampled), decision.outcome).inc()
+        self._remembered.put(trace_id, write_note(decision), dropped=not decision.sampled)
 
     def _on_policy(self, policy: str, answer: str, spans: int) -> None:
         if answer == "error":
             self._telemetry.policy_errors.inc()
             return
-        sampled = str(answer == "sampled").lower()
-        self._telemetry.policy_traces_sampled.labels(policy, sampled, answer).inc()
-        self._telemetry.policy_spans_sampled.labels(policy, sampled, answer).inc(spans)
+        labels = (policy, _label(sampled=answer == "sampled"), answer)
+        self._telemetry.policy_traces_sampled.labels(*labels).inc()
+        self._telemetry.policy_spans_sampled.labels(*labels).inc(spans)
 
 
 def write_note(decision: Decision) -> str:
@@ -64,3 +92,7 @@ def write_note(decision: Decision) -> str:
 def read_note(note: str) -> Decision:
     """A decision from its text."""
     return Decision(**orjson.loads(note))
+
+
+def _label(*, sampled: bool) -> str:
+    return "true" if sampled else "false"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import Counter, Gauge, Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.samples import Sample
@@ -25,7 +25,7 @@ DECISION_BUCKETS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 100_000
 class Telemetry:
     """The metrics, as attributes; labels are given in the order in which they are declared here."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:  # noqa: PLR0915  a statement a metric
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
 
         def counter(name: str, help_: str, *labels: str) -> Counter:
@@ -98,6 +98,15 @@ class Telemetry:
         self.assembling_traces = gauge("spanbridge_assembling_traces", "Traces waiting for more spans.", "pipeline")
         self.assembling_spans = gauge("spanbridge_assembling_spans", "Spans of traces waiting for more.", "pipeline")
         self.truncated_spans = counter("spanbridge_truncated_spans", "Spans beyond a trace's cap.", "pipeline")
+        self.probabilistic_sampled = counter(
+            "otelcol_processor_probabilistic_sampler_count_traces_sampled", "Spans by decision.", "policy", "sampled"
+        )
+        self.schema_violations = counter("spanbridge_tag_schema_violations", "Tags against a rule.", "tag", "rule")
+        self.redactions = counter("spanbridge_redacted_values", "Values masked, by rule.", "rule")
+        self.released_traces = counter("spanbridge_released_traces", "Traces released, by cause.", "pipeline", "cause")
+        self._add_tail_sampling(counter, gauge)
+
+    def _add_tail_sampling(self, counter: Callable[..., Counter], gauge: Callable[..., Gauge]) -> None:
         tail = "otelcol_processor_tail_sampling_"
         policy = ("policy", "sampled", "decision")
         self.policy_traces_sampled = counter(tail + "count_traces_sampled", "Answers of a policy, in traces.", *policy)
@@ -107,15 +116,21 @@ class Telemetry:
         self.policy_errors = counter(tail + "sampling_policy_evaluation_error", "Policies that could not answer.")
         self.dropped_too_early = counter(tail + "sampling_trace_dropped_too_early", "Traces that had to go early.")
         self.traces_on_memory = gauge(tail + "sampling_traces_on_memory", "Traces waiting for a decision.")
+        self.early_releases = counter(
+            tail + "early_releases_from_cache_decision", "Late spans that followed a decision.", "sampled"
+        )
+        self.trace_removal_age = Histogram(
+            tail + "sampling_trace_removal_age",
+            "From a trace's first span to its decision, in s.",
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
         self.decision_latency = Histogram(
-            tail + "sampling_decision_latency", "Of one decision, in us.", buckets=DECISION_BUCKETS, registry=registry
+            tail + "sampling_decision_latency",
+            "Of one decision, in us.",
+            buckets=DECISION_BUCKETS,
+            registry=self.registry,
         )
-        self.probabilistic_sampled = counter(
-            "otelcol_processor_probabilistic_sampler_count_traces_sampled", "Spans by decision.", "policy", "sampled"
-        )
-        self.schema_violations = counter("spanbridge_tag_schema_violations", "Tags against a rule.", "tag", "rule")
-        self.redactions = counter("spanbridge_redacted_values", "Values masked, by rule.", "rule")
-        self.released_traces = counter("spanbridge_released_traces", "Traces released, by cause.", "pipeline", "cause")
 
 
 def render(registry: CollectorRegistry, *, total_suffix: bool) -> bytes:

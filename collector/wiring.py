@@ -220,6 +220,9 @@ def _reference_problems(section: PipelineSection, written: Written) -> Iterator[
                 yield f"{kind}s", f": {_undefined(kind, component_id, written.models[kind])}"
             elif ids.count(component_id) > 1:
                 yield f"{kind}s", f': references {kind} "{component_id}" multiple times'
+    samplers = [id_ for id_ in section.processors if id_.partition("/")[0] == "tail_sampling"]
+    if len(set(samplers)) > 1:
+        yield "processors", f": {' and '.join(samplers)} would decide on the same traces; put their policies into one"
 
 
 def _needs_assembly(section: PipelineSection) -> bool:

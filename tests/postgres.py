@@ -1,6 +1,7 @@
 """A throwaway PostgreSQL cluster for tests, on a unix socket, gone at the end.
 
-Import the fixture `postgres` into a test module. Tests that use it are skipped where there is no `initdb`.
+Import `fixture_postgres` into a conftest.py to have the fixture `postgres`. Tests that use it are skipped where
+PostgreSQL is not installed.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def cluster(*settings: str) -> Iterator[Cluster]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Cluster]:
+@pytest.fixture(scope="session", name="postgres")
+def fixture_postgres() -> Iterator[Cluster]:
     """A cluster for the whole test session; does not wait for the disk."""
     try:
         with cluster("fsync=off", "max_connections=50", "deadlock_timeout=200ms") as running:

@@ -24,9 +24,11 @@ from collector.journal.context import load
 from collector.journal.schema import SCHEMA, check_schema, connect, transaction
 from collector.journal.statements import Damaged, Record, insertion, records, settling
 
-_PAGE = 8192
-_WAL = 8 << 20
-_CHECKED_WHOLE = 64 << 20  # bytes: quick_check takes about 0.1 s for this much, and the start should not wait longer
+_PAGE = 4096  # small rows are the most frequent, and each commit writes some pages whole
+_WAL = 8 << 20  # bytes after which it goes into the file; the two fsyncs of that are what puts may have to wait for
+_CHECKED_WHOLE = (
+    64 << 20
+)  # bytes: quick_check takes about 0.2 s for this much from a cold disk; more would delay the start
 _ROWS_PER_STATEMENT = 64
 
 
@@ -89,6 +91,9 @@ class Database:
         small = path.stat().st_size <= _CHECKED_WHOLE
         if small and self.connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise Damaged("quick_check found damage")
+        tables = {name for (name,) in self.connection.execute("SELECT name FROM sqlite_master")}
+        if not tables >= {"rows", "parts", "aside", "totals"}:
+            raise Damaged("tables are missing")
         self.newest()
 
     def close(self) -> None:

@@ -14,13 +14,18 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from collector.journal.database import Database
+from collector.journal.database import Database, is_damage
 from collector.journal.schema import connect, transaction
 from collector.journal.statements import Columns, records, settling_parts
 
 _HEADER = 100
 _MAGIC = b"SQLite format 3\0"
 _BEYOND_ALL_IDS = 1 << 62
+_UNREADABLE = (  # besides what is damage anywhere: a table that is missing, a bad sector
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+)
 
 
 def salvage(path: Path, *, newest: int = 0) -> tuple[Path, int]:
@@ -37,15 +42,15 @@ def salvage(path: Path, *, newest: int = 0) -> tuple[Path, int]:
         with transaction(target.connection):
             saved = _save(path, target, newest)
     fresh.rename(_salvaged(path))
-    moved = finish(path)
-    assert moved, "the file that was just renamed is there"  # noqa: S101  a fact, not a check of input
-    return moved, saved
+    return _replace(path), saved
 
 
 def finish(path: Path) -> Path | None:
-    """Let a salvaged file take its place, if there is one; where the damaged one went."""
-    if not _salvaged(path).exists():
-        return None
+    """Let a salvaged file take its place, if a crash kept it from that; where the damaged one went."""
+    return _replace(path) if _salvaged(path).exists() else None
+
+
+def _replace(path: Path) -> Path:
     moved = path.with_name(f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     for source, target in zip(_files(path), _files(moved), strict=True):
         with suppress(FileNotFoundError):
@@ -66,11 +71,7 @@ def _files(path: Path) -> tuple[Path, Path, Path]:
 def _save(path: Path, target: Database, newest: int) -> int:
     saved = 0
     _fill_up(path)
-    try:
-        source = connect(path)
-    except sqlite3.Error:
-        return 0
-    with closing(source):
+    with closing(connect(path)) as source:
         for columns in _readable(source, "rows"):
             target.connection.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", columns)
             if parts := [(columns[0], trace) for trace in _settled(source, columns[0])]:
@@ -98,7 +99,8 @@ def _settled(source: sqlite3.Connection, row: int) -> list[bytes]:
     """The traces of a row known to be settled. Where that can't be read they are sent again, which does no harm."""
     try:
         return [trace for (trace,) in source.execute("SELECT trace FROM parts WHERE row = ?", (row,))]
-    except sqlite3.DatabaseError:
+    except sqlite3.DatabaseError as error:
+        _pass_over(error)
         return []
 
 
@@ -112,7 +114,8 @@ def _readable(source: sqlite3.Connection, table: str) -> Iterator[Columns]:
     def good(after: int) -> bool:
         try:
             first(after)
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            _pass_over(error)
             return False
         return True
 
@@ -120,13 +123,20 @@ def _readable(source: sqlite3.Connection, table: str) -> Iterator[Columns]:
     while after < _BEYOND_ALL_IDS:
         try:
             columns = first(after)
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            _pass_over(error)
             after = _next_good(after, good)
-        else:
-            if columns is None:
-                return
-            yield columns
-            after = columns[0]
+            continue
+        if columns is None:
+            return
+        yield columns
+        after = columns[0]
+
+
+def _pass_over(error: sqlite3.DatabaseError) -> None:
+    """Raise an error that is no sign of damage: what can't be read now may be readable a moment later."""
+    if not is_damage(error) and error.sqlite_errorcode not in _UNREADABLE:
+        raise error
 
 
 def _next_good(bad: int, good: Callable[[int], bool]) -> int:

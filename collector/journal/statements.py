@@ -105,7 +105,7 @@ def _checksum(columns: Iterable[Any]) -> int:
     """CRC-32 of a record's columns. SQLite keeps none of its own and would hand out rotten pages as they are."""
     crc = 0
     for column in columns:
-        crc = zlib.crc32(column if isinstance(column, bytes) else str(column).encode(), crc)
+        crc = zlib.crc32(str(column).encode() if isinstance(column, (str, int, float)) else column, crc)
     return crc
 
 

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _POLL = 0.5  # s between looks for what another process wrote, and attempts at what the disk refused
 _LOG_INTERVAL = 60.0  # s
-_RESERVE = 32 << 20  # bytes of the disk: a few times what the WAL may hold before it has to go into the file
+_RESERVE = 48 << 20  # bytes of the disk: a few times what the WAL may hold before it has to go into the file
 _WRITTEN_PER_BYTE = 3  # at most: into the WAL, from there into the file, and around it
 
 

@@ -6,13 +6,13 @@ streams, connections and the time a client may take are bounded.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, field_validator
 from pydantic import model_validator as check
 
+from collector.endpoint import host_and_port
 from collector.tls import TlsServerConfig
 from processors.settings import ConfigModel, Duration
 
@@ -26,21 +26,6 @@ DEFAULT_MAX_MIB = 64
 DEFAULT_VALUE_LENGTH = 4 * MIB
 """MLflow keeps a span as one text of up to 4 GiB, in which values are quoted twice. What bounds it is the size of a
 statement, 16 MiB in the smallest default there is (MariaDB's max_allowed_packet)."""
-
-_ENDPOINT = re.compile(r"(?:\[(?P<v6>[0-9A-Za-z:.%]+)\]|(?P<host>[^\[\]:/\s]*)):(?P<port>[0-9]{1,5})")
-_LAST_PORT = 65535
-
-
-def host_and_port(endpoint: str) -> tuple[str, int]:
-    """Split "host:port"; no host means every interface.
-
-    Raises:
-        ValueError: it is no such pair.
-    """
-    match = _ENDPOINT.fullmatch(endpoint)
-    if match is None or int(match["port"]) > _LAST_PORT:
-        raise ValueError(f'{endpoint!r} is not "host:port"; write for example "localhost:4317" or "[::1]:4317"')
-    return match["v6"] or match["host"] or "", int(match["port"])
 
 
 def _path(value: str) -> str:

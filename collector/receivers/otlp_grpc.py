@@ -16,9 +16,10 @@ import grpc
 import grpc.aio
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
+from collector.endpoint import host_and_port
 from collector.errors import Invalid
 from collector.otlp import Status, encode_status
-from collector.receivers.config import GrpcConfig, KeepaliveConfig, host_and_port
+from collector.receivers.config import GrpcConfig, KeepaliveConfig
 from collector.receivers.intake import Body, Hold, Intake, Receiver, Room
 from collector.receivers.listening import starting
 from collector.tls import grpc_server_credentials

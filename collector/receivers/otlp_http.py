@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import uvicorn
 
+from collector.endpoint import host_and_port
 from collector.errors import Invalid, TooLarge
 from collector.otlp import CONTENT_TYPES, Encoding, Status, encode_status
-from collector.receivers.config import HttpConfig, host_and_port
+from collector.receivers.config import HttpConfig
 from collector.receivers.cors import Cors
 from collector.receivers.http_connection import Connection, Connections
 from collector.receivers.intake import Body, Hold, Intake, Receiver, Room

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from processors.genai import messages
+from processors.genai.answers import chat_output as answer_of
+from processors.genai.messages import chat_input as request_of
 from processors.genai.values import decoded
 from processors.genai.view import Layout, SpanView
 
@@ -179,12 +180,12 @@ def chat_output(*keys: str) -> Read:
 
 def shown_input(found: Any) -> Any:
     """An input as chat where it is chat, and otherwise (or where it shows already) as it is."""
-    return _shown(found, messages.chat_input)
+    return _shown(found, request_of)
 
 
 def shown_output(found: Any) -> Any:
     """An output as chat where it is chat, and otherwise (or where it shows already) as it is."""
-    return _shown(found, messages.chat_output)
+    return _shown(found, answer_of)
 
 
 def _shown(found: Any, shape: Callable[[Any], Any]) -> Any:

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from processors.genai.answers import answer, choices
 from processors.genai.convention import Content, Event, shown_input, shown_output
-from processors.genai.messages import Message, answer, chat_input, chat_messages, choices, system_messages
+from processors.genai.messages import Message, chat_input, chat_messages, system_messages
 from processors.genai.parts import parts_in, result_text
 from processors.genai.values import as_object, decoded, first, is_empty
 from processors.genai.view import SpanView

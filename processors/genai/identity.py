@@ -84,7 +84,7 @@ def name_session_and_user(trace: Trace, views: Sequence[SpanView], ordered: Sequ
         shown[SESSION] = shown[SESSION] or _best(beside, SESSION_KEYS, ())
         shown[USER] = shown[USER] or _best(beside, USER_KEYS, ())
     for key, value in shown.items():
-        if value is not None and _first_seen(views, _SEEN[key]) != value:
+        if value is not None and as_name(_first_seen(views, _SEEN[key])) != value:
             _place(trace, ordered, key, value)
     return {key: value for key, value in shown.items() if value is not None}
 
@@ -114,7 +114,7 @@ def _identity(key: str, value: Any) -> str | None:
     if key == _CODEX_THREAD and not isinstance(value, str):
         return None
     name = as_name(value)
-    return name[:_LONGEST] if name else None
+    return name[:_LONGEST].rstrip() if name else None
 
 
 def _beside_spans(trace: Trace) -> dict[str, Any]:

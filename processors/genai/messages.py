@@ -1,16 +1,17 @@
-"""Chat of every make, shaped as MLflow reads it: `{"messages": [...]}` in, `{"choices": [{"message": ...}]}` out.
+"""Messages and requests of every make, shaped as MLflow reads them: `{"messages": [...]}`. Answers are in answers.py.
 
-MLflow takes its previews from these two shapes alone (mlflow.tracing.utils.truncation), and its chat view shows a list
-of messages only if every one of them is an OpenAI chat message: a role of four, content that is a text (or, for
-inputs, a list of text, image_url and input_audio parts), tool calls with text arguments (isRawModelTraceChatMessage in
-its UI). One reasoning part, blob or foreign role is enough to lose the whole view, so each is given a form that shows.
+MLflow takes its previews from two shapes alone, this and that of answers.py (mlflow.tracing.utils.truncation), and its
+chat view shows a list of messages only if every one of them is an OpenAI chat message: a role of four, content that is
+a text (or, for inputs, a list of text, image_url and input_audio parts), tool calls with text arguments
+(isRawModelTraceChatMessage in its UI). One reasoning part, blob or foreign role is enough to lose the whole view, so
+each is given a form that shows.
 """
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from processors.genai.parts import Turn, tool_call
+from processors.genai.parts import Turn
 from processors.genai.values import as_text, decoded, first, is_empty
 
 Message: TypeAlias = dict[str, Any]
@@ -56,7 +57,7 @@ def chat_input(value: Any) -> Any:
     key = next((key for key in _INPUT_KEYS if not is_empty(value.get(key))), None)
     if key is None:
         return None
-    if key == "messages" and _all_show(value[key]) and not any(value.get(name) for name in _SYSTEM_KEYS):
+    if key == "messages" and all_show(value[key]) and not any(value.get(name) for name in _SYSTEM_KEYS):
         return value
     return _rebuilt_input(value, key)
 
@@ -102,7 +103,7 @@ def chat_messages(value: Any) -> list[Message]:
         if isinstance(item, str):
             messages.append({"role": "user", "content": item})
         elif isinstance(item, dict) and is_message(item):
-            messages += _shaped(item)
+            messages += shaped_message(item)
         elif isinstance(item, dict) and isinstance(item.get("text"), str):
             messages.append({"role": "user", "content": item["text"]})
         else:
@@ -117,9 +118,9 @@ def is_message(item: Any) -> bool:
     )
 
 
-def _shaped(item: Message) -> list[Message]:
+def shaped_message(item: Message) -> list[Message]:
     """One message of any make; tool results within it become messages of their own."""
-    if _shows(item):
+    if shows(item):
         return [item]
     if (plain := _plain_text(item)) is not None:
         return [plain]
@@ -192,28 +193,29 @@ def _class_name(item: Message) -> Any:
     return path[-1] if isinstance(path, list) and path else None
 
 
-def _all_show(messages: Any) -> bool:
-    return isinstance(messages, list) and bool(messages) and all(_shows(message) for message in messages)
+def all_show(messages: Any) -> bool:
+    """Whether a value is a list of messages that MLflow's chat view takes as they are."""
+    return isinstance(messages, list) and bool(messages) and all(shows(message) for message in messages)
 
 
-def _shows(message: Any) -> bool:
+def shows(message: Any) -> bool:
     """Whether MLflow's chat view takes the message as it is, and its preview finds role and content."""
     if not isinstance(message, dict) or message.get("role") not in _SHOWN_ROLES or "content" not in message:
         return False
     if message.get("function_call"):
         return False
     calls = message.get("tool_calls")
-    if calls and not (isinstance(calls, list) and all(_call_shows(call) for call in calls)):
+    if calls and not (isinstance(calls, list) and all(_callshows(call) for call in calls)):
         return False
     content = message["content"]
     return (
         content is None
         or isinstance(content, str)
-        or (isinstance(content, list) and bool(content) and all(_part_shows(part) for part in content))
+        or (isinstance(content, list) and bool(content) and all(_partshows(part) for part in content))
     )
 
 
-def _part_shows(part: Any) -> bool:
+def _partshows(part: Any) -> bool:
     if not isinstance(part, dict) or part.get("type") not in _SHOWN_PARTS:
         return False
     if part["type"] in ("image_url", "input_audio"):
@@ -221,7 +223,7 @@ def _part_shows(part: Any) -> bool:
     return isinstance(part.get("text"), str)
 
 
-def _call_shows(call: Any) -> bool:
+def _callshows(call: Any) -> bool:
     function = call.get("function") if isinstance(call, dict) else None
     return (
         isinstance(function, dict)
@@ -229,149 +231,3 @@ def _call_shows(call: Any) -> bool:
         and isinstance(function.get("name"), str)
         and isinstance(function.get("arguments"), str)
     )
-
-
-def chat_output(value: Any) -> Any:
-    """A model's output as `{"choices": [...]}`, or `{"messages": [...]}` for a whole exchange; None if it is no chat.
-
-    A bare text is no chat here: `answer` makes one of it. What shows already is returned unchanged.
-    """
-    value = decoded(value)
-    if isinstance(value, list):
-        return _output_list(value)
-    if not isinstance(value, dict):
-        return None
-    for key, read in _OUTPUT_KEYS.items():
-        if not is_empty(value.get(key)):
-            return read(value, key)
-    return choices([value]) if is_message(value) else None
-
-
-def answer(text: str, finish_reason: Any = None) -> dict[str, Any]:
-    """A text that a model answered, as a choice."""
-    return {"choices": [_choice(0, {"role": "assistant", "content": text}, finish_reason)]}
-
-
-def choices(items: list[Message]) -> dict[str, Any] | None:
-    """Output messages: choices when each is the assistant's, else (an agent's whole exchange) messages."""
-    shaped = [message for item in items for message in _shaped(item)]
-    if not shaped:
-        return None
-    if len(shaped) == len(items) and all(message["role"] == "assistant" for message in shaped):
-        reasons = [first(item, _REASONS) for item in items]
-        if len(items) == 1 or all(reasons):
-            pairs = zip(shaped, reasons, strict=True)
-            return {"choices": [_choice(i, _plain(message), reason) for i, (message, reason) in enumerate(pairs)]}
-    return {"messages": shaped}
-
-
-def _choice(index: int, message: Message, finish_reason: Any) -> dict[str, Any]:
-    choice = {"index": index, "message": message}
-    return choice if finish_reason is None else {**choice, "finish_reason": finish_reason}
-
-
-def _plain(message: Message) -> Message:
-    """A message within a choice: its content must be one text for the chat view to show it."""
-    plain = {key: item for key, item in message.items() if key not in _REASONS}
-    content = message.get("content")
-    if not (content is None or isinstance(content, str)):
-        plain["content"] = Turn.of({"content": content}).text()
-    return plain
-
-
-_REASONS = ("finish_reason", "finishReason", "stop_reason")
-
-
-def _output_list(items: list[Any]) -> Any:
-    items = items[0] if len(items) == 1 and isinstance(items[0], list) else items
-    if not items or not all(isinstance(item, dict) for item in items):
-        return None
-    if all("message" in item for item in items):
-        return _from_choices({"choices": items}, "choices")
-    return choices(items) if all(is_message(item) for item in items) else None
-
-
-def _from_choices(value: dict[str, Any], key: str) -> Any:
-    entries = value[key]
-    if isinstance(entries, list) and len(entries) == 1 and isinstance(entries[0], list):
-        entries = entries[0]
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        return None
-    if key == "choices" and all(_choice_shows(entry) for entry in entries):
-        return value
-    shaped = []
-    for index, entry in enumerate(entries):
-        message = _entry_message(entry)
-        if message is None:
-            return None
-        reason = first(entry, _REASONS)
-        shaped.append(_choice(index, _plain(message), reason))
-    return {"choices": shaped, **{name: item for name, item in value.items() if name != key}}
-
-
-def _choice_shows(entry: Any) -> bool:
-    message = entry.get("message") if isinstance(entry, dict) else None
-    return isinstance(message, dict) and _shows(message) and not isinstance(message["content"], list)
-
-
-def _entry_message(entry: dict[str, Any]) -> Message | None:
-    """The message of one choice, generation or candidate."""
-    inner = first(entry, ("message", "delta", "content"))
-    if isinstance(inner, dict):
-        inner = inner if is_message(inner) else {"content": inner}
-        shaped = _shaped(inner if "role" in inner or "kwargs" in inner else {**inner, "role": "assistant"})
-        return next((message for message in shaped if message["role"] == "assistant"), None)
-    text = inner if isinstance(inner, str) else entry.get("text")
-    return {"role": "assistant", "content": text} if isinstance(text, str) else None
-
-
-def _from_messages(value: dict[str, Any], key: str) -> Any:
-    if key == "messages" and _all_show(value[key]):
-        return value
-    messages = chat_messages(value[key])
-    return {**{name: item for name, item in value.items() if name != key}, "messages": messages} if messages else None
-
-
-def _from_message(value: dict[str, Any], key: str) -> Any:
-    message = decoded(value[key])
-    return choices([{"role": "assistant", **message}]) if isinstance(message, dict) and is_message(message) else None
-
-
-def _from_output(value: dict[str, Any], key: str) -> Any:
-    """`output` of OpenAI's Responses API (a list of items, which MLflow reads itself), or of Bedrock Converse."""
-    output = decoded(value[key])
-    if isinstance(output, dict) and isinstance(output.get("message"), dict):
-        return choices([{"finish_reason": value.get("stopReason"), **output["message"]}])
-    items = output if isinstance(output, list) else []
-    known = items and all(isinstance(item, dict) and item.get("type") for item in items)
-    return value if known and any(item.get("type") == "message" for item in items) else None
-
-
-def _from_content(value: dict[str, Any], key: str) -> Any:
-    """A message itself, Anthropic's answer, or ADK's `{"content": {"parts": ...}}`."""
-    content = decoded(value[key])
-    if isinstance(content, (dict, list)) or "role" in value:
-        inner = content if isinstance(content, dict) else {"content": content}
-        reason = first(value, _REASONS)
-        extra: Message = {name: value[name] for name in _BESIDE_CONTENT if name in value}
-        role = inner.get("role") or value.get("role") or "assistant"
-        return choices([{**inner, **extra, "role": role, "finish_reason": reason}])
-    return choices([value]) if is_message(value) and "type" in value else None
-
-
-_BESIDE_CONTENT = ("tool_calls", "name", "reasoning")
-_OUTPUT_KEYS = {
-    "choices": _from_choices,
-    "generations": _from_choices,
-    "candidates": _from_choices,
-    "messages": _from_messages,
-    "message": _from_message,
-    "output": _from_output,
-    "content": _from_content,
-}
-
-
-def as_tool_calls(value: Any) -> list[dict[str, Any]]:
-    """A list of tool calls of any make, as OpenAI's."""
-    items = decoded(value)
-    return [tool_call(item) for item in (items if isinstance(items, list) else [items]) if isinstance(item, dict)]

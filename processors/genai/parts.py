@@ -111,6 +111,12 @@ def tool_call(call: dict[str, Any]) -> dict[str, Any]:
     return {"id": called, "type": "function", "function": {"name": name, "arguments": text}}
 
 
+def as_tool_calls(value: Any) -> list[dict[str, Any]]:
+    """A list of tool calls of any make, as OpenAI's."""
+    items = decoded(value)
+    return [tool_call(item) for item in (items if isinstance(items, list) else [items]) if isinstance(item, dict)]
+
+
 def result_text(value: Any) -> str:
     """What a tool gave back, as text: the texts of its parts where it is made of parts."""
     value = decoded(value) if isinstance(value, str) and value[:2] in ("[{", '{"') and '"text"' in value else value

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from processors.genai import span_types as types
+from processors.genai.answers import answer
 from processors.genai.head import set_text
-from processors.genai.messages import answer
 from processors.genai.parts import Turn
 from processors.genai.reading import INPUTS, OUTPUTS, SPAN_TYPE
 from processors.genai.values import as_object, decoded

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,7 +25,10 @@ _STATEFUL = ("rate_limiting", "bytes_limiting", "experiment_quota")
 
 
 class DecisionCacheConfig(ConfigModel):
-    """How many decisions are remembered for late spans, of each kind; 0 remembers none."""
+    """How many decisions are remembered for late spans, of each kind: at least 100,000.
+
+    The latest 100,000 of both kinds are remembered over a restart.
+    """
 
     sampled_cache_size: Count = 0
     non_sampled_cache_size: Count = 0
@@ -34,9 +38,21 @@ class TailSamplingConfig(ConfigModel):
     """Which traces are kept once they are assembled, and how long they are assembled.
 
     Ours are `maximum_trace_spans` (beside `maximum_trace_size_bytes`: spans beyond it are not kept, 0 for no cap) and
-    `on_eviction` (what becomes of the oldest trace when `num_traces` is reached: the Collector drops it).
+    `on_eviction` (what becomes of the oldest trace when `num_traces` is reached: the Collector drops it). What is
+    pending may also take a quarter of the memory there is, that of a container or else of the machine; beyond it is as
+    with `num_traces`.
     `expected_new_traces_per_sec` and `num_shards` change nothing here; they are read so that a Collector's file loads.
     """
+
+    NOTES: ClassVar[Mapping[str, str]] = {
+        "drop_pending_traces_on_shutdown": (
+            "nothing is dropped; what is pending stays in the journal and is decided after the next start."
+        ),
+        "maximum_trace_size_bytes": (
+            "a larger trace is not dropped; spans beyond are, and its tag spanbridge.truncated_spans says how many."
+        ),
+        "num_shards": "one sampler decides on all traces of a pipeline; nothing is divided.",
+    }
 
     policies: list[PolicyConfig] = Field(min_length=1)
     decision_wait: Duration = 30.0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from processors.sampling_weight import arriving_count
 from processors.tail_sampling.build import build, keys, only_gains
 from processors.tail_sampling.config import TailSamplingConfig
 from processors.tail_sampling.decision import Decision
@@ -91,7 +92,7 @@ class TailSampler:
         outcomes = [answer.outcome for answer in answers]
         # The draws that were made are among those that keep the trace; the bound is for rounding alone.
         chance = max(probability(outcomes, first_match=self._first_match), _LEAST_CHANCE)
-        weight = view.arriving_count() / chance
+        weight = arriving_count(trace) / chance
         if conclusion is Vote.LIMITED:
             _owe(_first(answers, Vote.LIMITED).ballot, weight)
             return Decision("not_sampled")
@@ -115,7 +116,7 @@ class TailSampler:
             if isinstance(outcome, Ballot) and outcome.vote is Vote.DROPPED:
                 return Decision("dropped", named.name)
             if isinstance(outcome, Ballot) and outcome.vote is Vote.SAMPLED:
-                return Decision("sampled", named.name, view.arriving_count())
+                return Decision("sampled", named.name, arriving_count(trace))
         return None
 
     def _threshold(self, outcomes: Sequence[Outcome], chance: float) -> tuple[int | None, int]:

@@ -7,7 +7,6 @@ from collections.abc import Set as AbstractSet
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.trace_state import KEEP_ALL, TraceState, TraceStateError, adjusted_count
 from processors.types import NO_PARENT, Trace, spans
 
 
@@ -54,24 +53,7 @@ class View:
                     found[key].append((span, attribute.value))
         return found
 
-    def arriving_count(self) -> float:
-        """How many traces this one stands for as it arrives: the adjusted count of its least threshold.
-
-        Sampling by one randomness keeps some span of a trace exactly where it is not below the least threshold that any
-        of them was held against; spans that say nothing were not sampled, or by a parent that says it.
-        """
-        texts = {span.trace_state for span in self.spans}
-        known = [threshold for text in texts if text and (threshold := _threshold(text)) is not None]
-        return adjusted_count(min(known, default=KEEP_ALL))
-
 
 def is_root(span: Span) -> bool:
     """True for a span without a parent."""
     return span.parent_span_id in NO_PARENT
-
-
-def _threshold(text: str) -> int | None:
-    try:
-        return TraceState.parse(text).threshold
-    except TraceStateError:
-        return None

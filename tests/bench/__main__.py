@@ -13,11 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench import sampling as sampling_rows
 from tests.bench.load import Shape, run
+from tests.bench.processors import costs
+from tests.bench.stores import measure
 from tests.polling import until_sync
 from tests.program import POOL, Ports, Program, configuration, free_port
 
 RESULTS = Path("bench-results/bench.json")
+TRACES = 2000
+"""Of 8 spans each, for the ways into a store that are fast; MLflow's own endpoint gets a tenth."""
 
 
 def machine() -> str:
@@ -78,6 +83,22 @@ def door(rows: list[dict]) -> None:
         rows.append(row("RSS after the load", program.rss() / 2**20, "MiB", ""))
 
 
+def processors(rows: list[dict]) -> None:
+    """What a processor costs a span."""
+    goals = {"genai + tag_schema": "<= 40", "redaction, all detectors": "<= 30"}
+    for name, cost in costs().items():
+        rows.append(row(name, cost, "us/span", goals.get(name, "")))
+
+
+def stores(rows: list[dict]) -> None:
+    """Into MLflow's store: its own endpoint, the bridge into both databases and to a tracking server, the limit."""
+    for kind in ("sqlite", "postgresql"):
+        medians = measure(kind, TRACES)
+        best = max(rate for way, rate in medians.items() if way.startswith("MLflow"))
+        for way, rate in medians.items():
+            rows.append(row(f"{kind}: {way}", rate, "spans/s", f"{rate / best:.1f}x MLflow's best"))
+
+
 def _seconds(program: Program, shape: Shape) -> float:
     outcome = run(program.ports.grpc, shape)
     assert outcome.failed == 0, f"{outcome.failed} requests were refused"
@@ -91,7 +112,17 @@ def row(name: str, value: float, unit: str, goal: str) -> dict:
     return made
 
 
-ROWS: dict[str, Callable[[list[dict]], None]] = {"door": door}
+def sampling(rows: list[dict]) -> None:
+    """What sampling costs."""
+    rows += sampling_rows.rows(bridge, sink, row)
+
+
+ROWS: dict[str, Callable[[list[dict]], None]] = {
+    "door": door,
+    "processors": processors,
+    "sampling": sampling,
+    "stores": stores,
+}
 
 
 def main() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from mlflow.server import otel_api
@@ -20,6 +21,8 @@ from starlette.requests import Request
 from collector.exporters.mlflow.bulk import BulkWriter, prepare_database
 from processors.types import Batch, Context, Trace
 from tests.postgres import Cluster
+
+os.environ["MLFLOW_MODEL_CATALOG_URI"] = ""  # prices that came with MLflow, none from the network
 
 ARTIFACTS = "/srv/artifacts?region=eu"
 """A root with a query, so that the place of a trace's artifacts is no plain concatenation."""
@@ -45,7 +48,7 @@ class Pair:
         return rest
 
     def assert_equal(self, trace_ids: Iterable[bytes] = ()) -> None:
-        """Every row of every table, or of some traces, is the same in both."""
+        """Every row of every table, or all rows of some traces, are the same in both."""
         wanted = {f"tr-{trace_id.hex()}" for trace_id in trace_ids}
         for truth, ours in zip(rows(self.truth, wanted), rows(self.ours, wanted), strict=True):
             assert ours == truth
@@ -147,3 +150,27 @@ class Databases:
         """Two stores on fresh databases."""
         with self.store() as truth, self.store() as ours:
             yield Pair(truth, ours, BulkWriter(ours))
+
+
+DatabasesOf: TypeAlias = Callable[[str], Databases]
+"""Databases of "sqlite" or "postgresql"."""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"], name="databases")
+def fixture_databases(request: pytest.FixtureRequest, databases_of: DatabasesOf) -> Databases:
+    """Databases of either kind, one after the other."""
+    return databases_of(request.param)
+
+
+@pytest.fixture(name="store")
+def fixture_store(databases: Databases) -> Iterator[SqlAlchemyStore]:
+    """MLflow's store on a fresh database."""
+    with databases.store() as store:
+        yield store
+
+
+@pytest.fixture(name="pair")
+def fixture_pair(databases: Databases) -> Iterator[Pair]:
+    """Two stores on fresh databases."""
+    with databases.pair() as pair:
+        yield pair

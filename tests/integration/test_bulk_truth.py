@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from processors.types import Batch
-from tests.integration.bulk_stores import Databases, Pair, split
-from tests.postgres import postgres  # noqa: F401  a fixture
+from tests.integration.bulk_stores import (  # noqa: F401  fixtures
+    Pair,
+    fixture_databases,
+    fixture_pair,
+    split,
+)
 from tests.traces import bench_trace
 
 CAPTURES = Path(__file__).parent.parent / "data" / "captures"
 SETS = sorted({path.name.split(".0")[0] for path in CAPTURES.glob("*.pb") if ".logs." not in path.name})
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Databases:
-    cluster = request.getfixturevalue("postgres") if request.param == "postgresql" else None
-    return Databases(tmp_path_factory.mktemp("databases"), cluster)
-
-
-@pytest.fixture
-def pair(databases: Databases) -> Iterator[Pair]:
-    with databases.pair() as pair:
-        yield pair
-
-
 def captured(name: str) -> list[Batch]:
     return [Batch.FromString(path.read_bytes()) for path in sorted(CAPTURES.glob(f"{name}.[0-9]*.pb"))]
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_a_capture_as_whole_traces(pair: Pair, name: str):
-    traces = split(captured(name))
-    assert pair.write(traces) == []
+def test_captures_as_whole_traces(pair: Pair):
+    for name in SETS:
+        traces = split(captured(name))
+        assert pair.write(traces) == [], name
+        pair.assert_equal(trace.trace_id for trace in traces)
     pair.assert_equal()
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_a_capture_request_by_request(pair: Pair, name: str):
-    for batch in captured(name):
-        pair.write(split([batch]))
+def test_captures_request_by_request(pair: Pair):
+    for name in SETS:
+        for batch in captured(name):
+            traces = split([batch])
+            pair.write(traces)
+            pair.assert_equal(trace.trace_id for trace in traces)
     pair.assert_equal()
 
 

@@ -17,8 +17,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from processors.types import Batch, Trace
 from processors.types import spans as all_spans
-from tests.integration.bulk_stores import Databases, Pair, log_by_endpoint
-from tests.postgres import postgres  # noqa: F401  a fixture
+from tests.integration.bulk_stores import (
+    DatabasesOf,
+    Pair,
+    log_by_endpoint,
+)
 from tests.traces import START_NS, attributes
 
 NUMBERS = itertools.count(1)
@@ -205,21 +208,20 @@ def generated_traces(draw: st.DrawFn) -> Trace:
     return Trace(trace_id, batch)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    cluster = request.getfixturevalue("postgres") if request.param == "postgresql" else None
-    with Databases(tmp_path_factory.mktemp("databases"), cluster).pair() as pair:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"], name="lasting_pair")
+def fixture_lasting_pair(request: pytest.FixtureRequest, databases_of: DatabasesOf) -> Iterator[Pair]:
+    with databases_of(request.param).pair() as pair:
         yield pair
 
 
 @given(trace=generated_traces(), run_id=st.sampled_from(["", "", "r" * 32]))
 @settings(
-    max_examples=int(__import__("os").environ.get("EX", "150")),
+    max_examples=100,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-def test_a_generated_trace(pair: Pair, trace: Trace, run_id: str):
-    before = trace.batch.SerializeToString()
+def test_a_generated_trace(lasting_pair: Pair, trace: Trace, run_id: str):
+    pair, before = lasting_pair, trace.batch.SerializeToString()
     status = log_by_endpoint(pair.truth, trace.batch, run_id)
     rest = pair.writer.write([trace], "0", run_id)
     assert trace.batch.SerializeToString() == before

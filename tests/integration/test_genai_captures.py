@@ -56,12 +56,9 @@ def _server(tmp_path_factory):
 
 
 def _stop(process):
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(STARTUP)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    """Without a goodbye: nothing of this server is wanted any more."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _wait_until_up(url, process, log):

@@ -4,9 +4,9 @@ import pytest
 
 from collector.assembly import Assembly, AssemblyLimits
 from collector.journal import Entry, Row
-from collector.pieces import pieces
+from collector.pieces import Piece, pieces
 from collector.remembered import Remembered
-from processors.types import Batch, Context, span_count, spans
+from processors.types import Batch, Context, Logs, span_count, spans
 from tests.spans import add_span, new_id, trace_batch
 
 LIMITS = AssemblyLimits(wait_duration=30, after_root=1)
@@ -102,6 +102,91 @@ def test_spans_beyond_the_cap_of_a_trace_are_dropped_but_the_root_is_not():
     assert (pending.spans, pending.dropped, pending.rows) == (6, 7, list(range(13)))
     assert pending.decode().root is not None
     assert assembly.size == assembly.spans == 0
+
+
+def test_a_request_beyond_the_cap_is_cut_and_log_records_are_not():
+    trace_id = new_id(16)
+    batch = Batch()
+    for number in range(10):
+        add_span(batch, trace_id, f"child {number}", parent=new_id())
+    assembly = Assembly(AssemblyLimits(wait_duration=1, max_spans=4))
+    add(assembly, 1, batch, 0.0)
+    add(assembly, 2, batch, 0.0)
+    assembly.add(
+        Row(3, Entry(logs_of(trace_id), Context(), "logs")), [Piece(trace_id, logs_of(trace_id), is_log=True)], 0.0
+    )
+
+    [pending] = assembly.due(1.0)
+    assert (pending.spans, pending.dropped, pending.rows) == (4, 16, [1, 2, 3])
+    assert [span.name for span in spans(pending.decode().batch)] == ["child 0", "child 1", "child 2", "child 3"]
+    assert len(pending.decode().logs.resource_logs) == 1
+
+
+def test_a_cap_in_bytes_keeps_what_fits_and_the_root():
+    trace_id = new_id(16)
+    batch = trace_batch(trace_id, 50)
+    size = next(spans(batch)).ByteSize()
+    assembly = Assembly(AssemblyLimits(max_bytes=10 * size))
+    add(assembly, 1, batch, 0.0)
+
+    [pending] = assembly.due(30.0)
+    names = [span.name for span in spans(pending.decode().batch)]
+    assert 8 <= len(names) <= 11
+    assert names[-1] == "root"
+    assert pending.spans + pending.dropped == 50
+
+
+def test_spans_that_came_twice_are_there_once_as_they_came_last():
+    trace_id = new_id(16)
+    first, again = trace_batch(trace_id, 3), Batch()
+    again.CopyFrom(first)
+    next(spans(again)).name = "changed"
+    assembly = Assembly(LIMITS)
+    add(assembly, 1, first, 0.0)
+    add(assembly, 2, again, 0.0)
+
+    [pending] = assembly.due(1.0)
+    assert sorted(span.name for span in spans(pending.decode().batch)) == ["changed", "child 1", "root"]
+
+
+def logs_of(trace_id):
+    logs = Logs()
+    logs.resource_logs.add().scope_logs.add().log_records.add(trace_id=trace_id)
+    return logs.SerializeToString()
+
+
+def test_spans_are_not_late_because_log_records_came_long_before():
+    trace_id = new_id(16)
+    assembly = Assembly(LIMITS)
+    made = Row(1, Entry(logs_of(trace_id), Context(), "logs"))
+    assembly.add(made, pieces(made), 0.0)
+    [alone] = assembly.due(30.0)
+    assembly.done(alone)
+    add(assembly, 2, trace_batch(trace_id, 2), 31.0)
+
+    assert [pending.cause for pending in assembly.due(32.0)] == ["root"]
+
+
+def test_where_nothing_goes_early_no_more_than_num_traces_are_taken_in():
+    assembly = Assembly(AssemblyLimits(num_traces=2, evict=False))
+    for number in range(3):
+        assert assembly.full == (number == 2)
+        add(assembly, number, child_of(new_id(16)), 0.0)
+
+    assert assembly.evict() is None
+    assert list(assembly.due(29.0)) == []
+    assert len(list(assembly.due(30.0))) == 3
+
+
+def test_overdue_leaves_the_trace_where_it_is():
+    assembly, trace_id = Assembly(LIMITS), new_id(16)
+    add(assembly, 1, trace_batch(trace_id, 1), 0.0)
+    add(assembly, 2, child_of(trace_id), 0.5)
+
+    assert assembly.overdue(1.4) is None
+    assert assembly.overdue(1.5).trace_id == trace_id
+    assert [pending.trace_id for pending in assembly.due(1.5)] == [trace_id]
+    assert assembly.overdue(100.0) is None
 
 
 def test_without_a_wait_after_the_root_the_whole_wait_is_waited():

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from processors.genai.answers import chat_output
 from processors.genai.documents import documents
-from processors.genai.messages import chat_input, chat_messages, chat_output, system_messages
+from processors.genai.messages import chat_input, chat_messages, system_messages
 from processors.genai.tools import chat_tools, named_tools
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}

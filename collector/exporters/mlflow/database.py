@@ -1,4 +1,4 @@
-"""An MLflow tracking database, through MLflow's own store in this process."""
+"""An MLflow tracking database, in this process: new traces as bulk rows, the others through MLflow's own store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, TypeAlias
 
 from collector.errors import ExportError, Retryable
@@ -25,6 +24,7 @@ from collector.exporters.mlflow.experiments import Experiment, Experiments
 from collector.exporters.mlflow.record import TraceRecord
 from collector.exporters.mlflow.routing import Route
 from collector.exporters.mlflow.settings import MlflowSettings, display
+from processors.types import Trace
 
 _log = logging.getLogger(__name__)
 
@@ -41,10 +41,10 @@ class Database:
     """A destination. The store is opened on first use, so that starting needs neither mlflow nor the database."""
 
     def __init__(self, settings: MlflowSettings, writer: Callable[[Store], Writer] | None = None) -> None:
-        """`writer` makes the writer of a store that has been opened; MLflow's `log_spans` if None."""
+        """`writer` makes the writer of a store that has been opened; `bulk_writer` if None."""
         self._settings = settings
         self._where = display(settings.tracking_uri)
-        self._writer = writer or (lambda store: partial(log_records, store))
+        self._writer = writer or bulk_writer
         self._experiments = Experiments(self, create=settings.create_experiments, where=self._where)
         self._opening = threading.Lock()
         self._opened: tuple[Store, Writer] | None = None
@@ -131,6 +131,9 @@ def open_store(settings: MlflowSettings) -> Store:
     _probe(settings.tracking_uri)
     from mlflow.tracking._tracking_service import utils  # noqa: PLC0415  only who needs it pays
 
+    from collector.exporters.mlflow.bulk import prepare_database  # noqa: PLC0415  only who needs it pays
+
+    prepare_database(settings.tracking_uri)
     make: Callable[[str, str], Store] = utils._get_sqlalchemy_store  # noqa: SLF001  it knows about workspaces
     store = make(settings.tracking_uri, settings.artifact_root)
     # MLflow logs a failed statement with its parameters, which are what the traces say.
@@ -152,6 +155,21 @@ def _workspace(name: str) -> contextlib.AbstractContextManager[Any]:
     from mlflow.utils.workspace_context import ServerWorkspaceContext  # noqa: PLC0415  only who needs it pays
 
     return ServerWorkspaceContext(name)
+
+
+def bulk_writer(store: Store) -> Writer:
+    """New traces as bulk rows; those that the store has, and whatever is not known there, through `log_spans`."""
+    from collector.exporters.mlflow.bulk import BulkWriter  # noqa: PLC0415  only who needs it pays
+
+    bulk = BulkWriter(store)
+
+    def write(experiment_id: str, records: Sequence[TraceRecord]) -> None:
+        left = bulk.write([Trace(record.trace_id, record.batch) for record in records], experiment_id)
+        if left:
+            ids = {trace.trace_id for trace in left}
+            log_records(store, experiment_id, [record for record in records if record.trace_id in ids])
+
+    return write
 
 
 def log_records(store: Store, experiment_id: str, records: Sequence[TraceRecord]) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
+from processors.genai.answers import answer, choices
 from processors.genai.convention import Convention, any_of, lookup
-from processors.genai.messages import answer, chat_messages, choices
+from processors.genai.messages import chat_messages
 from processors.genai.values import decoded
 from processors.genai.view import SpanView
 

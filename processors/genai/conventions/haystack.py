@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
+from processors.genai.answers import chat_output, choices
 from processors.genai.convention import Convention, any_under, given, shown_input
 from processors.genai.documents import documents
-from processors.genai.messages import chat_messages, chat_output, choices
+from processors.genai.messages import chat_messages
 from processors.genai.tools import chat_tools
 from processors.genai.usage import Usage, usage_object
 from processors.genai.values import as_name, as_object, decoded, is_empty

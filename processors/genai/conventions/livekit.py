@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
+from processors.genai.answers import choices
 from processors.genai.convention import Convention, any_under
 from processors.genai.conventions.otel import USAGE
-from processors.genai.messages import Message, as_tool_calls, chat_messages, choices, system_messages
+from processors.genai.messages import Message, chat_messages, system_messages
+from processors.genai.parts import as_tool_calls
 from processors.genai.usage import Usage, usage_object
 from processors.genai.values import as_object, decoded
 from processors.genai.view import SpanView

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from processors.genai import span_types as types
+from processors.genai.answers import answer, chat_output, choices
 from processors.genai.convention import Convention, any_under, given, lookup, name, shown_input, shown_output
 from processors.genai.documents import document
-from processors.genai.messages import answer, chat_input, chat_messages, chat_output, choices
+from processors.genai.messages import chat_input, chat_messages
 from processors.genai.tools import chat_tools
 from processors.genai.usage import CostKeys, UsageKeys
 from processors.genai.values import as_name, as_object, decoded, is_empty

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
+from processors.genai.answers import answer, choices
 from processors.genai.convention import Convention, given, name, shown_input, shown_output
 from processors.genai.documents import documents
 from processors.genai.events import semconv_events
-from processors.genai.messages import answer, chat_messages, choices, system_messages
+from processors.genai.messages import chat_messages, system_messages
 from processors.genai.tools import chat_tools
 from processors.genai.usage import CostKeys, UsageKeys
 from processors.genai.values import decoded

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Content, Convention, any_of, given, name, shown_input, shown_output
+from processors.genai.answers import answer, choices
+from processors.genai.convention import Content, Convention, given, name, shown_input, shown_output
 from processors.genai.events import semconv_events
-from processors.genai.messages import Message, answer, chat_messages, choices, system_messages
+from processors.genai.messages import Message, chat_messages, system_messages
 from processors.genai.tools import chat_tools
 from processors.genai.usage import CostKeys, Usage, UsageKeys, usage_object
 from processors.genai.values import as_object, decoded, is_empty, objects
-from processors.genai.view import SpanView
+from processors.genai.view import Layout, SpanView
 
 _OWN_KEYS = (
     "pydantic_ai.all_messages",
@@ -31,6 +32,7 @@ _OWN_KEYS = (
     "operation.cost",
     "logfire.msg",
 )
+_COMPANY = ("logfire.", "gen_ai.", "pydantic_ai.")
 _ROLLUP = UsageKeys(
     input=("gen_ai.aggregated_usage.input_tokens",),
     output=("gen_ai.aggregated_usage.output_tokens",),
@@ -41,6 +43,12 @@ _ROLLUP = UsageKeys(
     ),
     reasoning=("gen_ai.aggregated_usage.details.reasoning_tokens",),
 )
+
+
+def _recognise(layout: Layout) -> bool:
+    """One of its keys, and company: by themselves `events` or `agent_name` are anybody's."""
+    keys = layout.keys
+    return any(key in keys for key in _OWN_KEYS) and any(key.startswith(_COMPANY) for key in keys)
 
 
 def _span_type(view: SpanView) -> str | None:
@@ -113,7 +121,7 @@ def _tools(view: SpanView) -> Any:
 CONVENTION = Convention(
     name="pydantic_ai",
     namespaces=frozenset(key.partition(".")[0] for key in _OWN_KEYS),
-    recognise=any_of(*_OWN_KEYS),
+    recognise=_recognise,
     span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,

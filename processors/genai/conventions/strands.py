@@ -6,18 +6,29 @@ every span under the names that the application gave them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_of, given
-from processors.genai.values import is_empty
+from processors.genai.answers import choices
+from processors.genai.convention import Content, Convention, Event, any_of, given
+from processors.genai.values import is_empty, objects
 from processors.genai.view import SpanView
 
 _FRAMEWORK = "strands-agents"
+_CYCLE = "execute_event_loop_cycle"
 
 
 def _is_strands(view: SpanView) -> bool:
     return _FRAMEWORK in (view.get("gen_ai.system"), view.get("gen_ai.provider.name"))
+
+
+def _events(view: SpanView, events: Sequence[Event]) -> Content:
+    """A cycle tells what its tools gave back as further input, in an event after the one with its own input."""
+    if view.get("gen_ai.operation.name") != _CYCLE:
+        return None, None
+    told = [fields["gen_ai.input.messages"] for _, fields in events if "gen_ai.input.messages" in fields]
+    return None, (choices(objects(told[-1])) if len(told) > 1 else None)
 
 
 def _tags(view: SpanView) -> dict[str, Any]:
@@ -31,5 +42,6 @@ CONVENTION = Convention(
     recognise=any_of("gen_ai.event.start_time", "event_loop.cycle_id", "gen_ai.agent.tools"),
     only_if=_is_strands,
     span_type=given(lambda _: types.CHAIN, "event_loop.cycle_id"),
+    events=_events,
     tags=_tags,
 )

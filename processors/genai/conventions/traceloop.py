@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from processors.genai import span_types as types
+from processors.genai.answers import choices
 from processors.genai.convention import Convention, any_under, either, given, lookup, name
-from processors.genai.messages import as_tool_calls, chat_messages, choices
+from processors.genai.messages import chat_messages
+from processors.genai.parts import as_tool_calls
 from processors.genai.tools import chat_tools
 from processors.genai.view import SpanView, nested
 

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from processors.genai import span_types as types
+from processors.genai.answers import choices
 from processors.genai.convention import Convention, any_under, given, name, shown_input
-from processors.genai.messages import Message, as_tool_calls, choices
+from processors.genai.messages import Message
+from processors.genai.parts import as_tool_calls
 from processors.genai.tools import chat_tools
 from processors.genai.usage import UsageKeys
 from processors.genai.values import decoded

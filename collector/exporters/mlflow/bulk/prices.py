@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from mlflow.tracing.constant import CostKey, TokenUsageKey
 from mlflow.tracing.utils import _SKIP_COST_PREFIXES, calculate_cost_by_model_and_token_usage
-from mlflow.utils.providers import _lookup_model_info
+from mlflow.utils.providers import _list_provider_names, _lookup_model_info
 
 Cost: TypeAlias = dict[str, float]
 """input_cost, output_cost and total_cost in USD."""
@@ -30,21 +30,27 @@ class Prices:
 
     MLflow looks for litellm and for the model at every call (~150 us); here the rates of a model are looked up once an
     hour. Where litellm is installed MLflow asks that instead, and so do we, by MLflow's function.
+
+    Fresh prices come from `MLFLOW_MODEL_CATALOG_URI`, a file a provider ("" keeps to the prices that came with MLflow).
+    Only providers that MLflow's own list has are asked for there, not whatever name a span may bring.
     """
 
     def __init__(self) -> None:
+        self._providers = frozenset(_list_provider_names())
         self._rates: dict[tuple[str, str | None], tuple[float, dict[str, Any] | None]] = {}
         self._litellm = importlib.util.find_spec("litellm") is not None
 
     def cost(self, model: str, usage: dict[str, Any], provider: str | None) -> Cost | None:
         """The cost of one call, or None if the model or what it used is unknown."""
         try:
+            if not self._litellm and (provider or "").lower() not in self._providers:
+                provider = None
             counts = [usage.get(key, 0) for key in _COUNTS]
             if self._litellm or model.startswith(_SKIP_COST_PREFIXES) or set(map(type, counts)) != {int}:
                 return calculate_cost_by_model_and_token_usage(model, usage, provider)
             if counts[0] == counts[1] == 0:
                 return None
-            rates = self._rates_of(model, provider or None)
+            rates = self._rates_of(model, provider)
             return None if rates is None else _cost(rates, counts)
         except Exception:  # noqa: BLE001  as translate_span_when_storing: what can't be priced has no cost
             return None
@@ -54,17 +60,15 @@ class Prices:
         if known is None or known[0] < time.monotonic():
             if len(self._rates) >= _MOST_MODELS:
                 self._rates.clear()
-            known = self._rates[model, provider] = (time.monotonic() + _KEEP_SECONDS, _look_up(model, provider))
+            known = self._rates[model, provider] = (time.monotonic() + _KEEP_SECONDS, self._look_up(model, provider))
         return known[1]
 
-
-def _look_up(model: str, provider: str | None) -> dict[str, Any] | None:
-    if not provider and model.startswith(("databricks-", "databricks/")):
-        provider = "databricks"
-    found = None
-    if provider:
-        found = _model_info(model, provider.lower())
-    return found if found is not None else _model_info(model, None)
+    @staticmethod
+    def _look_up(model: str, provider: str | None) -> dict[str, Any] | None:
+        if provider is None and model.startswith(("databricks-", "databricks/")):
+            provider = "databricks"
+        found = None if provider is None else _model_info(model, provider.lower())
+        return found if found is not None else _model_info(model, None)
 
 
 def _model_info(model: str, provider: str | None) -> dict[str, Any] | None:

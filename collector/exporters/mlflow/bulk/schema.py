@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from mlflow.store.db.utils import (
@@ -61,7 +63,7 @@ def _prepare(engine: Engine, shown: str) -> None:
         )
     raise Held(
         f"{problem}, MLflow {VERSION} needs {expected}; make a backup, stop the writers of the older version and run: "
-        f"mlflow db upgrade {shown}"
+        f"mlflow db upgrade {shlex.quote(shown)}"
     )
 
 

@@ -19,7 +19,7 @@ from mlflow.version import VERSION
 from sqlalchemy import Connection, select
 
 from collector.errors import Retryable
-from collector.exporters.mlflow.bulk.failures import Failure, Failures
+from collector.exporters.mlflow.bulk.failures import Failure, Failures, cause
 from collector.exporters.mlflow.bulk.schema import KNOWN_REVISION, KNOWN_SERIES
 from collector.exporters.mlflow.bulk.tables import Tables
 from collector.exporters.mlflow.bulk.tags import LocationTags
@@ -75,14 +75,15 @@ class BulkWriter:
         return [trace for index, trace in enumerate(traces) if index not in new or new[index].id not in written]
 
     def _place(self, experiment_id: str, run_id: str) -> Place | None:
-        tags = self._locations.get(experiment_id)
-        if tags is None:
-            try:
+        try:
+            number = int(experiment_id)
+            tags = self._locations.get(experiment_id)
+            if tags is None:
                 experiment = self._store.get_experiment(experiment_id)
-            except MlflowException:
-                return None  # MLflow's own store says it better
-            tags = self._locations[experiment_id] = LocationTags(experiment.artifact_location)
-        return Place(int(experiment_id), tags, run_id)
+                tags = self._locations[experiment_id] = LocationTags(experiment.artifact_location)
+        except (ValueError, MlflowException):
+            return None  # MLflow's own store says it better
+        return Place(number, tags, run_id)
 
     def _decoded(self, traces: Sequence[Trace], place: Place) -> dict[int, TraceRows]:
         """The rows of the traces that can go the bulk way, by their index; of each trace the first part at most."""
@@ -110,7 +111,7 @@ class BulkWriter:
                     some = _TRACE_ID.in_(ids[start : start + _IDS_PER_QUERY])
                     found.update(connection.scalars(select(_TRACE_ID).where(some)))
         except self._failures.types as error:
-            raise Retryable(f"the tracking database can't be read: {type(error).__name__}") from error
+            raise Retryable(f"the tracking database can't be read: {cause(error)}") from error
         return found
 
     def _insert(self, new: dict[str, TraceRows]) -> set[str]:
@@ -142,7 +143,7 @@ class BulkWriter:
         except self._failures.types as error:
             failure = self._failures.kind(error)
             if failure is Failure.DOWN:
-                raise Retryable(f"the tracking database can't be written: {type(error).__name__}") from error
+                raise Retryable(f"the tracking database can't be written: {cause(error)}") from error
             return failure
         return None
 

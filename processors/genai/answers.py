@@ -1,0 +1,149 @@
+"""Answers of every make, shaped as MLflow reads them: `{"choices": [{"message": ...}]}`; see messages.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processors.genai.messages import Message, all_show, chat_messages, is_message, shaped_message, shows
+from processors.genai.parts import Turn
+from processors.genai.values import decoded, first, is_empty
+
+
+def chat_output(value: Any) -> Any:
+    """A model's output as `{"choices": [...]}`, or `{"messages": [...]}` for a whole exchange; None if it is no chat.
+
+    A bare text is no chat here: `answer` makes one of it. What shows already is returned unchanged.
+    """
+    value = decoded(value)
+    if isinstance(value, list):
+        return _output_list(value)
+    if not isinstance(value, dict):
+        return None
+    for key, read in _OUTPUT_KEYS.items():
+        if not is_empty(value.get(key)):
+            return read(value, key)
+    return choices([value]) if is_message(value) else None
+
+
+def answer(text: str, finish_reason: Any = None) -> dict[str, Any]:
+    """A text that a model answered, as a choice."""
+    return {"choices": [_choice(0, {"role": "assistant", "content": text}, finish_reason)]}
+
+
+def choices(items: list[Message]) -> dict[str, Any] | None:
+    """Output messages: choices when each is the assistant's, else (an agent's whole exchange) messages."""
+    shaped = [message for item in items for message in shaped_message(item)]
+    if not shaped:
+        return None
+    if len(shaped) == len(items) and all(message["role"] == "assistant" for message in shaped):
+        reasons = [first(item, _REASONS) for item in items]
+        if len(items) == 1 or all(reasons):
+            pairs = zip(shaped, reasons, strict=True)
+            return {"choices": [_choice(i, _plain(message), reason) for i, (message, reason) in enumerate(pairs)]}
+    return {"messages": shaped}
+
+
+def _choice(index: int, message: Message, finish_reason: Any) -> dict[str, Any]:
+    choice = {"index": index, "message": message}
+    return choice if finish_reason is None else {**choice, "finish_reason": finish_reason}
+
+
+def _plain(message: Message) -> Message:
+    """A message within a choice: its content must be one text for the chat view to show it."""
+    plain = {key: item for key, item in message.items() if key not in _REASONS}
+    content = message.get("content")
+    if not (content is None or isinstance(content, str)):
+        plain["content"] = Turn.of({"content": content}).text()
+    return plain
+
+
+_REASONS = ("finish_reason", "finishReason", "stop_reason")
+
+
+def _output_list(items: list[Any]) -> Any:
+    items = items[0] if len(items) == 1 and isinstance(items[0], list) else items
+    if not items or not all(isinstance(item, dict) for item in items):
+        return None
+    if all("message" in item for item in items):
+        return _from_choices({"choices": items}, "choices")
+    return choices(items) if all(is_message(item) for item in items) else None
+
+
+def _from_choices(value: dict[str, Any], key: str) -> Any:
+    entries = value[key]
+    if isinstance(entries, list) and len(entries) == 1 and isinstance(entries[0], list):
+        entries = entries[0]
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        return None
+    if key == "choices" and all(_choiceshows(entry) for entry in entries):
+        return value
+    shaped = []
+    for index, entry in enumerate(entries):
+        message = _entry_message(entry)
+        if message is None:
+            return None
+        reason = first(entry, _REASONS)
+        shaped.append(_choice(index, _plain(message), reason))
+    return {"choices": shaped, **{name: item for name, item in value.items() if name != key}}
+
+
+def _choiceshows(entry: Any) -> bool:
+    message = entry.get("message") if isinstance(entry, dict) else None
+    return isinstance(message, dict) and shows(message) and not isinstance(message["content"], list)
+
+
+def _entry_message(entry: dict[str, Any]) -> Message | None:
+    """The message of one choice, generation or candidate."""
+    inner = first(entry, ("message", "delta", "content"))
+    if isinstance(inner, dict):
+        inner = inner if is_message(inner) else {"content": inner}
+        shaped = shaped_message(inner if "role" in inner or "kwargs" in inner else {**inner, "role": "assistant"})
+        return next((message for message in shaped if message["role"] == "assistant"), None)
+    text = inner if isinstance(inner, str) else entry.get("text")
+    return {"role": "assistant", "content": text} if isinstance(text, str) else None
+
+
+def _from_messages(value: dict[str, Any], key: str) -> Any:
+    if key == "messages" and all_show(value[key]):
+        return value
+    messages = chat_messages(value[key])
+    return {**{name: item for name, item in value.items() if name != key}, "messages": messages} if messages else None
+
+
+def _from_message(value: dict[str, Any], key: str) -> Any:
+    message = decoded(value[key])
+    return choices([{"role": "assistant", **message}]) if isinstance(message, dict) and is_message(message) else None
+
+
+def _from_output(value: dict[str, Any], key: str) -> Any:
+    """`output` of OpenAI's Responses API (a list of items, which MLflow reads itself), or of Bedrock Converse."""
+    output = decoded(value[key])
+    if isinstance(output, dict) and isinstance(output.get("message"), dict):
+        return choices([{"finish_reason": value.get("stopReason"), **output["message"]}])
+    items = output if isinstance(output, list) else []
+    known = items and all(isinstance(item, dict) and item.get("type") for item in items)
+    return value if known and any(item.get("type") == "message" for item in items) else None
+
+
+def _from_content(value: dict[str, Any], key: str) -> Any:
+    """A message itself, Anthropic's answer, or ADK's `{"content": {"parts": ...}}`."""
+    content = decoded(value[key])
+    if isinstance(content, (dict, list)) or "role" in value:
+        inner = content if isinstance(content, dict) else {"content": content}
+        reason = first(value, _REASONS)
+        extra: Message = {name: value[name] for name in _BESIDE_CONTENT if name in value}
+        role = inner.get("role") or value.get("role") or "assistant"
+        return choices([{**inner, **extra, "role": role, "finish_reason": reason}])
+    return choices([value]) if is_message(value) and "type" in value else None
+
+
+_BESIDE_CONTENT = ("tool_calls", "name", "reasoning")
+_OUTPUT_KEYS = {
+    "choices": _from_choices,
+    "generations": _from_choices,
+    "candidates": _from_choices,
+    "messages": _from_messages,
+    "message": _from_message,
+    "output": _from_output,
+    "content": _from_content,
+}

@@ -1,0 +1,158 @@
+"""kill -9 at random points of tail sampling: what must be kept is whole, and what is not kept is not there at all."""
+
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+from processors.attributes import put
+from processors.tail_sampling import TailSampler, TailSamplingConfig
+from processors.types import Batch, Trace, spans
+from tests.polling import until_sync
+from tests.program import Ports, Program, configuration, free_port
+from tests.reading import traces
+from tests.sender import Sender
+
+pytestmark = pytest.mark.slow
+
+KILLS = 22
+SECOND = 1_000_000_000
+START = 1_700_000_000 * SECOND
+SAMPLING = {
+    "decision_wait": "2s",
+    "decision_wait_after_root_received": "1s",
+    "policies": [
+        {"name": "errors", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}},
+        {"name": "slow", "type": "latency", "latency": {"threshold_ms": 5000}},
+        {"name": "some", "type": "probabilistic", "probabilistic": {"sampling_percentage": 10}},
+    ],
+}
+
+
+@dataclass
+class Sent:
+    """What was sent one way: span ids by trace id, in hex, and the traces for the reckoning."""
+
+    ids: dict[str, set[str]] = field(default_factory=dict)
+    whole: list[Trace] = field(default_factory=list)
+
+
+def make_trace(chance: random.Random, sent: Sent) -> list[Batch]:
+    """A trace of two services, a request for each span, the root last. One in 20 fails, one in 20 is slow."""
+    trace_id, root = chance.randbytes(16), chance.randbytes(8)
+    size, fault = chance.randint(2, 9), chance.random()
+    failing = chance.randrange(size) if fault < 0.05 else -1
+    slow = chance.randrange(size) if 0.05 <= fault < 0.1 else -1
+    parts = []
+    for number in range(size):
+        batch = Batch()
+        resource_spans = batch.resource_spans.add()
+        put(resource_spans.resource.attributes, "service.name", f"service {number % 2}")
+        is_root = number == size - 1
+        span = resource_spans.scope_spans.add().spans.add(trace_id=trace_id, name="root" if is_root else "child")
+        span.span_id, span.parent_span_id = (root, b"") if is_root else (chance.randbytes(8), root)
+        span.start_time_unix_nano, span.end_time_unix_nano = START, START + (6 if number == slow else 1) * SECOND
+        if number == failing:
+            span.status.code = Status.STATUS_CODE_ERROR
+        parts.append(batch)
+    whole = Batch()
+    for part in parts:
+        whole.MergeFrom(part)
+    sent.ids[trace_id.hex()] = {span.span_id.hex() for span in spans(whole)}
+    sent.whole.append(Trace(trace_id, whole))
+    return parts
+
+
+def wave(chance: random.Random, count: int, sent: Sent) -> list[Batch]:
+    """Requests that mix the spans of `count` traces; those of a trace keep their order."""
+    queues = [make_trace(chance, sent) for _ in range(count)]
+    requests = [Batch()]
+    while queues:
+        queue = chance.choice(queues)
+        requests[-1].MergeFrom(queue.pop(0))
+        if not queue:
+            queues.remove(queue)
+        if chance.random() < 0.2:
+            requests.append(Batch())
+    return [request for request in requests if request.resource_spans]
+
+
+def config_of_two(ports, other_port, tmp_path, uri, names):
+    """30 % of the traffic has a receiver and a pipeline that samples, the rest those of its own, which don't."""
+    config = configuration(ports, tmp_path, {"tracking_uri": uri, "experiment": names[0]})
+    config["receivers"]["otlp/all"] = {"protocols": {"grpc": {"endpoint": f"127.0.0.1:{other_port}"}}}
+    config["processors"] = {"tail_sampling": SAMPLING, "groupbytrace": {}}
+    config["exporters"]["mlflow/all"] = config["exporters"]["mlflow"] | {"experiment": names[1]}
+    pipelines = config["service"]["pipelines"]
+    pipelines["traces"]["processors"] = ["tail_sampling"]
+    pipelines["traces/all"] = {"receivers": ["otlp/all"], "processors": ["groupbytrace"], "exporters": ["mlflow/all"]}
+    return config
+
+
+def found_in(uri, experiment):
+    """Span ids by trace id, and the tags by trace id; a span that is there twice is an error."""
+    ids, tags = {}, {}
+    for trace in traces(uri, experiment):
+        trace_id = trace.info.trace_id.removeprefix("tr-")
+        found = [span.span_id for span in trace.data.spans]
+        assert len(found) == len(set(found)), f"a span of {trace_id} is there twice"
+        ids[trace_id], tags[trace_id] = set(found), trace.info.tags
+    return ids, tags
+
+
+@pytest.mark.timeout(900)
+def test_kill_9_at_random_points_of_tail_sampling(tracking_server, experiment, tmp_path):
+    chance = random.Random(4)
+    ports, other_port = Ports(), free_port()
+    names = [f"{experiment}, sampled", f"{experiment}, all"]
+    config = config_of_two(ports, other_port, tmp_path, tracking_server, names)
+    sampled, rest = Sent(), Sent()
+    senders = [Sender(ports.grpc, patience=800), Sender(other_port, patience=800)]
+    with Program(config, tmp_path, ports) as program:
+        for _ in range(KILLS):
+            requests = wave(chance, 30, sampled), wave(chance, 70, rest)
+            sending = [
+                threading.Thread(target=sender.send_all, args=(batches,))
+                for sender, batches in zip(senders, requests, strict=True)
+            ]
+            for thread in sending:
+                thread.start()
+            time.sleep(chance.uniform(0.02, 3.5))  # the random point: receiving, waiting, deciding or delivering
+            program.kill()
+            program.start(seconds=60)
+            for thread in sending:
+                thread.join()
+        until_sync(lambda: program.metric("spanbridge_journal_bytes") == 0, seconds=240, what="empty journals")
+
+    assert any(sender.refused for sender in senders), "the kills were never felt: the test proves nothing"
+    for sender, sent in zip(senders, (sampled, rest), strict=True):
+        assert sender.acknowledged == {(trace, span) for trace, ids in sent.ids.items() for span in ids}
+
+    found, _ = found_in(tracking_server, names[1])
+    assert found == rest.ids
+
+    found, tags = found_in(tracking_server, names[0])
+    sampler = TailSampler(TailSamplingConfig.model_validate(SAMPLING), time.monotonic)
+    decisions = {trace.trace_id.hex(): sampler.decide(trace) for trace in sampled.whole}
+    must = {trace.trace_id.hex() for trace in sampled.whole if fails_or_is_slow(trace)}
+    assert len(must) > 20
+    assert {trace_id: found.get(trace_id) for trace_id in must} == {
+        trace_id: sampled.ids[trace_id] for trace_id in must
+    }
+    halves = {trace_id for trace_id, ids in found.items() if ids != sampled.ids[trace_id]}
+    assert not halves
+    assert found.keys() == {trace_id for trace_id, decision in decisions.items() if decision.sampled}
+    for trace_id in found:
+        assert tags[trace_id]["sampling.policy"] == decisions[trace_id].policy
+        assert float(tags[trace_id]["sampling.weight"]) == pytest.approx(decisions[trace_id].weight)
+
+
+def fails_or_is_slow(trace):
+    """The rule of the two policies, told in other words."""
+    for span in spans(trace.batch):
+        if span.status.code == Status.STATUS_CODE_ERROR or span.end_time_unix_nano - START >= 5 * SECOND:
+            return True
+    return False

@@ -1,0 +1,47 @@
+"""Taking a request apart by trace loses no span and no resource, whatever is in it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.journal import Entry, Row
+from collector.pieces import pieces
+from processors.types import Batch, Context, spans_in_context
+
+ids = st.sampled_from([bytes([n]) * 16 for n in range(1, 5)])
+
+
+@st.composite
+def batches(draw):
+    batch = Batch()
+    for _ in range(draw(st.integers(0, 3))):
+        resource = batch.resource_spans.add(schema_url=draw(st.sampled_from(["", "https://a"])))
+        resource.resource.attributes.add(key="r").value.string_value = draw(st.text(max_size=3))
+        for _ in range(draw(st.integers(0, 2))):
+            scope = resource.scope_spans.add()
+            scope.scope.name = draw(st.text(max_size=3))
+            for number in range(draw(st.integers(0, 4))):
+                parent = draw(st.sampled_from([b"", bytes(8), b"p" * 8]))
+                scope.spans.add(trace_id=draw(ids), span_id=bytes([number + 1]) * 8, parent_span_id=parent)
+    return batch
+
+
+def flat(batch):
+    return sorted(
+        (r.SerializeToString(), s.SerializeToString(), x.SerializeToString()) for r, s, x in spans_in_context(batch)
+    )
+
+
+@given(batches(), st.frozensets(ids, max_size=2))
+def test_pieces_put_together_are_the_request_less_what_was_settled(batch, settled):
+    found = pieces(Row(1, Entry(batch.SerializeToString(), Context()), settled))
+
+    together = Batch.FromString(b"".join(piece.payload for piece in found))
+    expected = [item for item in spans_in_context(batch) if item[2].trace_id not in settled]
+    assert flat(together) == sorted(
+        (r.SerializeToString(), s.SerializeToString(), x.SerializeToString()) for r, s, x in expected
+    )
+    for piece in found:
+        own = list(spans_in_context(Batch.FromString(piece.payload)))
+        assert {span.trace_id for _, _, span in own} == {piece.trace_id}
+        assert piece.spans == len(own)
+        assert piece.has_root == any(span.parent_span_id in (b"", bytes(8)) for _, _, span in own)

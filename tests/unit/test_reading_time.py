@@ -1,0 +1,20 @@
+"""A clock that stands still while it is stopped."""
+
+from collector.reading_time import ReadingTime
+
+
+def test_time_that_was_stopped_never_passed():
+    now = [100.0]
+    time = ReadingTime(lambda: now[0])
+
+    now[0] = 101.0
+    assert time() == 101.0
+    with time.stopped():
+        now[0] = 150.0
+        assert time() == 101.0
+    assert time() == 101.0
+    now[0] = 152.0
+    assert time() == 103.0
+    with time.stopped():
+        now[0] = 160.0
+    assert time() == 103.0
