@@ -3,16 +3,22 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all lint bench clean
+.PHONY: run test test-slow test-faults test-deploy lint audit sbom bench clean
 
 run: $(VENV)/.run  ## start the bridge with its built-in configuration
 	$(BIN)/spanbridge up $(ARGS)
 
 test: $(VENV)/.dev  ## every test but the long ones
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow" --ignore=tests/faults --ignore=tests/deploy $(ARGS)
 
-test-all: $(VENV)/.dev  ## the long ones too
-	$(BIN)/pytest $(ARGS)
+test-slow: $(VENV)/.dev  ## the long ones: crashes, outages, clients in Go and Java
+	$(BIN)/pytest -m slow --ignore=tests/faults --ignore=tests/deploy $(ARGS)
+
+test-faults: $(VENV)/.dev  ## kills, misbehaving destinations, fuzz, soak; sizes by SPANBRIDGE_FAULTS_*, see tests/faults/sizes.py
+	$(BIN)/pytest tests/faults $(ARGS)
+
+test-deploy: $(VENV)/.dev  ## chart, manifests, image, dashboards; tools come from tests/deploy/install-tools
+	$(BIN)/pytest tests/deploy $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

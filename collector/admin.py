@@ -17,6 +17,7 @@ from collector.receivers.config import HttpConfig
 from collector.receivers.http_connection import Connection, Connections
 from collector.receivers.listening import bind, starting
 from collector.telemetry import render
+from collector.tls import TlsServerConfig, server_ssl_context
 
 App: TypeAlias = Callable[
     [dict[str, Any], Callable[..., Awaitable[Any]], Callable[..., Awaitable[None]]], Awaitable[None]
@@ -38,19 +39,24 @@ class Health:
 
 
 @asynccontextmanager
-async def serve(app: App, section: str, host: str, port: int) -> AsyncIterator[int]:
+async def serve(app: App, section: str, host: str, port: int, tls: TlsServerConfig | None = None) -> AsyncIterator[int]:
     """Serve an application while the context lasts; yields the port.
 
     Raises:
-        ConfigError: the address is taken or is not this machine's.
+        ConfigError: the address is taken or is not this machine's, or the TLS files can't be used.
     """
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
     config.load()
     connections = Connections(HttpConfig(max_connections=64), config)
+    options: dict[str, Any] = {}
     with starting(section, f"{host}:{port}"):
+        if tls:
+            options = {"ssl": server_ssl_context(tls), "ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 10.0}
         sockets = bind(host, port)
     loop = asyncio.get_running_loop()
-    servers = [await loop.create_server(lambda: Connection(connections), sock=listener) for listener in sockets]
+    servers = [
+        await loop.create_server(lambda: Connection(connections), sock=listener, **options) for listener in sockets
+    ]
     try:
         yield sockets[0].getsockname()[1]
     finally:

@@ -26,7 +26,8 @@ class Pending:
 
     `dropped` counts the spans beyond the cap of a trace, `asked` is its size when it was last asked whether it can be
     decided early. `open` counts the parcels of it that are under way; when it comes back to 0 the trace is settled, and
-    `aside` is what was set aside of it.
+    `aside` is what was set aside of it. `foreign` counts the spans and records that came for it from a tenant with
+    other rights, which are not part of it.
     """
 
     trace_id: bytes
@@ -42,6 +43,7 @@ class Pending:
     rows: list[int] = field(default_factory=list)
     dropped: int = 0
     asked: int = 0
+    foreign: int = 0
     cause: Cause = "wait"
     open: int = 0
     aside: list[SetAside] = field(default_factory=list)
@@ -49,6 +51,10 @@ class Pending:
     def add(self, piece: Piece, row: Row, now: float) -> None:
         """Take a piece in; the context of the piece that brings the root counts."""
         self.rows.append(row.id)
+        if row.entry.context.allow_experiments != self.context.allow_experiments:
+            # Whoever knows the id of another tenant's trace could write into it, or lead it into an own experiment.
+            self.foreign += piece.spans or 1
+            return
         self.last_seen = now
         if piece.has_root and not self.has_root:
             self.has_root = True
@@ -225,6 +231,6 @@ class Assembly:
         self.size -= pending.size
         pending.cause = cause
         self._out.add(pending.trace_id)
-        if pending.pieces:  # else its spans are still to come, and are not late
+        if pending.pieces and not pending.late:  # without spans: those are still to come, and are not late
             self._remembered.put(pending.trace_id)
         return pending

@@ -129,6 +129,18 @@ COMPONENTS = (
         "Answers liveness probes.",
         ("healthcheckv2",),
     ),
+    Component(
+        "extension",
+        "bearertokenauth",
+        "collector.extensions.bearer_token:BearerTokenAuthConfig",
+        "Lets in who shows a token, and binds tokens to experiments.",
+    ),
+    Component(
+        "extension",
+        "basicauth",
+        "collector.extensions.basic_auth:BasicAuthConfig",
+        "Lets in users by their passwords (htpasswd, bcrypt).",
+    ),
 )
 
 _BY_NAME = {(component.kind, name): component for component in COMPONENTS for name in component.names}

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from collector.assembly import Pending
 from collector.backoff import Backoff
-from collector.errors import ExportError, Held, Permanent, Retryable
+from collector.errors import Denied, ExportError, Held, Permanent, Retryable
 from collector.exporters import Exporter
 from collector.journal import SetAside
 from collector.lanes import Lane, Lanes, Parcel, SendLimits
@@ -79,7 +79,10 @@ class Delivery:
         await self._room.wait()
         parcel = Parcel(trace, account, span_count(trace.batch), self._now(), evidence=self._successes)
         self._hold(parcel.spans)
-        self._enqueue(parcel)
+        try:
+            self._enqueue(parcel)
+        except Denied as denied:
+            self._deny(parcel, str(denied))
 
     async def run(self) -> None:
         """Send what was offered, for ever."""
@@ -208,6 +211,12 @@ class Delivery:
         for half in parcel.halves():
             half.not_before = 0.0
             self._enqueue(half)
+
+    def _deny(self, parcel: Parcel, reason: str) -> None:
+        """Drop it: kept, such traces would fill the journal, and with it shut everybody out."""
+        log.error("exporter %s: dropped %d span(s): %s", self.name, parcel.spans, reason)
+        self._telemetry.dropped_items.labels("traces", "experiment not allowed").inc(parcel.spans)
+        self._settle(parcel)
 
     def _set_aside(self, parcel: Parcel, reason: str) -> None:
         log.error("exporter %s: set aside %d span(s): %s", self.name, parcel.spans, reason)

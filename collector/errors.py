@@ -9,9 +9,10 @@ SpanbridgeError
 │   ├── Unauthenticated     UNAUTHENTICATED / 401
 │   └── Forbidden           PERMISSION_DENIED / 403
 └── ExportError             a destination did not take a batch
-├── Retryable           it may later: keep it and send it again
-│   └── Held            it will once an operator has mended credentials, address or experiment: hold everything
-└── Permanent           it says the data is bad: split, and set aside the one bad trace or span
+    ├── Retryable           it may later: keep it and send it again
+    │   └── Held            it will once an operator has mended credentials, address or experiment: hold everything
+    ├── Permanent           it says the data is bad: split, and set aside the one bad trace or span
+    └── Denied              the tenant of a trace may not write where it would go: drop and count
 """
 
 from __future__ import annotations
@@ -77,3 +78,7 @@ class Held(Retryable):
 
 class Permanent(ExportError):
     """The destination says this batch is bad, which it may say by whim: see delivery for when that is believed."""
+
+
+class Denied(ExportError):
+    """The tenant of a trace may not write to the experiment that its attributes or the configuration lead to."""

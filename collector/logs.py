@@ -39,7 +39,10 @@ class RateLimit(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with zap's keys as the Collector writes them."""
+    """One JSON object a line, with zap's keys as the Collector writes them.
+
+    In ASCII: whoever shows the line need not know which characters steer a terminal or end a line.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -51,7 +54,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["stacktrace"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return json.dumps(entry)
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -238,6 +238,8 @@ class Flow:
 
     def _count(self, pending: Pending) -> None:
         self._telemetry.released_traces.labels(self._name, pending.cause).inc()
+        if pending.foreign:
+            self._telemetry.dropped_items.labels("traces", "another tenant's trace").inc(pending.foreign)
         if pending.dropped:
             self._telemetry.truncated_spans.labels(self._name).inc(pending.dropped)
 

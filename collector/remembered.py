@@ -10,23 +10,31 @@ from collector.journal import REMEMBERED
 
 
 class Remembered:
-    """By trace id, the latest `size`. Begins with what the journal knows from before a restart."""
+    """By trace id, the latest `kept_size` that went on and the latest `dropped_size` that did not.
+
+    Those that are dropped may be many more, and must not push out the others. Begins with what the journal knows from
+    before a restart.
+    """
 
     def __init__(self, known: Mapping[bytes, str] | None = None, size: int = REMEMBERED) -> None:
         # Most notes are alike, and there may be a lot of them.
-        self._notes = OrderedDict((trace_id, sys.intern(note)) for trace_id, note in (known or {}).items())
-        self.size = size
+        self._kept = OrderedDict((trace_id, sys.intern(note)) for trace_id, note in (known or {}).items())
+        self._dropped: OrderedDict[bytes, str] = OrderedDict()
+        self.kept_size = size
+        self.dropped_size = size
 
     def __contains__(self, trace_id: bytes) -> bool:
-        return trace_id in self._notes
+        return trace_id in self._kept or trace_id in self._dropped
 
     def note(self, trace_id: bytes) -> str:
         """The note on a trace; empty if there is none."""
-        return self._notes.get(trace_id, "")
+        return self._kept.get(trace_id) or self._dropped.get(trace_id, "")
 
-    def put(self, trace_id: bytes, note: str = "") -> None:
-        """Remember a trace; a note that is there stays unless there is a new one."""
-        self._notes[trace_id] = sys.intern(note) or self._notes.get(trace_id, "")
-        self._notes.move_to_end(trace_id)
-        if len(self._notes) > self.size:
-            self._notes.popitem(last=False)
+    def put(self, trace_id: bytes, note: str = "", *, dropped: bool = False) -> None:
+        """Remember a trace with a note, in place of what was remembered of it."""
+        self._kept.pop(trace_id, None)
+        self._dropped.pop(trace_id, None)
+        notes, size = (self._dropped, self.dropped_size) if dropped else (self._kept, self.kept_size)
+        notes[trace_id] = sys.intern(note)
+        if len(notes) > size:
+            notes.popitem(last=False)

@@ -29,6 +29,8 @@ from collector.errors import ConfigError
 from collector.exporters.build import build_exporter
 from collector.exporters.config import RetryConfig, SendingQueueConfig
 from collector.exporters.mlflow.config import MlflowExporterConfig
+from collector.extensions.basic_auth import BasicAuthConfig, basic_auth
+from collector.extensions.bearer_token import BearerTokenAuthConfig, bearer_token
 from collector.extensions.config import FileStorageConfig, HealthCheckConfig
 from collector.journal import Journal
 from collector.journal.memory import MemoryJournal
@@ -39,8 +41,8 @@ from collector.log_selection import LogSelection
 from collector.memory_limiter import MIB, total_memory
 from collector.pipeline import Flow, FlowOptions, Head, Stage, fan_out
 from collector.process_metrics import ProcessMetrics
-from collector.receivers import Accept, otlp_grpc, otlp_http
-from collector.receivers.config import OtlpReceiverConfig
+from collector.receivers import Accept, Authenticate, otlp_grpc, otlp_http
+from collector.receivers.config import OtlpReceiverConfig, ServerConfig
 from collector.receivers.intake import Receiver
 from collector.remembered import Remembered
 from collector.stages import Plan, add_stages
@@ -153,7 +155,7 @@ async def _start_admin(service: Service, health: Health) -> None:
             body = config.response_body
             app = health_app(health, config.status_path, body.healthy, body.unhealthy)
             await service.stack.enter_async_context(
-                serve(app, f"extensions::{extension}", *host_and_port(config.listen))
+                serve(app, f"extensions::{extension}", *host_and_port(config.listen), config.listen_tls)
             )
 
 
@@ -294,16 +296,34 @@ async def _start_receiver(service: Service, receiver_id: str) -> None:
     assert isinstance(config, OtlpReceiverConfig)  # noqa: S101  the only receiver there is
     traces = service.accepts.get((receiver_id, "traces"))
     logs_ = service.accepts.get((receiver_id, "logs"))
-    receiver = Receiver(
-        receiver_id,
-        service.telemetry,
-        traces=fan_out(traces or []),
-        logs=fan_out(logs_) if logs_ else None,
-    )
+
+    def receiver(protocol: ServerConfig) -> Receiver:
+        return Receiver(
+            receiver_id,
+            service.telemetry,
+            traces=fan_out(traces or []),
+            logs=fan_out(logs_) if logs_ else None,
+            authenticate=_authenticate(service, protocol),
+            max_value=config.attribute_value_length_limit,
+        )
+
     if config.protocols.grpc is not None:
-        await service.stack.enter_async_context(otlp_grpc.serve(config.protocols.grpc, receiver))
+        grpc = config.protocols.grpc
+        await service.stack.enter_async_context(otlp_grpc.serve(grpc, receiver(grpc)))
     if config.protocols.http is not None:
-        await service.stack.enter_async_context(otlp_http.serve(config.protocols.http, receiver))
+        http = config.protocols.http
+        await service.stack.enter_async_context(otlp_http.serve(http, receiver(http)))
+
+
+def _authenticate(service: Service, protocol: ServerConfig) -> Authenticate | None:
+    if protocol.auth is None:
+        return None
+    extension = protocol.auth.authenticator
+    config = service.config.extensions[extension]
+    if isinstance(config, BearerTokenAuthConfig):
+        return bearer_token(config, f"extensions::{extension}")
+    assert isinstance(config, BasicAuthConfig)  # noqa: S101  wiring has seen to it
+    return basic_auth(config, f"extensions::{extension}")
 
 
 def _summary(config: Config) -> str:

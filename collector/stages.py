@@ -106,9 +106,10 @@ def _tail_sampling(made: Plan, component_id: str, config: TailSamplingConfig) ->
         evict=not config.block_on_overflow,
         keep_at_shutdown=config.drop_pending_traces_on_shutdown,
     )
-    cache = config.decision_cache
-    made.remembered.size = max(made.remembered.size, cache.sampled_cache_size + cache.non_sampled_cache_size)
-    made.sampling = TailSampling(config, made.remembered, made.telemetry)
+    remembered, cache = made.remembered, config.decision_cache
+    remembered.kept_size = max(remembered.kept_size, cache.sampled_cache_size)
+    remembered.dropped_size = max(remembered.dropped_size, cache.non_sampled_cache_size)
+    made.sampling = TailSampling(config, remembered, made.telemetry)
     made.trace.append(Stage(component_id, made.sampling))
 
 

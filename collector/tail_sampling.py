@@ -73,7 +73,7 @@ class TailSampling:
 
     def _conclude(self, trace_id: bytes, decision: Decision) -> None:
         self._telemetry.global_traces_sampled.labels(_label(sampled=decision.sampled), decision.outcome).inc()
-        self._remembered.put(trace_id, write_note(decision))
+        self._remembered.put(trace_id, write_note(decision), dropped=not decision.sampled)
 
     def _on_policy(self, policy: str, answer: str, spans: int) -> None:
         if answer == "error":

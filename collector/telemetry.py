@@ -48,6 +48,10 @@ class Telemetry:
             "spanbridge_receiver_rejected_spans", "Spans with bad ids (partial success).", *receiver
         )
 
+        self.truncated_values = counter(
+            "spanbridge_receiver_truncated_values", "Attribute values that were cut.", *receiver
+        )
+
         processor = ("processor", "otel_signal")
         self.incoming_items = counter("otelcol_processor_incoming_items", "Items passed to the processor.", *processor)
         self.outgoing_items = counter("otelcol_processor_outgoing_items", "Items the processor passed on.", *processor)

@@ -16,6 +16,8 @@ from processors.settings import ConfigModel
 
 _SIGNALS: Mapping[str, Signal] = {"traces": "traces", "logs": "logs"}
 _NOT_CARRIED = ("metrics", "profiles")
+AUTHENTICATORS = ("bearertokenauth", "basicauth")
+"""The extensions that let clients in."""
 _ASSEMBLY = ("groupbytrace", "tail_sampling")
 
 
@@ -95,20 +97,20 @@ def _extension_problems(written: Written) -> Iterator[str]:
             yield f"{show(path)}: {_undefined('extension', extension, defined)}"
         elif written.extensions is not None and extension not in written.extensions:
             yield f'{show(path)}: references extension "{extension}", which is not listed in service::extensions'
-        elif wanted and defined[extension] is not None and split_id("extension", extension).type != wanted:
-            yield f'{show(path)}: references extension "{extension}", which is no {wanted}'
+        elif defined[extension] is not None and split_id("extension", extension).type not in wanted:
+            yield f'{show(path)}: references extension "{extension}", which is no {" or ".join(wanted)}'
 
 
-def _extensions_used(written: Written) -> Iterator[tuple[Path, str, str]]:
-    """Path, id and type ("": any) of every extension that a component names."""
+def _extensions_used(written: Written) -> Iterator[tuple[Path, str, tuple[str, ...]]]:
+    """Path, id and the types that will do of every extension that a component names."""
     kinds: tuple[Kind, ...] = ("receiver", "exporter")
     for kind in kinds:
         for path, section in sections(written.models[kind], (f"{kind}s",)):
             if isinstance(section, SendingQueueConfig) and section.storage:
-                yield (*path, "storage"), section.storage, "file_storage"
+                yield (*path, "storage"), section.storage, ("file_storage",)
             authenticator = getattr(section, "authenticator", None)
             if authenticator:
-                yield (*path, "authenticator"), authenticator, ""
+                yield (*path, "authenticator"), authenticator, AUTHENTICATORS
 
 
 def _undefined(kind: Kind, component_id: str, defined: Mapping[str, ConfigModel | None]) -> str:

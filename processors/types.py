@@ -25,6 +25,7 @@ class Context:
 
     `experiment_id`, `experiment_name`, `run_id` and `workspace` are the client's `x-mlflow-*` headers,
     `tenant` the authenticated identity, `receiver` the component id that took the batch in. Empty means not given.
+    `allow_experiments` are globs of the experiments that the tenant may write to; none means all of them.
     """
 
     experiment_id: str = ""
@@ -33,6 +34,7 @@ class Context:
     workspace: str = ""
     tenant: str = ""
     receiver: str = ""
+    allow_experiments: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """A throwaway PostgreSQL cluster for tests, on a unix socket, gone at the end.
 
-Import `fixture_postgres` into a test module to have the fixture `postgres`. Tests that use it are skipped where
+Import `fixture_postgres` into a conftest.py to have the fixture `postgres`. Tests that use it are skipped where
 PostgreSQL is not installed.
 """
 

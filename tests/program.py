@@ -70,6 +70,8 @@ def configuration(
 class Program:
     """`spanbridge --config F` under a configuration; a context manager that ends it."""
 
+    module = "collector"
+
     def __init__(self, config: dict, folder: Path, ports: Ports, **env: str) -> None:
         self.ports = ports
         self.config = folder / "config.yaml"
@@ -88,7 +90,7 @@ class Program:
 
     def start(self, seconds: float = 30) -> None:
         """Start it and wait until it is ready."""
-        command = [sys.executable, "-m", "collector", "--config", str(self.config)]
+        command = [sys.executable, "-m", self.module, "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self.env, cwd=Path(__file__).parents[1]
@@ -129,6 +131,16 @@ class Program:
         """Resident bytes."""
         assert self.process
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * 4096
+
+    def descriptors(self) -> int:
+        """Open files and connections."""
+        assert self.process
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def threads(self) -> int:
+        """Threads, those of libraries too."""
+        assert self.process
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
 
     def tail(self) -> str:
         """The end of its log."""

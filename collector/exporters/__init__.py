@@ -12,7 +12,7 @@ class Exporter(Protocol):
     """Sends whole traces somewhere. Its methods are called from worker threads, several at a time."""
 
     def group(self, trace: Trace) -> Hashable:
-        """Traces of equal group go in one `send`; pure and cheap."""
+        """Traces of equal group go in one `send`; pure and cheap. Raises `Denied`: this one goes nowhere."""
 
     def send(self, traces: Sequence[Trace]) -> None:
         """Return once the destination has all of them.

@@ -139,6 +139,8 @@ class OtlpGrpcExporterConfig(QueuedExporterConfig):
     def _reachable(cls, endpoint: str) -> str:
         if not endpoint:
             raise ValueError('requires a non-empty endpoint; write for example "collector:4317"')
+        if "@" in endpoint:
+            raise ValueError('must be "host:port"; credentials go into headers')
         address = _without_scheme(endpoint)
         if not address.startswith("unix:"):
             host, _ = host_and_port(address)

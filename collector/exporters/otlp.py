@@ -6,15 +6,21 @@ Which answers may be sent again: OTLP specification, "Failures"; contrib's otlpe
 from __future__ import annotations
 
 import gzip
+import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import grpc
 import urllib3
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from collector.errors import Held, Permanent, Retryable
 from collector.exporters.retry_after import grpc_retry_after, http_retry_after
 from processors.types import Trace
+
+log = logging.getLogger(__name__)
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 HELD_CODES = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED)
@@ -56,9 +62,12 @@ class OtlpGrpcExporter:
     def send(self, traces: Sequence[Trace]) -> None:
         """Send; see `Exporter.send`."""
         try:
-            self._export(merge(traces), timeout=self._timeout, metadata=self._metadata, compression=self._compression)
+            answer = self._export(
+                merge(traces), timeout=self._timeout, metadata=self._metadata, compression=self._compression
+            )
         except grpc.RpcError as error:
             raise _from_grpc(error) from None
+        _tell_of_rejected(answer)
 
     def close(self) -> None:
         """Close the channel."""
@@ -76,13 +85,19 @@ def _from_grpc(error: grpc.RpcError) -> Exception:
 
 
 class OtlpHttpExporter:
-    """Sends protobuf to an OTLP/HTTP traces URL."""
+    """Sends protobuf to an OTLP/HTTP traces URL. Credentials in the URL become a header, as in Go's client."""
 
     def __init__(self, pool: urllib3.PoolManager, url: str, *, headers: Mapping[str, str], compression: str) -> None:
         self._pool = pool
-        self._url = url
+        parts = urlsplit(url)
+        userinfo, _, host = parts.netloc.rpartition("@")
+        self._url = parts._replace(netloc=host).geturl()
+        self._shown = f"{parts.scheme}://{host}{parts.path}"  # a query may be a secret
         self._gzip = compression == "gzip"
-        self._headers = {"Content-Type": "application/x-protobuf", **headers}
+        named = {name.lower() for name in headers}
+        wanted = userinfo and "authorization" not in named
+        basic = urllib3.util.make_headers(basic_auth=unquote(userinfo)) if wanted else {}
+        self._headers = {"Content-Type": "application/x-protobuf", **basic, **headers}
         if self._gzip:
             self._headers["Content-Encoding"] = "gzip"
 
@@ -97,13 +112,26 @@ class OtlpHttpExporter:
         try:
             answer = self._pool.request("POST", self._url, body=body, headers=self._headers)
         except urllib3.exceptions.HTTPError as error:
-            raise Retryable(f"{self._url}: {type(error).__name__}") from None
+            raise Retryable(f"{self._shown}: {type(error).__name__}") from None
         if not 200 <= answer.status < 300:  # noqa: PLR2004  the HTTP success range
-            raise _from_http(self._url, answer)
+            raise _from_http(self._shown, answer)
+        if "text/html" in answer.headers.get("Content-Type", ""):
+            raise Held(f"{self._shown} answered with a web page, perhaps of a login in front of it; check the address")
+        _tell_of_rejected(answer.data)
 
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()
+
+
+def _tell_of_rejected(answer: bytes) -> None:
+    """A partial success is a success, and what was rejected must not be sent again (OTLP specification)."""
+    try:
+        partial = ExportTraceServiceResponse.FromString(answer).partial_success
+    except DecodeError:
+        return  # the status says that it has them
+    if partial.rejected_spans:
+        log.error("the destination rejected %d spans for good: %.300r", partial.rejected_spans, partial.error_message)
 
 
 def _from_http(url: str, answer: urllib3.BaseHTTPResponse) -> Exception:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
@@ -32,7 +33,11 @@ def grpc_retry_after(error: grpc.RpcError) -> float | None:
     for key, value in trailing:
         if key != "grpc-status-details-bin" or not isinstance(value, bytes):
             continue
-        for detail in Status.FromString(value).details:
+        try:
+            status = Status.FromString(value)
+        except DecodeError:
+            continue  # the destination's affair: its status code counts without
+        for detail in status.details:
             info = RetryInfo()
             if detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(info):
                 return float(info.retry_delay.seconds) + float(info.retry_delay.nanos) / 1e9

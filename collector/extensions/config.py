@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from collector.config_types import Enabled, UrlPath
 from collector.endpoint import Endpoint
+from collector.tls import TlsServerConfig
 from processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class HealthHttpConfig(ConfigModel):
     NOTES: ClassVar[Mapping[str, str]] = {"config": "the configuration is never shown."}
 
     endpoint: Endpoint = DEFAULT_HEALTH_ENDPOINT
+    tls: TlsServerConfig | None = None
     status: HealthPageConfig = HealthPageConfig()
     config: HealthConfigPageConfig = HealthConfigPageConfig()
 
@@ -110,6 +112,7 @@ class HealthCheckConfig(ConfigModel):
 
     endpoint: Endpoint = DEFAULT_HEALTH_ENDPOINT
     path: UrlPath = "/"
+    tls: TlsServerConfig | None = None
     response_body: ResponseBodyConfig = ResponseBodyConfig()
     check_collector_pipeline: dict[str, Any] = Field(default_factory=dict)
     use_v2: bool = False
@@ -129,6 +132,11 @@ class HealthCheckConfig(ConfigModel):
     def listen(self) -> str:
         """The endpoint that counts."""
         return self.http.endpoint if self.http else self.endpoint
+
+    @property
+    def listen_tls(self) -> TlsServerConfig | None:
+        """The TLS that counts; None for plain HTTP."""
+        return self.http.tls if self.http else self.tls
 
     @property
     def status_path(self) -> str | None:

@@ -22,4 +22,6 @@ def dump(context: Context) -> bytes:
 def load(data: bytes) -> Context:
     """The context that `dump` wrote. A field this version does not know is passed over, as after a downgrade."""
     given = orjson.loads(data) if data else {}
+    if "allow_experiments" in given:
+        given["allow_experiments"] = tuple(given["allow_experiments"])
     return Context(**{name: value for name, value in given.items() if name in _NAMES})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from collector.otlp import Request
@@ -11,5 +12,14 @@ from processors.types import Context
 Accept: TypeAlias = Callable[[Request, Context], Awaitable[None]]
 """Takes a request (traces or logs) over; returns once it is durable, or raises a `Refusal`. The callee owns it."""
 
-Authenticate: TypeAlias = Callable[["dict[str, str]"], str]
-"""From lower-cased headers (gRPC metadata) to the tenant; raises `Unauthenticated` or `Forbidden`."""
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who sends: a name, and globs of the experiments that it may write to (none: all); see `collector.tenancy`."""
+
+    tenant: str = ""
+    allow_experiments: tuple[str, ...] = ()
+
+
+Authenticate: TypeAlias = Callable[["dict[str, str]"], Awaitable[Identity]]
+"""From lower-cased headers (gRPC metadata) to who sends them; raises `Unauthenticated`, or `Busy`."""

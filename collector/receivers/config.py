@@ -23,6 +23,10 @@ MIB = 1 << 20
 DEFAULT_MAX_MIB = 64
 """OTLP specification, "OTLP/gRPC" and "OTLP/HTTP": the recommended limit of a request, also after decompression."""
 
+DEFAULT_VALUE_LENGTH = 4 * MIB
+"""MLflow keeps a span as one text of up to 4 GiB, in which values are quoted twice. What bounds it is the size of a
+statement, 16 MiB in the smallest default there is (MariaDB's max_allowed_packet)."""
+
 
 def _path(value: str) -> str:
     return value if value.startswith("/") else "/" + value
@@ -188,6 +192,7 @@ class ProtocolsConfig(ConfigModel):
 
 
 class OtlpReceiverConfig(ConfigModel):
-    """The `otlp` receiver."""
+    """The `otlp` receiver. `attribute_value_length_limit`, our addition, is in characters; 0 means no limit."""
 
     protocols: Annotated[ProtocolsConfig, Enabled] = Field(default=None, validate_default=True)
+    attribute_value_length_limit: NonNegativeInt = DEFAULT_VALUE_LENGTH

@@ -8,15 +8,17 @@ import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Generic, Literal, NamedTuple, Self, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias
 
 from collector import otlp
 from collector.compression import decompress
 from collector.errors import Busy, Invalid, Refusal
 from collector.otlp import Encoding, R, Status
-from collector.receivers import Accept, Authenticate
+from collector.receivers import Accept, Authenticate, Identity
 from collector.telemetry import Telemetry
+from collector.tenancy import check_headers
+from processors.limits import truncate
 from processors.types import Batch, Context, Logs
 
 logger = logging.getLogger(__name__)
@@ -40,16 +42,22 @@ _ROOM = 4
 
 _LOG_INTERVAL = 10.0
 
+_NOBODY = Identity()
+
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """What a receiver's transports share. `id` is the component id, `logs` None means that logs are not taken."""
+    """What a receiver's transports share. `id` is the component id, `logs` None means that logs are not taken.
+
+    `max_value` is the length to which attribute values are cut, in characters; 0 leaves them as they are.
+    """
 
     id: str
     telemetry: Telemetry
     traces: Accept
     logs: Accept | None = None
     authenticate: Authenticate | None = None
+    max_value: int = 0
 
 
 class Room:
@@ -110,6 +118,7 @@ class Intake(Generic[R]):
         self._accepted, self._refused, self._failed = (
             counter.labels(*labels) for counter in (logs if kind is Logs else spans)
         )
+        self._truncated = telemetry.truncated_values.labels(*labels)
         self._rejected = telemetry.rejected_spans.labels(*labels)
         self._outcome = {o: telemetry.requests.labels(*labels, o) for o in ("success", "refused", "failure")}
         self._next_log = 0.0
@@ -118,7 +127,7 @@ class Intake(Generic[R]):
         """Take one request in: the answer's body once what it holds is durable, or why not. `headers` in lower case."""
         try:
             with Hold(self._room) as hold:
-                context = self._context(headers)
+                context = await self._context(headers)
                 body = await read(hold)
                 request, rejected = await self._opened(body, encoding)
                 await self._hand_over(request, context)
@@ -129,11 +138,16 @@ class Intake(Generic[R]):
         self._outcome["success"].inc()
         return otlp.encode_response(self._kind, encoding, rejected)
 
-    def _context(self, headers: dict[str, str]) -> Context:
+    async def _context(self, headers: dict[str, str]) -> Context:
         authenticate = self._receiver.authenticate
-        tenant = authenticate(headers) if authenticate else ""
-        given = {field: _header(name, headers[name]) for name, field in CONTEXT_HEADERS.items() if name in headers}
-        return Context(tenant=tenant, receiver=self._receiver.id, **given)
+        who = await authenticate(headers) if authenticate else _NOBODY
+        given: dict[str, Any] = {
+            field: _header(name, headers[name]) for name, field in CONTEXT_HEADERS.items() if name in headers
+        }
+        sender = Context(tenant=who.tenant, receiver=self._receiver.id, allow_experiments=who.allow_experiments)
+        context = replace(sender, **given)
+        check_headers(context)
+        return context
 
     async def _opened(self, body: Body, encoding: Encoding) -> tuple[R, int]:
         work = len(body.data) * (_SLOW if body.coding or encoding == "json" else 1)
@@ -144,6 +158,8 @@ class Intake(Generic[R]):
     def _open(self, body: Body, encoding: Encoding) -> tuple[R, int]:
         plain = decompress(body.coding, body.data, self.max_bytes)
         request = otlp.decode(self._kind, encoding, plain, self.max_bytes)
+        if 0 < self._receiver.max_value < len(plain):  # which nearly all requests are too small for
+            self._truncated.inc(truncate(request, self._receiver.max_value))
         return request, otlp.drop_bad_ids(request) if isinstance(request, Batch) else 0
 
     async def _hand_over(self, request: R, context: Context) -> None:

@@ -25,7 +25,10 @@ _STATEFUL = ("rate_limiting", "bytes_limiting", "experiment_quota")
 
 
 class DecisionCacheConfig(ConfigModel):
-    """How many decisions are remembered for late spans, of each kind; 0 remembers none."""
+    """How many decisions are remembered for late spans, of each kind: at least 100,000.
+
+    The latest 100,000 of both kinds are remembered over a restart.
+    """
 
     sampled_cache_size: Count = 0
     non_sampled_cache_size: Count = 0

@@ -1,13 +1,11 @@
-"""A decision on a trace, what it leaves on the trace, and the memory of decisions for spans that come late."""
+"""A decision on a trace, and what it leaves on the trace."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
 from processors.sampling_weight import write_weight
-from processors.tail_sampling.config import DecisionCacheConfig
 from processors.trace_state import KEEP_ALL, TraceState, TraceStateError
 from processors.types import Trace, spans
 
@@ -63,29 +61,3 @@ def _rewritten(text: str, decision: Decision) -> str:
         state.randomness = decision.randomness
         state.raise_threshold(decision.threshold)
     return str(state)
-
-
-class DecisionCache:
-    """The latest decisions by trace id, sampled and others apart, each forgetting the least recently used."""
-
-    def __init__(self, config: DecisionCacheConfig) -> None:
-        self._sizes = {True: config.sampled_cache_size, False: config.non_sampled_cache_size}
-        self._decisions: dict[bool, OrderedDict[bytes, Decision]] = {True: OrderedDict(), False: OrderedDict()}
-
-    def get(self, trace_id: bytes) -> Decision | None:
-        """The decision that was made on a trace, or None."""
-        for decisions in self._decisions.values():
-            decision = decisions.get(trace_id)
-            if decision is not None:
-                decisions.move_to_end(trace_id)
-                return decision
-        return None
-
-    def put(self, trace_id: bytes, decision: Decision) -> None:
-        """Remember a decision in place of an earlier one."""
-        self._decisions[not decision.sampled].pop(trace_id, None)
-        decisions = self._decisions[decision.sampled]
-        decisions[trace_id] = decision
-        decisions.move_to_end(trace_id)
-        while len(decisions) > self._sizes[decision.sampled]:
-            decisions.popitem(last=False)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench import sampling as sampling_rows
 from tests.bench.load import Shape, run
 from tests.bench.processors import costs
 from tests.bench.stores import measure
@@ -111,9 +112,15 @@ def row(name: str, value: float, unit: str, goal: str) -> dict:
     return made
 
 
+def sampling(rows: list[dict]) -> None:
+    """What sampling costs."""
+    rows += sampling_rows.rows(bridge, sink, row)
+
+
 ROWS: dict[str, Callable[[list[dict]], None]] = {
     "door": door,
     "processors": processors,
+    "sampling": sampling,
     "stores": stores,
 }
 

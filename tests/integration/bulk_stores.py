@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -49,7 +48,7 @@ class Pair:
         return rest
 
     def assert_equal(self, trace_ids: Iterable[bytes] = ()) -> None:
-        """Every row of every table, or of some traces, is the same in both."""
+        """Every row of every table, or all rows of some traces, are the same in both."""
         wanted = {f"tr-{trace_id.hex()}" for trace_id in trace_ids}
         for truth, ours in zip(rows(self.truth, wanted), rows(self.ours, wanted), strict=True):
             assert ours == truth
@@ -154,18 +153,7 @@ class Databases:
 
 
 DatabasesOf: TypeAlias = Callable[[str], Databases]
-
-
-@pytest.fixture(scope="module", name="databases_of")
-def fixture_databases_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DatabasesOf:
-    """Databases of "sqlite" or "postgresql"; the latter wants the fixture `postgres` in the module."""
-
-    @cache
-    def make(kind: str) -> Databases:
-        cluster = request.getfixturevalue("postgres") if kind == "postgresql" else None
-        return Databases(tmp_path_factory.mktemp("databases"), cluster)
-
-    return make
+"""Databases of "sqlite" or "postgresql"."""
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"], name="databases")

@@ -19,12 +19,10 @@ from collector.exporters.mlflow.bulk import BulkWriter
 from collector.exporters.mlflow.bulk.failures import Failure, Failures
 from processors.types import Trace
 from processors.types import spans as all_spans
-from tests.integration.bulk_stores import (  # noqa: F401  fixtures
+from tests.integration.bulk_stores import (
     ARTIFACTS,
     DatabasesOf,
-    fixture_databases_of,
 )
-from tests.postgres import fixture_postgres  # noqa: F401  a fixture
 from tests.traces import START_NS, span, trace
 
 SHARED, OWN, SECONDS = 100, 30, 60

@@ -16,7 +16,6 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from collector.errors import Held, Retryable
 from collector.exporters.mlflow.bulk import BulkWriter, prepare_database
 from collector.exporters.mlflow.bulk.schema import KNOWN_REVISION
-from tests.postgres import fixture_postgres  # noqa: F401  a fixture
 
 ONE_OLDER = "75868b020152"
 WITHOUT_ANALYTICS = "17e22815139b"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Column, Engine, Float, MetaData, String, Table, create_engine, select
 
 from collector.exporters.mlflow.bulk.tables import _insert
-from tests.postgres import Cluster, fixture_postgres  # noqa: F401  a fixture
+from tests.postgres import Cluster
 
 TABLE = Table(
     "copied",

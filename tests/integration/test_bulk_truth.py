@@ -10,11 +10,9 @@ from processors.types import Batch
 from tests.integration.bulk_stores import (  # noqa: F401  fixtures
     Pair,
     fixture_databases,
-    fixture_databases_of,
     fixture_pair,
     split,
 )
-from tests.postgres import fixture_postgres  # noqa: F401  a fixture
 from tests.traces import bench_trace
 
 CAPTURES = Path(__file__).parent.parent / "data" / "captures"
@@ -25,17 +23,20 @@ def captured(name: str) -> list[Batch]:
     return [Batch.FromString(path.read_bytes()) for path in sorted(CAPTURES.glob(f"{name}.[0-9]*.pb"))]
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_a_capture_as_whole_traces(pair: Pair, name: str):
-    traces = split(captured(name))
-    assert pair.write(traces) == []
+def test_captures_as_whole_traces(pair: Pair):
+    for name in SETS:
+        traces = split(captured(name))
+        assert pair.write(traces) == [], name
+        pair.assert_equal(trace.trace_id for trace in traces)
     pair.assert_equal()
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_a_capture_request_by_request(pair: Pair, name: str):
-    for batch in captured(name):
-        pair.write(split([batch]))
+def test_captures_request_by_request(pair: Pair):
+    for name in SETS:
+        for batch in captured(name):
+            traces = split([batch])
+            pair.write(traces)
+            pair.assert_equal(trace.trace_id for trace in traces)
     pair.assert_equal()
 
 

@@ -17,13 +17,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from processors.types import Batch, Trace
 from processors.types import spans as all_spans
-from tests.integration.bulk_stores import (  # noqa: F401  fixtures
+from tests.integration.bulk_stores import (
     DatabasesOf,
     Pair,
-    fixture_databases_of,
     log_by_endpoint,
 )
-from tests.postgres import fixture_postgres  # noqa: F401  a fixture
 from tests.traces import START_NS, attributes
 
 NUMBERS = itertools.count(1)
@@ -218,7 +216,7 @@ def fixture_lasting_pair(request: pytest.FixtureRequest, databases_of: Databases
 
 @given(trace=generated_traces(), run_id=st.sampled_from(["", "", "r" * 32]))
 @settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

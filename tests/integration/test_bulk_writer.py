@@ -17,12 +17,11 @@ from tests.integration.bulk_stores import (  # noqa: F401  fixtures
     DatabasesOf,
     Pair,
     fixture_databases,
-    fixture_databases_of,
     fixture_pair,
     fixture_store,
     log_by_endpoint,
 )
-from tests.postgres import Cluster, fixture_postgres  # noqa: F401  a fixture
+from tests.postgres import Cluster
 from tests.traces import START_NS, bench_trace, span, trace
 
 

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from collector import tls as tls_module
 from collector.errors import Busy, ConfigError, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
-from collector.receivers import otlp_grpc
+from collector.receivers import Identity, otlp_grpc
 from processors.types import Context, spans
 from tests.certificates import Authority
 from tests.otlp_requests import (
@@ -152,9 +152,9 @@ async def test_spans_with_bad_ids_are_a_partial_success():
 async def test_the_context_comes_from_metadata_and_the_authenticator():
     seen = []
 
-    def authenticate(headers):
+    async def authenticate(headers):
         seen.append(headers)
-        return "team-a"
+        return Identity("team-a")
 
     metadata = [
         ("x-mlflow-experiment-id", "7"),
@@ -175,7 +175,7 @@ async def test_the_context_comes_from_metadata_and_the_authenticator():
     ("error", "code"), [(Unauthenticated("who"), Code.UNAUTHENTICATED), (Forbidden("no"), Code.PERMISSION_DENIED)]
 )
 async def test_who_may_not_in_is_not_listened_to(error, code):
-    def authenticate(_headers):
+    async def authenticate(_headers):
         raise error
 
     async with serving(grpc_config(), authenticate=authenticate) as served:
@@ -274,7 +274,7 @@ def health_request(service):
 
 @pytest.mark.parametrize("service", ["", otlp_grpc.TRACES])
 async def test_health_is_told_without_credentials(service):
-    def authenticate(_headers):
+    async def authenticate(_headers):
         raise Unauthenticated("who")
 
     async with serving(grpc_config(), authenticate=authenticate) as served:

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from collector import tls as tls_module
 from collector.errors import Busy, ConfigError, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
-from collector.receivers import http_connection
+from collector.receivers import Identity, http_connection
 from collector.tls import TlsClientConfig
 from processors.types import Context, spans
 from tests.certificates import Authority
@@ -245,9 +245,9 @@ async def test_paths_and_response_headers_are_the_configuration_s():
 async def test_the_context_comes_from_headers_and_the_authenticator():
     seen = []
 
-    def authenticate(headers):
+    async def authenticate(headers):
         seen.append(headers)
-        return "team-a"
+        return Identity("team-a")
 
     headers = urllib3.HTTPHeaderDict(
         {
@@ -274,7 +274,7 @@ async def test_the_context_comes_from_headers_and_the_authenticator():
 @encodings
 @pytest.mark.parametrize(("error", "status"), [(Unauthenticated("who"), 401), (Forbidden("no"), 403)])
 async def test_who_may_not_in_is_not_listened_to(content_type, error, status):
-    def authenticate(_headers):
+    async def authenticate(_headers):
         raise error
 
     async with serving(http_config(), authenticate=authenticate) as served:

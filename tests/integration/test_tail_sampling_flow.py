@@ -140,14 +140,6 @@ async def test_late_spans_follow_the_decision_after_a_restart(tmp_path):
         assert flow.shelf.of(dropped) == []
 
 
-async def test_a_larger_decision_cache_remembers_more():
-    cache = {"sampled_cache_size": 90_000, "non_sampled_cache_size": 70_000}
-    async with running(sampling(decision_cache=cache)) as flow:
-        assert flow.plan.remembered.size == 160_000
-    async with running(sampling(decision_cache={"sampled_cache_size": 10})) as flow:
-        assert flow.plan.remembered.size == 100_000
-
-
 # ---- a restart in the middle of the wait
 
 

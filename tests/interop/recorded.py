@@ -9,7 +9,8 @@ NaN and infinities as words.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mlflow.entities import Span
@@ -33,6 +34,10 @@ class SpanFacts:
     attributes: Json
     events: list[tuple[str, int, Json]]
     links: list[tuple[str, str, Json]]
+
+    def as_json(self) -> str:
+        """All of it as a text, in which values of different types differ."""
+        return json.dumps(asdict(self), sort_keys=True)
 
 
 def recorded_facts(span: Json) -> SpanFacts:

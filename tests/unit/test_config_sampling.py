@@ -61,7 +61,22 @@ def test_tail_sampling_says_how_traces_are_assembled():
     assert plan(good("genai_policies")).assembly == AssemblyLimits(
         wait_duration=60, after_root=5, num_traces=20_000, max_bytes=10_485_760, max_spans=5000
     )
-    assert plan(good("every_policy")).remembered.size == 200_000
+
+
+@pytest.mark.parametrize(
+    ("cache", "sizes"),
+    [
+        ("{sampled_cache_size: 150_000}", (150_000, 100_000)),
+        ("{}", (100_000, 100_000)),
+        ("{non_sampled_cache_size: 500_000, sampled_cache_size: 10}", (100_000, 500_000)),
+    ],
+)
+def test_a_larger_decision_cache_remembers_more(cache, sizes):
+    config = load(
+        [str(DATA / "good" / "every_policy.yaml")], [f"processors.tail_sampling.decision_cache={cache}"], env={}
+    )
+    remembered = plan(config).remembered
+    assert (remembered.kept_size, remembered.dropped_size) == sizes
 
 
 @pytest.mark.parametrize("order", [["groupbytrace", "tail_sampling"], ["tail_sampling", "groupbytrace"]])

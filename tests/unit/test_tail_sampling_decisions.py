@@ -8,9 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from processors.tail_sampling import (
-    Decision,
-    DecisionCache,
-    DecisionCacheConfig,
     TailSampler,
     TailSamplingConfig,
     mark,
@@ -410,48 +407,3 @@ def test_randomness_and_threshold_agree_on_every_kept_trace(trace_id, percentage
     assert not decision.sampled or decision.threshold <= decision.randomness < 1 << 56
     if decision.sampled:
         assert adjusted_count(decision.threshold) == pytest.approx(decision.weight)
-
-
-# ---- the cache of decisions
-
-
-def decision_of(name: str, *, sampled: bool = True) -> Decision:
-    return Decision("sampled" if sampled else "not_sampled", name, 1.0 if sampled else 0.0)
-
-
-def test_cache_remembers_each_kind_up_to_its_size():
-    """The least recently used is forgotten; kept and dropped ones do not push each other out."""
-    cache = DecisionCache(DecisionCacheConfig(sampled_cache_size=2, non_sampled_cache_size=1))
-    for name in ("a", "b"):
-        cache.put(name.encode(), decision_of(name))
-    cache.put(b"x", decision_of("x", sampled=False))
-    assert cache.get(b"a") == decision_of("a")
-    cache.put(b"c", decision_of("c"))
-    cache.put(b"y", decision_of("y", sampled=False))
-
-    assert [cache.get(key) and cache.get(key).policy for key in (b"a", b"b", b"c", b"x", b"y", b"z")] == [
-        "a",
-        None,
-        "c",
-        None,
-        "y",
-        None,
-    ]
-
-
-def test_cache_holds_one_decision_a_trace():
-    """A later decision replaces an earlier one of the other kind."""
-    cache = DecisionCache(DecisionCacheConfig(sampled_cache_size=2, non_sampled_cache_size=2))
-    cache.put(b"a", decision_of("old"))
-    cache.put(b"a", decision_of("new", sampled=False))
-    assert cache.get(b"a") == decision_of("new", sampled=False)
-    cache.put(b"a", decision_of("newest"))
-    assert cache.get(b"a") == decision_of("newest")
-
-
-def test_cache_of_no_size_remembers_nothing():
-    """As the Collector's default."""
-    cache = DecisionCache(DecisionCacheConfig())
-    cache.put(b"a", decision_of("a"))
-
-    assert cache.get(b"a") is None

@@ -13,7 +13,7 @@ from collector.exporters.mlflow.rest import first_line
 
 _LOCKED_OUT = re.compile(
     r"password authentication failed|no pg_hba.conf entry|Access denied|Unknown database|"
-    r'(role|database) "[^"]*" does not exist'
+    r'(role|database) "[^"]*" does not exist|is not permitted to log in'
 )
 """What PostgreSQL and MySQL answer to a wrong user, password or database name, in an OperationalError."""
 
@@ -52,6 +52,9 @@ def _of_sqlalchemy(cause: Exception, where: str) -> ExportError | None:
         case exc.DBAPIError(connection_invalidated=True):
             return Retryable(f"{where}: {said}")
         case exc.OperationalError() | exc.IntegrityError() | exc.TimeoutError() | exc.InvalidRequestError():
+            return Retryable(f"{where}: {said}")
+        case exc.DatabaseError() if isinstance(cause, exc.InternalError) or type(cause) is exc.DatabaseError:
+            # The database speaks of itself: read-only after a failover (25006), a damaged file.
             return Retryable(f"{where}: {said}")
         case exc.ArgumentError() | exc.NoSuchModuleError():
             return Held(f"{where}: {said}; correct tracking_uri")

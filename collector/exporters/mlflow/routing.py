@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-from collector.errors import ConfigError
+from collector.errors import ConfigError, Denied
 from collector.exporters.mlflow.settings import MlflowSettings
 from collector.exporters.mlflow.values import plain_text
+from collector.tenancy import may_write
 from processors.attributes import find
 from processors.types import NO_PARENT, Trace
 
@@ -46,7 +47,15 @@ class Router:
             )
 
     def __call__(self, trace: Trace) -> Route:
-        """The route of a trace; cheap, as it is asked for each."""
+        """The route of a trace; cheap, as it is asked for each. Raises `Denied` if its tenant may not write there."""
+        route = self._route(trace)
+        allow = trace.context.allow_experiments
+        if allow and not may_write(allow, route.experiment, by_id=route.by_id):
+            kind = "experiment id" if route.by_id else "experiment"
+            raise Denied(f"tenant {trace.context.tenant!r} may not write to {kind} {route.experiment!r}")
+        return route
+
+    def _route(self, trace: Trace) -> Route:
         context, settings = trace.context, self._settings
         run_id = context.run_id or settings.run_id
         workspace = context.workspace or settings.workspace

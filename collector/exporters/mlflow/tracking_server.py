@@ -5,6 +5,7 @@ Endpoints: mlflow/server/otel_api.py (POST /v1/traces) and mlflow/server/handler
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
@@ -96,15 +97,27 @@ class TrackingServer:
         reply = self._rest.get(path, query, _scope(route))
         if reply.error_code == _UNKNOWN:
             return None
-        found = self._checked(reply, route).json["experiment"]
-        return Experiment(found["experiment_id"], found["name"], found["lifecycle_stage"] == "active")
+        self._checked(reply, route)
+        with self._understanding():
+            found = reply.json["experiment"]
+            return Experiment(found["experiment_id"], found["name"], found["lifecycle_stage"] == "active")
 
     def create_experiment(self, route: Route) -> str:
         """See `Directory`."""
         reply = self._rest.send_json("POST", f"{_EXPERIMENTS}/create", {"name": route.experiment}, _scope(route))
         if reply.error_code == "RESOURCE_ALREADY_EXISTS" and (found := self.find_experiment(route)):
             return found.id
-        return str(self._checked(reply, route).json["experiment_id"])
+        self._checked(reply, route)
+        with self._understanding():
+            return str(reply.json["experiment_id"])
+
+    @contextlib.contextmanager
+    def _understanding(self) -> Iterator[None]:
+        """An answer that says success and is not MLflow's comes from something in between, and not for ever."""
+        try:
+            yield
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise Retryable(f"{self._rest.uri} answers what MLflow would not; is a proxy in between?") from error
 
     def _checked(self, reply: Reply, route: Route) -> Reply:
         """As `checked`, but an experiment that a sender named and may not write to is no reason to hold the others."""
@@ -127,14 +140,15 @@ class TrackingServer:
         reply = self._unless_gone(self._rest.get(f"{_TRACES_V2}/{record.mlflow_id}/info", {}, scope))
         if reply is None:
             return None
-        info = reply.json["trace_info"]
-        duration = info.get("execution_time_ms")
-        return Stored(
-            experiment_id=info["experiment_id"],
-            state=known_state(info.get("status", "")),
-            start_ms=int(info["timestamp_ms"]),
-            duration_ms=None if duration is None else int(duration),
-        )
+        with self._understanding():
+            info = reply.json["trace_info"]
+            duration = info.get("execution_time_ms")
+            return Stored(
+                experiment_id=info["experiment_id"],
+                state=known_state(info.get("status", "")),
+                start_ms=int(info["timestamp_ms"]),
+                duration_ms=None if duration is None else int(duration),
+            )
 
     def _unless_gone(self, reply: Reply) -> Reply | None:
         """The reply; None if somebody has deleted the trace meanwhile, which is theirs to decide."""

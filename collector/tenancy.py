@@ -1,0 +1,40 @@
+"""Which experiments a tenant may write to: pure.
+
+`allow_experiments` of a token are globs. A plain one is matched against the experiment's name, `id:12` against its
+id: what experiment an id stands for is not known here, so a name allows no id. An empty list binds to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from collector.errors import Forbidden
+from processors.types import Context
+
+_BY_ID = "id:"
+
+
+def may_write(allow: Sequence[str], experiment: str, *, by_id: bool) -> bool:
+    """Whether a tenant bound to `allow` may write to an experiment, given by its name or its id."""
+    if by_id:
+        return any(fnmatchcase(experiment, glob[len(_BY_ID) :]) for glob in allow if glob.startswith(_BY_ID))
+    return any(fnmatchcase(experiment, glob) for glob in allow if not glob.startswith(_BY_ID))
+
+
+def check_headers(context: Context) -> None:
+    """Check where a client's headers lead; what its spans and the exporter say is checked when it is known.
+
+    A bound tenant writes in the exporter's own workspace, as experiments of one name may be in many.
+
+    Raises:
+        Forbidden: the tenant may not write there.
+    """
+    allow = context.allow_experiments
+    if not allow:
+        return
+    if context.workspace:
+        raise Forbidden("these credentials may not name a workspace")
+    for experiment, by_id in ((context.experiment_id, True), (context.experiment_name, False)):
+        if experiment and not may_write(allow, experiment, by_id=by_id):
+            raise Forbidden("these credentials may not write to that experiment")

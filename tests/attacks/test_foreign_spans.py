@@ -1,0 +1,95 @@
+"""Who knows the id of another tenant's trace can neither write into it nor lead it away."""
+
+import asyncio
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from collector.assembly import Assembly, AssemblyLimits, Pending
+from collector.delivery import Delivery, DeliveryOptions
+from collector.errors import Denied
+from collector.exporters.mlflow.routing import Router
+from collector.exporters.mlflow.settings import settings_from
+from collector.journal import Entry, Row
+from collector.pieces import pieces
+from collector.telemetry import Telemetry
+from processors.types import Context
+from tests.fakes import MemoryExporter
+from tests.polling import until
+from tests.spans import new_id, trace_batch
+from tests.traces import span, trace
+
+A = Context(tenant="a", allow_experiments=("team-a/*",))
+A_TOO = Context(tenant="a too", allow_experiments=("team-a/*",))
+B = Context(tenant="b", allow_experiments=("team-b/*",))
+ANYBODY = Context()
+
+
+def assembled(*parts):
+    """The one trace that requests, given as (context, batch), come to."""
+    assembly = Assembly(AssemblyLimits())
+    for number, (context, batch) in enumerate(parts, 1):
+        row = Row(number, Entry(batch.SerializeToString(), context))
+        assembly.add(row, pieces(row), 0.0)
+    (pending,) = assembly.drain()
+    return pending
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "joined"),
+    [(A, B, False), (A, ANYBODY, False), (ANYBODY, A, False), (A, A_TOO, True), (ANYBODY, ANYBODY, True)],
+)
+def test_only_tenants_of_the_same_rights_share_a_trace(first, second, joined):
+    trace_id = new_id(16)
+    children, root = trace_batch(trace_id, 3, name="a"), trace_batch(trace_id, 1, name="thief")
+    del children.resource_spans[0].scope_spans[0].spans[-1]
+    pending = assembled((first, children), (second, root))
+    assert pending.spans == (3 if joined else 2)
+    assert pending.foreign == (0 if joined else 1)
+    assert pending.context is (second if joined else first)
+    assert pending.rows == [1, 2]  # both requests are settled with the trace
+
+
+@pytest.mark.parametrize(
+    ("settings", "context", "allowed"),
+    [
+        ({"experiment": "{service.name}"}, A, False),
+        ({"experiment": "team-a/{service.name}"}, A, True),
+        ({"experiment": "{missing}", "default_experiment": "everybody"}, A, False),
+        ({"experiment_id": "7"}, A, False),
+        ({"experiment_id": "7"}, Context(tenant="a", allow_experiments=("id:7",)), True),
+        ({"experiment": "{service.name}"}, ANYBODY, True),
+        ({}, Context(experiment_name="team-b/x", tenant="a", allow_experiments=("team-a/*",)), False),
+    ],
+)
+def test_a_route_is_checked_whatever_led_to_it(settings, context, allowed):
+    router = Router(settings_from({}, tracking_uri="http://mlflow", **settings))
+    subject = trace([span(b"t" * 16, b"s" * 8)], {"service.name": "team-b/x"}, context)
+    if allowed:
+        router(subject)
+    else:
+        with pytest.raises(Denied, match="tenant 'a' may not write to experiment"):
+            router(subject)
+
+
+async def test_what_is_denied_is_dropped_and_counted_and_the_rest_goes_on():
+    class Guarded(MemoryExporter):
+        def group(self, trace):
+            if trace.context.tenant == "b":
+                raise Denied("not there")
+            return super().group(trace)
+
+    exporter, settled = Guarded(), []
+    telemetry = Telemetry(CollectorRegistry())
+    delivery = Delivery("mlflow", exporter, DeliveryOptions(), telemetry, settled.append)
+    running = asyncio.create_task(delivery.run())
+    for number, context in enumerate((A, B, A), 1):
+        subject = trace([span(bytes([number] * 16), b"s" * 8)], context=context)
+        await delivery.offer(subject, Pending(subject.trace_id, context, 0.0, 0.0, spans=1, open=1))
+    await until(lambda: len(settled) == 3)
+    running.cancel()
+    delivery.close()
+    assert {trace_id[0] for trace_id, _ in exporter.spans} == {1, 3}
+    assert not [aside for pending in settled for aside in pending.aside]
+    labels = {"otel_signal": "traces", "reason": "experiment not allowed"}
+    assert telemetry.registry.get_sample_value("spanbridge_dropped_items_total", labels) == 1

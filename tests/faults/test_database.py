@@ -1,0 +1,133 @@
+"""A tracking database in trouble: what was acknowledged waits, and is there once, whole, when the trouble is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sqlite3
+from contextlib import asynccontextmanager
+
+import psycopg2
+import pytest
+
+from collector.exporters.mlflow.exporter import MlflowSpanExporter
+from tests.faults.flow import flowing
+from tests.polling import until
+from tests.reading import span_ids
+from tests.spans import trace_batch
+
+pytestmark = [pytest.mark.slow]
+
+_numbers = itertools.count(1)
+
+
+@asynccontextmanager
+async def writing(uri, folder):
+    """A flow into the database that has written something already; at its end all that was put has to be there."""
+    experiment = f"database faults {next(_numbers)}"
+    exporter = MlflowSpanExporter(uri, experiment=experiment, environ={})
+    async with flowing(folder, exporter) as ground:
+        await ground.put(trace_batch())
+        await until(ground.settled, seconds=60, what="the first delivery")
+        yield ground
+        await until(ground.settled, seconds=60, what="settlement of everything")
+    assert not ground.journal.aside
+    found = span_ids(uri, experiment)
+    assert len(found) == len(set(found))
+    assert set(found) == {(trace_id.hex(), span_id.hex()) for trace_id, span_id in ground.acknowledged}
+
+
+async def retried(ground, times):
+    """Traces come in until so many sends have failed."""
+    failed = ground.metric("spanbridge_delivery_retries_total")
+    deadline = asyncio.get_running_loop().time() + 60
+    while ground.metric("spanbridge_delivery_retries_total") < failed + times:
+        assert asyncio.get_running_loop().time() < deadline, "the fault was never felt"
+        if ground.journal.state().rows < 100:
+            await ground.put(trace_batch())
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def database(postgresql):
+    """A statement run by an administrator of PostgreSQL, outside transactions; all settings are reset at the end."""
+    connection = psycopg2.connect(postgresql)
+    connection.autocommit = True
+
+    def run(statement):
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    yield run
+    run("ALTER DATABASE postgres RESET ALL")
+    connection.close()
+
+
+DISCONNECT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"
+)
+
+
+async def test_connections_that_break_all_the_time(postgresql, database, tmp_path):
+    async with writing(postgresql, tmp_path) as ground:
+        for _ in range(20):
+            for _ in range(5):
+                await ground.put(trace_batch())
+            await asyncio.sleep(0.02)  # somewhere in a send
+            await asyncio.to_thread(database, DISCONNECT)
+        await until(ground.settled, seconds=60, what="settlement of everything")
+        assert ground.metric("spanbridge_delivery_retries_total") > 0, "the fault was never felt"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["default_transaction_read_only = on", "statement_timeout = 1", "idle_in_transaction_session_timeout = 1"],
+)
+async def test_a_database_that_does_not_write_for_now(setting, postgresql, database, tmp_path):
+    """Read-only is what a failover looks like to who is still connected to the old primary."""
+    async with writing(postgresql, tmp_path) as ground:
+        database(f"ALTER DATABASE postgres SET {setting}")
+        database(DISCONNECT)
+        await retried(ground, 20)
+        database("ALTER DATABASE postgres RESET ALL")
+        database(DISCONNECT)
+
+
+async def test_tables_that_somebody_else_has_locked(postgresql, database, tmp_path):
+    async with writing(postgresql, tmp_path) as ground:
+        database("ALTER DATABASE postgres SET lock_timeout = '50ms'")
+        database(DISCONNECT)
+        with contextlib.closing(psycopg2.connect(postgresql)) as other:
+            other.cursor().execute("LOCK TABLE spans, trace_info IN ACCESS EXCLUSIVE MODE")
+            await retried(ground, 5)
+
+
+async def test_a_login_that_is_no_longer_allowed(postgresql, database, tmp_path):
+    async with writing(postgresql, tmp_path) as ground:
+        database("ALTER ROLE mlflow NOLOGIN")
+        try:
+            database(DISCONNECT)
+            await retried(ground, 5)
+            await until(lambda: ground.metric("spanbridge_delivery_held") == 1)
+        finally:
+            database("ALTER ROLE mlflow LOGIN")
+
+
+async def test_sqlite_with_another_writer_that_takes_its_time(tmp_path):
+    async with writing(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path) as ground:
+        with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for _ in range(20):
+                await ground.put(trace_batch())
+            await asyncio.sleep(0.5)  # a time in which nothing may get through
+            assert ground.journal.state().rows == 20
+            other.execute("COMMIT")
+
+
+async def test_sqlite_in_the_midst_of_a_migration(tmp_path):
+    async with writing(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path) as ground:
+        with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+            other.execute("ALTER TABLE spans RENAME TO spans_away")
+            await retried(ground, 5)
+            other.execute("ALTER TABLE spans_away RENAME TO spans")

@@ -1,0 +1,65 @@
+"""Attribute values are cut to a length, wherever they stand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.attributes import as_dict, put, to_python
+from processors.limits import truncate
+from processors.types import Batch, Logs
+
+LONG = "ü" * 100
+
+
+def everywhere():
+    """A request with a long value in each place that has attributes."""
+    batch = Batch()
+    resource_spans = batch.resource_spans.add()
+    scope_spans = resource_spans.scope_spans.add()
+    span = scope_spans.spans.add()
+    places = [resource_spans.resource, scope_spans.scope, span, span.events.add(), span.links.add()]
+    for place in places:
+        put(place.attributes, "long", LONG)
+        put(place.attributes, "short", "short")
+    return batch, places
+
+
+def test_values_are_cut_in_every_place():
+    batch, places = everywhere()
+    assert truncate(batch, 40) == len(places)
+    for place in places:
+        assert as_dict(place.attributes) == {"long": "ü" * 15 + "... [100 characters, cut]", "short": "short"}
+
+
+def test_log_records_are_cut_too():
+    logs = Logs()
+    record = logs.resource_logs.add().scope_logs.add().log_records.add()
+    record.body.string_value = LONG
+    put(record.attributes, "long", LONG)
+    assert truncate(logs, 40) == 2
+    assert len(record.body.string_value) == 40
+
+
+def test_values_in_values_and_bytes():
+    batch, (resource, *_) = everywhere()
+    put(resource.attributes, "long", {"a": [LONG, {"b": LONG}], "c": b"\0" * 100, "d": 7})
+    assert truncate(batch, 40) == 7
+    value = to_python(resource.attributes[0].value)
+    assert (len(value["a"][0]), len(value["a"][1]["b"]), len(value["c"]), value["d"]) == (40, 40, 40, 7)
+
+
+@given(st.text(max_size=60), st.integers(3, 60))
+def test_what_fits_stays_and_what_is_cut_fits(text, limit):
+    batch = Batch()
+    attributes = batch.resource_spans.add().resource.attributes
+    put(attributes, "k", text)
+    cut = truncate(batch, limit)
+    after = attributes[0].value.string_value
+    assert (after == text) if cut == 0 else (len(after) <= limit < len(text))
+    assert truncate(batch, limit) == 0
+
+
+@pytest.mark.parametrize("limit", [100, 101])
+def test_the_limit_itself_fits(limit):
+    batch, _ = everywhere()
+    assert truncate(batch, limit) == 0
