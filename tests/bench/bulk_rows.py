@@ -30,7 +30,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: E402
 
 from collector.exporters.mlflow.bulk.tables import Tables  # noqa: E402
 from collector.exporters.mlflow.bulk.tags import LocationTags  # noqa: E402
-from collector.exporters.mlflow.bulk.traces import Place, TraceDecoder  # noqa: E402
+from collector.exporters.mlflow.bulk.traces import NewTrace, Place, TraceDecoder  # noqa: E402
 from collector.exporters.mlflow.bulk.writer import BulkWriter, _begin  # noqa: E402
 from processors.types import Trace  # noqa: E402
 from tests.integration.bulk_stores import Databases, log_by_endpoint  # noqa: E402
@@ -50,7 +50,7 @@ def pieces(traces: Sequence[Trace], size: int) -> list[Sequence[Trace]]:
 
 def ready_rows(size: int, store: SqlAlchemyStore, traces: Sequence[Trace]) -> Job:
     decode, place, tables = TraceDecoder(), Place(0, LocationTags("/artifacts/0")), Tables(store.engine.dialect)
-    parts = [[decode(trace, place) for trace in piece] for piece in pieces(traces, size)]
+    parts = [[decode(NewTrace.of(trace), place) for trace in piece] for piece in pieces(traces, size)]
 
     def job() -> None:
         for part in parts:
@@ -72,7 +72,7 @@ def endpoint(size: int, store: SqlAlchemyStore, traces: Sequence[Trace]) -> Job:
 
 
 def bulk(size: int, threads: int, store: SqlAlchemyStore, traces: Sequence[Trace]) -> Job:
-    writer, parts = BulkWriter(store), pieces(traces, size)
+    writer, parts = BulkWriter(store), [list(map(NewTrace.of, piece)) for piece in pieces(traces, size)]
 
     def job() -> None:
         with ThreadPoolExecutor(threads) as pool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import select
 from starlette.requests import Request
 
-from collector.exporters.mlflow.bulk import BulkWriter, prepare_database
+from collector.exporters.mlflow.bulk import BulkWriter, NewTrace, prepare_database
 from processors.types import Batch, Context, Trace
 from tests.postgres import Cluster
 
@@ -42,7 +42,7 @@ class Pair:
         """Write the same traces to both; return what the bulk writer handed back."""
         for trace in traces:
             assert log_by_endpoint(self.truth, trace.batch, run_id) == 200
-        rest = self.writer.write(traces, "0", run_id)
+        rest = left(self.writer, traces, run_id=run_id)
         for trace in rest:
             assert log_by_endpoint(self.ours, trace.batch, run_id) == 200
         return rest
@@ -52,6 +52,11 @@ class Pair:
         wanted = {f"tr-{trace_id.hex()}" for trace_id in trace_ids}
         for truth, ours in zip(rows(self.truth, wanted), rows(self.ours, wanted), strict=True):
             assert ours == truth
+
+
+def left(writer: BulkWriter, traces: Sequence[Trace], experiment_id: str = "0", **more: str) -> list[Trace]:
+    """Write traces in bulk; return those the writer left."""
+    return [traces[index] for index in writer.write(list(map(NewTrace.of, traces)), experiment_id, **more)]
 
 
 def log_by_endpoint(store: SqlAlchemyStore, batch: Batch, run_id: str = "", experiment_id: str = "0") -> int:

@@ -22,6 +22,7 @@ from processors.types import spans as all_spans
 from tests.integration.bulk_stores import (
     ARTIFACTS,
     DatabasesOf,
+    left,
 )
 from tests.traces import START_NS, span, trace
 
@@ -75,12 +76,12 @@ def until_it_works(act: Callable[[], object]) -> None:
 
 def bridge(store: SqlAlchemyStore, traces: Sequence[Trace], dice: random.Random) -> int:
     """Write traces in batches as the exporter does; return how many went the bulk way."""
-    writer, left, bulk = BulkWriter(store), list(traces), 0
-    dice.shuffle(left)
-    while left:
+    writer, waiting, bulk = BulkWriter(store), list(traces), 0
+    dice.shuffle(waiting)
+    while waiting:
         size = dice.randrange(1, 25)
-        batch, left = left[:size], left[size:]
-        rest = writer.write(batch, "0")
+        batch, waiting = waiting[:size], waiting[size:]
+        rest = left(writer, batch)
         bulk += len(batch) - len(rest)
         for one in rest:
             until_it_works(lambda one=one: log_spans(store, one))
@@ -190,7 +191,7 @@ def test_a_trace_that_another_is_about_to_commit_comes_back(bridge_store: SqlAlc
     traces = [root(number) for number in range(1, 8)]
     with ThreadPoolExecutor(1) as pool, bridge_store.engine.connect() as other, watching(bridge_store) as watch:
         other.execute(INSERT, {"id": mlflow_id(5)})
-        writing = pool.submit(BulkWriter(bridge_store).write, traces, "0")
+        writing = pool.submit(left, BulkWriter(bridge_store), traces)
         wait_for_a_lock(watch, "bridge")
         other.commit()
         assert writing.result(SECONDS) == [traces[4]]
@@ -201,7 +202,7 @@ def test_a_trace_that_another_does_not_commit_after_all_is_written(bridge_store:
     traces = [root(number) for number in range(1, 8)]
     with ThreadPoolExecutor(1) as pool, bridge_store.engine.connect() as other, watching(bridge_store) as watch:
         other.execute(INSERT, {"id": mlflow_id(5)})
-        writing = pool.submit(BulkWriter(bridge_store).write, traces, "0")
+        writing = pool.submit(left, BulkWriter(bridge_store), traces)
         wait_for_a_lock(watch, "bridge")
         other.rollback()
         assert writing.result(SECONDS) == []
@@ -216,7 +217,7 @@ def test_a_deadlock_is_tried_again(bridge_store: SqlAlchemyStore, monkeypatch: p
     with ThreadPoolExecutor(1) as pool, bridge_store.engine.connect() as other, watching(bridge_store) as watch:
         other.execute(text("SET deadlock_timeout = '30s'"))
         other.execute(INSERT, {"id": mlflow_id(7)})
-        writing = pool.submit(BulkWriter(bridge_store).write, traces, "0")
+        writing = pool.submit(left, BulkWriter(bridge_store), traces)
         wait_for_a_lock(watch, "bridge")
         other.execute(INSERT, {"id": mlflow_id(1)})
         other.commit()

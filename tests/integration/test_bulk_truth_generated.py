@@ -20,6 +20,7 @@ from processors.types import spans as all_spans
 from tests.integration.bulk_stores import (
     DatabasesOf,
     Pair,
+    left,
     log_by_endpoint,
 )
 from tests.traces import START_NS, attributes
@@ -223,7 +224,7 @@ def fixture_lasting_pair(request: pytest.FixtureRequest, databases_of: Databases
 def test_a_generated_trace(lasting_pair: Pair, trace: Trace, run_id: str):
     pair, before = lasting_pair, trace.batch.SerializeToString()
     status = log_by_endpoint(pair.truth, trace.batch, run_id)
-    rest = pair.writer.write([trace], "0", run_id)
+    rest = left(pair.writer, [trace], run_id=run_id)
     assert trace.batch.SerializeToString() == before
     event(f"MLflow {status}, {'handed back' if rest else 'in bulk'}")
     if rest:

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 
 from collector.errors import Retryable
 from collector.exporters.mlflow.bulk import BulkWriter
-from processors.types import Context, Trace
+from processors.types import Trace
 from tests.integration.bulk_stores import (  # noqa: F401  fixtures
     ARTIFACTS,
     DatabasesOf,
@@ -19,6 +19,7 @@ from tests.integration.bulk_stores import (  # noqa: F401  fixtures
     fixture_databases,
     fixture_pair,
     fixture_store,
+    left,
     log_by_endpoint,
 )
 from tests.postgres import Cluster
@@ -42,54 +43,53 @@ def test_traces_the_store_has_come_back(store: SqlAlchemyStore):
     writer = BulkWriter(store)
     first, second, third = map(one_span, (1, 2, 3))
     assert log_by_endpoint(store, second.batch) == 200
-    assert writer.write([first, second, third], "0") == [second]
-    assert writer.write([third, first], "0") == [third, first]
+    assert left(writer, [first, second, third]) == [second]
+    assert left(writer, [third, first]) == [third, first]
     assert count(store, "spans") == 3
 
 
 def test_of_a_trace_in_parts_the_first_is_written_and_the_others_come_back_in_order(store: SqlAlchemyStore):
     parts = [trace([span(b"t" * 16, bytes([part]) * 8)]) for part in (1, 2, 3)]
-    assert BulkWriter(store).write([parts[0], one_span(1), *parts[1:]], "0") == parts[1:]
+    assert left(BulkWriter(store), [parts[0], one_span(1), *parts[1:]]) == parts[1:]
 
 
 def test_an_unfit_part_comes_back_with_what_follows_it(store: SqlAlchemyStore):
     parts = [trace([span(b"t" * 16, b"short")]), trace([span(b"t" * 16, b"12345678")])]
-    assert BulkWriter(store).write(parts, "0") == parts
+    assert left(BulkWriter(store), parts) == parts
     assert count(store, "trace_info") == 0
 
 
 def test_an_empty_batch(store: SqlAlchemyStore):
-    assert BulkWriter(store).write([], "0") == []
+    assert left(BulkWriter(store), []) == []
 
 
 @pytest.mark.parametrize("experiment_id", ["4711", "name", ""])
 def test_an_unknown_experiment_is_for_mlflow_to_refuse(store: SqlAlchemyStore, experiment_id: str):
-    assert len(BulkWriter(store).write([one_span(1)], experiment_id)) == 1
+    assert len(left(BulkWriter(store), [one_span(1)], experiment_id)) == 1
 
 
 def test_an_experiment_that_went_away_is_for_mlflow_to_refuse(store: SqlAlchemyStore):
     experiment_id = store.create_experiment("short-lived")
     writer = BulkWriter(store)
-    assert writer.write([one_span(1)], experiment_id) == []
+    assert left(writer, [one_span(1)], experiment_id) == []
     with store.engine.begin() as connection:
         for table in ("spans", "trace_tags", "trace_info"):
             connection.execute(text(f"DELETE FROM {table}"))
         connection.execute(text("DELETE FROM experiments WHERE name = 'short-lived'"))
-    assert len(writer.write([one_span(2), one_span(3)], experiment_id)) == 2
+    assert len(left(writer, [one_span(2), one_span(3)], experiment_id)) == 2
     assert count(store, "spans") == 0
 
 
 def test_a_trace_of_a_workspace_comes_back(store: SqlAlchemyStore):
     some = one_span(1)
-    some.context = Context(workspace="team-a")
-    assert BulkWriter(store).write([some], "0") == [some]
+    assert left(BulkWriter(store), [some], workspace="team-a") == [some]
 
 
 def test_what_the_database_refuses_comes_back_alone(store: SqlAlchemyStore):
     """PostgreSQL takes no NUL in text and no 251st character of a column of 250; the others of the batch go in."""
     good = [one_span(number) for number in range(1, 20)]
     bad = [one_span(30, name="nul\x00"), one_span(31, values={"user.id": "x" * 9000})]
-    rest = BulkWriter(store).write([*good[:7], bad[0], *good[7:], bad[1]], "0")
+    rest = left(BulkWriter(store), [*good[:7], bad[0], *good[7:], bad[1]])
     expected = bad if store.engine.dialect.name == "postgresql" else []
     assert rest == expected
     assert count(store, "spans") == len(good) + len(bad) - len(expected)
@@ -106,7 +106,7 @@ def test_what_it_does_not_know_switches_it_off(
     writer = BulkWriter(store)
     some = one_span(1)
     assert variable in writer.off
-    assert writer.write([some], "0") == [some]
+    assert left(writer, [some]) == [some]
 
 
 def test_another_mlflow_switches_it_off(store: SqlAlchemyStore, monkeypatch: pytest.MonkeyPatch):
@@ -135,22 +135,22 @@ def test_a_database_that_is_locked(databases_of: DatabasesOf, monkeypatch: pytes
         with other.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             with pytest.raises(Retryable):
-                BulkWriter(store).write([one_span(1)], "0")
+                left(BulkWriter(store), [one_span(1)])
         other.dispose()
-        assert BulkWriter(store).write([one_span(1)], "0") == []
+        assert left(BulkWriter(store), [one_span(1)]) == []
 
 
 def test_a_server_that_goes_away_and_comes_back(postgres: Cluster, databases_of: DatabasesOf):
     with databases_of("postgresql").store() as store:
         writer = BulkWriter(store)
         name = store.engine.url.database
-        assert writer.write([one_span(1)], "0") == []
+        assert left(writer, [one_span(1)]) == []
         postgres.run(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         postgres.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
         with pytest.raises(Retryable):
-            writer.write([one_span(2)], "0")
+            left(writer, [one_span(2)])
         postgres.run(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-        assert writer.write([one_span(2)], "0") == []
+        assert left(writer, [one_span(2)]) == []
         assert count(store, "spans") == 2
 
 
@@ -159,7 +159,7 @@ def test_the_other_driver_of_postgresql(databases_of: DatabasesOf):
     store = SqlAlchemyStore(uri.replace("postgresql:", "postgresql+psycopg2:"), ARTIFACTS)
     writer = BulkWriter(store)
     assert writer.off == ""
-    assert writer.write([bench_trace(number) for number in range(5)], "0") == []
+    assert left(writer, [bench_trace(number) for number in range(5)]) == []
     assert count(store, "spans") == 40
     store.engine.dispose()
 
@@ -172,7 +172,7 @@ def test_runs_are_linked_as_mlflow_links_them(pair: Pair):
 
 def test_mlflow_reads_what_was_written(store: SqlAlchemyStore):
     traces = [bench_trace(number, normalized=True) for number in range(6)]
-    assert BulkWriter(store).write(traces, "0") == []
+    assert left(BulkWriter(store), traces) == []
     client = MlflowClient(store.db_uri)
     found = client.search_traces(locations=["0"], filter_string="trace.name = 'invoke_agent support-agent'")
     assert {one.info.trace_id for one in found} == set(map(trace_id, traces))
@@ -192,7 +192,7 @@ def test_mlflow_reads_what_was_written(store: SqlAlchemyStore):
 
 def test_mlflow_gets_a_whole_trace(store: SqlAlchemyStore):
     some = bench_trace(3, normalized=True)
-    assert BulkWriter(store).write([some], "0") == []
+    assert left(BulkWriter(store), [some]) == []
     got = MlflowClient(store.db_uri).get_trace(trace_id(some))
     assert [len(got.data.spans), got.info.state, got.info.execution_duration] == [8, "OK", 1000]
     assert got.info.token_usage["total_tokens"] == sum(
@@ -205,7 +205,7 @@ def test_mlflow_gets_a_whole_trace(store: SqlAlchemyStore):
 
 def test_mlflow_counts_what_was_written(store: SqlAlchemyStore):
     traces = [bench_trace(number, normalized=True) for number in range(4)]
-    assert BulkWriter(store).write(traces, "0") == []
+    assert left(BulkWriter(store), traces) == []
     for view, metric, kind, least in (
         (MetricViewType.TRACES, "trace_count", AggregationType.COUNT, 4),
         (MetricViewType.TRACES, "total_tokens", AggregationType.SUM, 1000),

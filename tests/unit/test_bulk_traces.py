@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.exporters.mlflow.bulk.spans import COLUMNS
 from collector.exporters.mlflow.bulk.tags import LocationTags
-from collector.exporters.mlflow.bulk.traces import INFO_COLUMNS, Place, TraceDecoder, TraceRows
+from collector.exporters.mlflow.bulk.traces import INFO_COLUMNS, NewTrace, Place, TraceDecoder, TraceRows
 from collector.exporters.mlflow.bulk.values import Unfit
 from processors.types import Batch, Trace
 from tests.traces import span, trace
@@ -23,7 +24,7 @@ USAGE = json.dumps({"input_tokens": 10, "output_tokens": 2, "total_tokens": 12})
 
 
 def decode(some: Trace, place: Place = PLACE) -> TraceRows:
-    return TraceDecoder()(some, place)
+    return TraceDecoder()(NewTrace.of(some), place)
 
 
 def info(rows: TraceRows) -> dict[str, Any]:
@@ -68,6 +69,16 @@ def test_a_run_is_linked_to_traces_that_are_complete():
     complete = decode(trace([span(TRACE_ID, ROOT)]), place)
     assert [row[1:5] for row in complete.links] == [("trace", f"tr-{TRACE_ID.hex()}", "run", "the-run")]
     assert decode(trace([span(TRACE_ID, CHILD, ROOT)]), place).links == ()
+
+
+def test_a_trace_without_a_root_has_the_state_it_is_given():
+    part = trace([span(TRACE_ID, CHILD, ROOT)])
+    place = Place(7, PLACE.location_tags, "the-run")
+    new = NewTrace.of(part)
+    assert info(TraceDecoder()(new, place))["status"] == "IN_PROGRESS"
+    closed = TraceDecoder()(replace(new, state="ERROR", tags={"mlflow.traceName": "cut off"}), place)
+    assert (info(closed)["status"], info(closed)["trace_name"]) == ("ERROR", "cut off")
+    assert len(closed.links) == 1
 
 
 def changed(**fields: Any) -> Callable[[], Trace]:

@@ -24,7 +24,6 @@ from collector.exporters.mlflow.experiments import Experiment, Experiments
 from collector.exporters.mlflow.record import TraceRecord
 from collector.exporters.mlflow.routing import Route
 from collector.exporters.mlflow.settings import MlflowSettings, display
-from processors.types import Trace
 
 _log = logging.getLogger(__name__)
 
@@ -161,15 +160,15 @@ def _workspace(name: str) -> contextlib.AbstractContextManager[Any]:
 
 def bulk_writer(store: Store) -> Writer:
     """New traces as bulk rows; those that the store has, and whatever is not known there, through `log_spans`."""
-    from collector.exporters.mlflow.bulk import BulkWriter  # noqa: PLC0415  only who needs it pays
+    from collector.exporters.mlflow.bulk import BulkWriter, NewTrace  # noqa: PLC0415  only who needs it pays
 
     bulk = BulkWriter(store)
 
     def write(experiment_id: str, records: Sequence[TraceRecord]) -> None:
-        left = bulk.write([Trace(record.trace_id, record.batch) for record in records], experiment_id)
+        traces = [NewTrace(record.trace_id, [(record.resource, record.spans)]) for record in records]
+        left = bulk.write(traces, experiment_id)
         if left:
-            ids = {trace.trace_id for trace in left}
-            log_records(store, experiment_id, [record for record in records if record.trace_id in ids])
+            log_records(store, experiment_id, [records[index] for index in left])
 
     return write
 

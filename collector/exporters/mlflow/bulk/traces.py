@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mlflow.entities.entity_type import EntityAssociationType
 from mlflow.store.tracking.utils.trace_analytics import (
@@ -20,6 +20,8 @@ from mlflow.store.tracking.utils.trace_analytics import (
 )
 from mlflow.tracing.constant import GenAiSemconvKey, SpanAttributeKey, TraceMetadataKey, TraceTagKey
 from mlflow.tracing.utils.truncation import _get_truncated_preview
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.exporters.mlflow.bulk.prices import Prices
 from collector.exporters.mlflow.bulk.spans import Row, SpanFacts, TraceIds, span_facts
@@ -45,7 +47,34 @@ INFO_COLUMNS = (
 )
 _TRACE_ID_BYTES = 16
 _MS = 1_000_000
+_IN_PROGRESS = "IN_PROGRESS"
 _FIRST_GENERATION = 1  # log_spans creates the row with 0 and counts its own write
+
+
+@dataclass(frozen=True, slots=True)
+class NewTrace:
+    """A trace to write: its spans under the resources they came with, cleaned of what MLflow refuses.
+
+    `tags`, `metadata` and `client_request_id` are what it shall carry besides what the spans say. `state` is that of a
+    trace without a root, which MLflow would leave in progress for ever.
+    """
+
+    trace_id: bytes
+    parts: Sequence[tuple[Resource, Sequence[Span]]]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    client_request_id: str = ""
+    state: Literal["IN_PROGRESS", "OK", "ERROR"] = "IN_PROGRESS"
+
+    @classmethod
+    def of(cls, trace: Trace) -> NewTrace:
+        """A trace as it left the processors."""
+        parts = [
+            (resource_spans.resource, scope_spans.spans)
+            for resource_spans in trace.batch.resource_spans
+            for scope_spans in resource_spans.scope_spans
+        ]
+        return cls(trace.trace_id, parts, trace.tags, trace.metadata, trace.client_request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +105,7 @@ class TraceDecoder:
         self._prices = Prices()
         self._resources = Resources()
 
-    def __call__(self, trace: Trace, place: Place) -> TraceRows:
+    def __call__(self, trace: NewTrace, place: Place) -> TraceRows:
         """Decode one trace.
 
         Raises:
@@ -95,21 +124,20 @@ class TraceDecoder:
             spans=[span.row for span in spans],
             tags=[(ids.mlflow, key, value) for key, value in tags.items()],
             metadata=[(ids.mlflow, key, value) for key, value in metadata.items()],
-            links=[_link(ids.mlflow, place.run_id)] if place.run_id and roots else (),
+            links=[_link(ids.mlflow, place.run_id)] if place.run_id and info["status"] != _IN_PROGRESS else (),
         )
 
-    def _decode(self, trace: Trace, ids: TraceIds, experiment_id: int) -> tuple[list[SpanFacts], dict[str, str]]:
+    def _decode(self, trace: NewTrace, ids: TraceIds, experiment_id: int) -> tuple[list[SpanFacts], dict[str, str]]:
         """The spans, the last of each id, and the tags of the first resource that says anything."""
         spans: dict[str, SpanFacts] = {}
         tags: dict[str, str] | None = None
-        for resource_spans in trace.batch.resource_spans:
-            resource = self._resources(resource_spans.resource)
-            for scope_spans in resource_spans.scope_spans:
-                for span in scope_spans.spans:
-                    facts = span_facts(span, ids, experiment_id, resource.service_name, self._prices)
-                    spans[facts.id] = facts
-                if tags is None and scope_spans.spans and not resource.empty:
-                    tags = dict(resource.tags)
+        for of_part, spans_of_part in trace.parts:
+            resource = self._resources(of_part)
+            for span in spans_of_part:
+                facts = span_facts(span, ids, experiment_id, resource.service_name, self._prices)
+                spans[facts.id] = facts
+            if tags is None and spans_of_part and not resource.empty:
+                tags = dict(resource.tags)
         if not spans:
             raise Unfit("a trace without spans")
         return list(spans.values()), tags or {}
@@ -123,7 +151,7 @@ def trace_ids(trace_id: bytes) -> TraceIds:
     return TraceIds(mlflow, f'"{mlflow}"', b64encode(trace_id).decode())
 
 
-def _add_own_tags(tags: dict[str, str], trace: Trace, roots: Sequence[SpanFacts]) -> str | None:
+def _add_own_tags(tags: dict[str, str], trace: NewTrace, roots: Sequence[SpanFacts]) -> str | None:
     """Add the tags of the trace's roots, and those its processors gave it; return its name."""
     own: dict[str, str] = {}
     for root in roots:
@@ -136,29 +164,29 @@ def _add_own_tags(tags: dict[str, str], trace: Trace, roots: Sequence[SpanFacts]
 
 
 def _info_and_metadata(
-    trace: Trace, spans: Sequence[SpanFacts], roots: Sequence[SpanFacts]
+    trace: NewTrace, spans: Sequence[SpanFacts], roots: Sequence[SpanFacts]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     session, user = _session_and_user(spans)
     start = min(span.start for span in spans) // _MS
     info: dict[str, Any] = {
         "timestamp_ms": start,
         "execution_time_ms": max(span.end for span in spans) // _MS - start,
-        "status": _status(roots),
+        "status": _status(roots) or trace.state,
         "client_request_id": trace.client_request_id or None,
         "db_payload_generation": _FIRST_GENERATION,
         "session_id": session or None,
         **_previews(roots[-1].attributes if roots else {}),
         **totals(spans),
-        **analytics_columns_from_metadata(trace.metadata),
+        **analytics_columns_from_metadata(dict(trace.metadata)),
     }
     metadata = {TraceMetadataKey.TRACE_USER: user} if user else {}
     metadata |= {key: value for key, value in trace.metadata.items() if key not in PROMOTED_TRACE_METADATA_KEYS}
     return info, metadata
 
 
-def _status(roots: Sequence[SpanFacts]) -> str:
+def _status(roots: Sequence[SpanFacts]) -> str | None:
     if not roots:
-        return "IN_PROGRESS"
+        return None
     return "ERROR" if roots[0].status == "ERROR" else "OK"
 
 

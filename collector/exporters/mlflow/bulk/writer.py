@@ -22,10 +22,9 @@ from collector.exporters.mlflow.bulk.failures import Failure, Failures
 from collector.exporters.mlflow.bulk.schema import KNOWN_REVISION, KNOWN_SERIES
 from collector.exporters.mlflow.bulk.tables import Tables
 from collector.exporters.mlflow.bulk.tags import LocationTags
-from collector.exporters.mlflow.bulk.traces import Place, TraceDecoder, TraceRows
+from collector.exporters.mlflow.bulk.traces import NewTrace, Place, TraceDecoder, TraceRows
 from collector.exporters.mlflow.bulk.values import Unfit
 from collector.exporters.mlflow.database_faults import database_fault
-from processors.types import Trace
 
 _log = logging.getLogger(__name__)
 
@@ -58,22 +57,22 @@ class BulkWriter:
         if self.off:
             _log.warning("traces go through MLflow's own store, which is slow: %s", self.off)
 
-    def write(self, traces: Sequence[Trace], experiment_id: str, run_id: str = "") -> list[Trace]:
-        """Write the traces that are new to the store; return the others, in their order.
+    def write(
+        self, traces: Sequence[NewTrace], experiment_id: str, *, run_id: str = "", workspace: str = ""
+    ) -> list[int]:
+        """Write the traces that are new to the store; return the positions of the others, in their order.
 
-        What comes back is for MLflow's own `log_spans`: traces the store has already, and what is not known here. The
-        traces are left as they were. `run_id` is the run to link traces with a root to.
+        What is left is for MLflow's own `log_spans`: traces the store has already, and what is not known here. `run_id`
+        is the run to link finished traces to.
 
         Raises:
-            Retryable: the database can't be reached; nothing, or all of an earlier call, was written.
+            Retryable: the database can't be reached. Some traces may have been written, and will be left next time.
             Held: it does not let us in any more; the same.
         """
-        place = None if self.off else self._place(experiment_id, run_id)
-        if place is None:
-            return list(traces)
-        new = self._decoded(traces, place)
+        place = None if self.off or workspace else self._place(experiment_id, run_id)
+        new = self._decoded(traces, place) if place else {}
         written = self._insert({rows.id: rows for rows in new.values()})
-        return [trace for index, trace in enumerate(traces) if index not in new or new[index].id not in written]
+        return [index for index in range(len(traces)) if index not in new or new[index].id not in written]
 
     def _place(self, experiment_id: str, run_id: str) -> Place | None:
         try:
@@ -86,13 +85,13 @@ class BulkWriter:
             return None  # MLflow's own store says it better
         return Place(number, tags, run_id)
 
-    def _decoded(self, traces: Sequence[Trace], place: Place) -> dict[int, TraceRows]:
+    def _decoded(self, traces: Sequence[NewTrace], place: Place) -> dict[int, TraceRows]:
         """The rows of the traces that can go the bulk way, by their index; of each trace the first part at most."""
         ids = [f"tr-{trace.trace_id.hex()}" for trace in traces]
         settled = self._stored(ids)
         new: dict[int, TraceRows] = {}
         for index, (trace_id, trace) in enumerate(zip(ids, traces, strict=True)):
-            if trace_id in settled or trace.context.workspace:
+            if trace_id in settled:
                 continue
             settled.add(trace_id)
             try:
@@ -117,7 +116,7 @@ class BulkWriter:
 
     def _insert(self, new: dict[str, TraceRows]) -> set[str]:
         """Insert traces; return the ids of those that were. A trace that another writer was first with is left out."""
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS if new else 0):
             match self._try(new.values()):
                 case None:
                     return set(new)
