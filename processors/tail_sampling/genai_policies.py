@@ -62,8 +62,12 @@ def token_usage(config: TokenUsageConfig) -> Policy:
     least = {"input": config.min_input or 0, "output": config.min_output or 0, "total": config.min_total or 0}
 
     def policy(view: View, _live: bool) -> Outcome:
-        used = _summed(view, _usages(view))
-        return SAMPLED if all(used.get(side, 0) >= minimum for side, minimum in least.items()) else NOT_SAMPLED
+        usages = _usages(view)
+        # What all spans say together is never less than what counts, and mostly not enough.
+        return SAMPLED if enough(_added(usages.values())) and enough(_summed(view, usages)) else NOT_SAMPLED
+
+    def enough(used: Mapping[str, float]) -> bool:
+        return all(used.get(side, 0) >= minimum for side, minimum in least.items())
 
     return policy
 
@@ -135,7 +139,7 @@ def _usages(view: View) -> dict[bytes, dict[str, float]]:
         for key in keys:
             for span, value in view.attributes(key):
                 if span is not None:
-                    usages.setdefault(span.span_id, {}).setdefault(side, _number(to_python(value)))
+                    usages.setdefault(span.span_id, {}).setdefault(side, _plain_number(value))
     for span, value in view.attributes(USAGE):
         if span is not None and (fields := _object(value)):
             usages[span.span_id] = {
@@ -150,7 +154,7 @@ def _usages(view: View) -> dict[bytes, dict[str, float]]:
 
 def _costs(view: View) -> dict[bytes, dict[str, float]]:
     costs: dict[bytes, dict[str, float]] = {}
-    for key, read in ((COST, _total_cost), *((key, _plain_cost) for key in PLAIN_COSTS)):
+    for key, read in ((COST, _total_cost), *((key, _plain_number) for key in PLAIN_COSTS)):
         for span, value in view.attributes(key):
             if span is not None:
                 costs.setdefault(span.span_id, {"total": read(value)})
@@ -161,8 +165,9 @@ def _total_cost(value: AnyValue) -> float:
     return _number(_object(value).get("total_cost"))
 
 
-def _plain_cost(value: AnyValue) -> float:
-    return _number(to_python(value))
+def _plain_number(value: AnyValue) -> float:
+    number = value.int_value
+    return number if number > 0 else _number(to_python(value))
 
 
 def _summed(view: View, amounts: dict[bytes, dict[str, float]]) -> dict[str, float]:
@@ -174,8 +179,12 @@ def _summed(view: View, amounts: dict[bytes, dict[str, float]]) -> dict[str, flo
         parents = {span.span_id: span.parent_span_id for span in view.spans}
         hidden = _hidden(amounts.keys(), parents)
         amounts = {span_id: amount for span_id, amount in amounts.items() if not hidden(span_id)}
+    return _added(amounts.values())
+
+
+def _added(amounts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     total: dict[str, float] = {}
-    for amount in amounts.values():
+    for amount in amounts:
         for side, number in amount.items():
             total[side] = total.get(side, 0) + number
     return total
