@@ -194,6 +194,9 @@ class Assembly:
         return self._timers[0][0] if self._timers else None
 
     def _start(self, trace_id: bytes, context: Context, now: float) -> Pending:
+        owner = self._remembered.owner(trace_id)
+        if owner is not None and owner.allow_experiments != context.allow_experiments:
+            context = owner  # what comes late from another tenant is as foreign as what comes in time
         pending = Pending(trace_id, context, now, now, late=trace_id in self._remembered)
         self._pending[trace_id] = pending
         heapq.heappush(self._timers, (self._due_at(pending), trace_id))
@@ -233,4 +236,6 @@ class Assembly:
         self._out.add(pending.trace_id)
         if pending.pieces and not pending.late:  # without spans: those are still to come, and are not late
             self._remembered.put(pending.trace_id)
+        if pending.pieces:
+            self._remembered.own(pending.trace_id, pending.context)
         return pending

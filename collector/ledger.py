@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 
 from collector.journal import Journal, SetAside, Settlement
 
+LINGER = 0.05
+"""Seconds that settlements are gathered for: most rows are then settled as a whole, and not trace by trace."""
+
 
 class Ledger:
     """Gathers what became settled and commits it to the journal, one transaction at a time.
@@ -67,6 +70,7 @@ class Ledger:
         """Commit what is gathered, for ever."""
         while True:
             await self._changed.wait()
+            await asyncio.sleep(LINGER)
             self._changed.clear()
             settlement = Settlement(self._done, self._parts, self._aside, self._released)
             self._done, self._parts, self._aside, self._released = [], {}, [], {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ LARGE = 8
 """A trace that holds more than this part of a flow's memory is handed on as far as it has come."""
 TICK = 0.05
 """How often, in seconds, the assembly is asked what is due."""
+TURN = 0.002
+"""Seconds of work on traces at a time, while senders wait for OK."""
 
 Process = TypeVar("Process")
 
@@ -125,6 +128,13 @@ class Flow:
         self._assembly = assembly
         self._stages = stages
         self._telemetry = telemetry
+        self._counters = {
+            stage.name: (
+                telemetry.incoming_items.labels(stage.name, "traces"),
+                telemetry.outgoing_items.labels(stage.name, "traces"),
+            )
+            for stage in stages
+        }
         self._remembered = remembered
         self._options = options
         self._ledger = Ledger(journal)
@@ -200,10 +210,17 @@ class Flow:
 
     async def _release(self) -> None:
         while True:
-            for pending in self._assembly.due(self._now()):
-                await self._hand_on(pending)
-                await asyncio.sleep(0)  # thousands may be due at once, and receivers want their turn
+            await self._hand_on_all(self._assembly.due(self._now()))
             await asyncio.sleep(TICK)
+
+    async def _hand_on_all(self, released: Iterable[Pending]) -> None:
+        """Hand on thousands if need be, and let receivers have their turn meanwhile."""
+        turn_ends = time.monotonic() + TURN
+        for pending in released:
+            await self._hand_on(pending)
+            if time.monotonic() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = time.monotonic() + TURN
 
     async def _release_before_time(self, found: Sequence[Piece]) -> None:
         """Hand on what is decided already, and what is so large that it would leave no memory for others.
@@ -257,10 +274,11 @@ class Flow:
         for stage in self._stages:
             if trace is None:
                 return None
-            self._telemetry.incoming_items.labels(stage.name, "traces").inc(pending.spans)
+            incoming, outgoing = self._counters[stage.name]
+            incoming.inc(pending.spans)
             trace = self._run_stage(stage, trace)
             if trace is not None:
-                self._telemetry.outgoing_items.labels(stage.name, "traces").inc(span_count(trace.batch))
+                outgoing.inc(span_count(trace.batch))
         return trace
 
     def _run_stage(self, stage: Stage[TraceProcessor], trace: Trace) -> Trace | None:
@@ -272,11 +290,6 @@ class Flow:
             self._telemetry.processor_errors.labels(stage.name).inc()
             return trace
 
-    async def _release_all(self) -> None:
-        for pending in self._assembly.drain():
-            await self._hand_on(pending)
-            await asyncio.sleep(0)
-
     async def _drain(self, seconds: float) -> None:
         """Hand on all there is, complete or not, until the journal is empty or the time is up.
 
@@ -286,7 +299,7 @@ class Flow:
             async with asyncio.timeout(seconds):
                 while self._journal.state().rows and not (self._assembly.keeps_the_rest and self._ledger.idle):
                     if self._journal.state().rows <= self._ledger.rows or self._assembly.full:
-                        await self._release_all()
+                        await self._hand_on_all(self._assembly.drain())
                     await asyncio.sleep(TICK)
         except TimeoutError:
             rows = self._journal.state().rows

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from collector.journal import REMEMBERED
+from processors.types import Context
 
 
 class Remembered:
@@ -22,6 +23,7 @@ class Remembered:
         self._dropped: OrderedDict[bytes, str] = OrderedDict()
         self.kept_size = size
         self.dropped_size = size
+        self._owners: dict[bytes, Context] = {}
 
     def __contains__(self, trace_id: bytes) -> bool:
         return trace_id in self._kept or trace_id in self._dropped
@@ -38,3 +40,14 @@ class Remembered:
         notes[trace_id] = sys.intern(note)
         if len(notes) > size:
             notes.popitem(last=False)
+
+    def own(self, trace_id: bytes, context: Context) -> None:
+        """Remember, until the end of the process, whose a trace is; of a tenant that is bound to experiments only."""
+        if context.allow_experiments:
+            self._owners[trace_id] = context
+            if len(self._owners) > REMEMBERED:
+                del self._owners[next(iter(self._owners))]
+
+    def owner(self, trace_id: bytes) -> Context | None:
+        """The context of a bound tenant's trace."""
+        return self._owners.get(trace_id)

@@ -7,9 +7,9 @@ the note, so that late spans share the fate of their trace after a restart too.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 
 import orjson
+from prometheus_client import Counter
 
 from collector.assembly import Pending
 from collector.remembered import Remembered
@@ -27,6 +27,7 @@ class TailSampling:
         self._drop_evicted = config.on_eviction == "drop"
         self._remembered = remembered
         self._telemetry = telemetry
+        self._counters: dict[tuple[str, str], tuple[Counter, Counter]] = {}
 
     def __call__(self, trace: Trace) -> Trace | None:
         """The trace with its policy and weight written on it, or None."""
@@ -79,14 +80,18 @@ class TailSampling:
         if answer == "error":
             self._telemetry.policy_errors.inc()
             return
-        labels = (policy, _label(sampled=answer == "sampled"), answer)
-        self._telemetry.policy_traces_sampled.labels(*labels).inc()
-        self._telemetry.policy_spans_sampled.labels(*labels).inc(spans)
+        counters = self._counters.get((policy, answer))
+        if counters is None:
+            labels = (policy, _label(sampled=answer == "sampled"), answer)
+            found = (self._telemetry.policy_traces_sampled, self._telemetry.policy_spans_sampled)
+            counters = self._counters[policy, answer] = (found[0].labels(*labels), found[1].labels(*labels))
+        counters[0].inc()
+        counters[1].inc(spans)
 
 
 def write_note(decision: Decision) -> str:
     """A decision as text."""
-    return orjson.dumps(asdict(decision)).decode()
+    return orjson.dumps(decision).decode()
 
 
 def read_note(note: str) -> Decision:

@@ -8,6 +8,7 @@ import pytest
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")  # prices that came with MLflow, none from the network
 
 
 @pytest.hookimpl(wrapper=True)

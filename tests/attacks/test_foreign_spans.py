@@ -50,6 +50,30 @@ def test_only_tenants_of_the_same_rights_share_a_trace(first, second, joined):
     assert pending.rows == [1, 2]  # both requests are settled with the trace
 
 
+@pytest.mark.parametrize("late", [B, ANYBODY])
+def test_a_trace_that_was_handed_on_stays_its_tenant_s(late):
+    trace_id, assembly = new_id(16), Assembly(AssemblyLimits())
+
+    def add(number, context):
+        row = Row(number, Entry(trace_batch(trace_id, 1).SerializeToString(), context))
+        assembly.add(row, pieces(row), 0.0)
+
+    def handed_on():
+        (pending,) = assembly.drain()
+        assembly.done(pending)
+        return pending
+
+    add(1, A)
+    handed_on()
+    add(2, late)
+    foreign = handed_on()
+    assert (foreign.spans, foreign.pieces, foreign.foreign, foreign.rows) == (0, [], 1, [2])
+    add(3, late)
+    add(4, A_TOO)
+    own = handed_on()
+    assert (own.spans, own.foreign, own.context) == (1, 1, A_TOO)
+
+
 @pytest.mark.parametrize(
     ("settings", "context", "allowed"),
     [

@@ -4,7 +4,7 @@
 
 Prints spans per second of wall time and this process's CPU time per span, medians over rounds; the ways take turns
 within a round, each on a fresh database. PostgreSQL is a throwaway cluster that waits for the disk as a real one does.
-`ready rows` is the limit: the same rows, made before the clock starts, by COPY or executemany.
+`ready rows` is the limit: the same rows, made before the clock starts, by COPY or INSERTs of many rows.
 """
 
 from __future__ import annotations

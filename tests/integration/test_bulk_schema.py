@@ -13,7 +13,7 @@ from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, create_engine, inspect, text
 
-from collector.errors import Held, Retryable
+from collector.errors import ConfigError, Held, Retryable
 from collector.exporters.mlflow.bulk import BulkWriter, prepare_database
 from collector.exporters.mlflow.bulk.schema import KNOWN_REVISION
 
@@ -89,3 +89,17 @@ def test_a_database_out_of_reach_may_come_back_and_its_password_is_not_shown():
     assert not isinstance(refused.value, Held)
     assert "postgresql://bridge:***@127.0.0.1:1/mlflow" in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "problem"),
+    [
+        ("/var/lib/mlflow", "not a database"),
+        ("nobody://host/mlflow", "not a database"),
+        ("postgresql+nobody://host/mlflow", "not a database"),
+        ("mysql+asyncmy://host/mlflow", "asyncmy is not installed"),
+    ],
+)
+def test_a_uri_that_names_no_database_we_can_open(uri: str, problem: str):
+    with pytest.raises(ConfigError, match=f"tracking_uri: .*{problem}"):
+        prepare_database(uri)

@@ -7,18 +7,23 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+import urllib3
 
+from collector.admin import Health, health_app, serve
 from collector.config import load
 from collector.errors import Busy, ConfigError, Forbidden, Unauthenticated
 from collector.extensions import basic_auth as basic_module
 from collector.extensions.basic_auth import BasicAuthConfig, basic_auth
 from collector.extensions.bearer_token import BearerTokenAuthConfig, bearer_token
+from collector.extensions.config import HealthCheckConfig
 from collector.extensions.followed_file import FollowedFile
 from collector.journal.context import dump
 from collector.journal.context import load as load_context
 from collector.receivers import Identity
 from collector.tenancy import check_headers, may_write
+from collector.tls import TlsServerConfig
 from processors.types import Context
+from tests.certificates import Authority
 
 SECRET = "s3cr3t-t0ken"
 
@@ -306,3 +311,29 @@ def test_an_authenticator_has_to_be_one(tmp_path: Path):
     load([f"yaml:{WIRED % 'bearertokenauth/ours'}"], env={})
     with pytest.raises(ConfigError, match="which is no bearertokenauth or basicauth"):
         load([f"yaml:{WIRED % 'health_check'}"], env={})
+
+
+@pytest.mark.parametrize("section", [{}, {"use_v2": True}])
+async def test_health_behind_tls(tmp_path, section):
+    authority = Authority(tmp_path)
+    pair = authority.issue("health")
+    tls = {"cert_file": str(pair.cert), "key_file": str(pair.key), "client_ca_file": str(authority.file)}
+    config = HealthCheckConfig.model_validate({**section, "http": {"tls": tls}} if section else {"tls": tls})
+    probe = authority.issue("probe")
+
+    def ask(port, **keys):
+        with urllib3.PoolManager(retries=False, timeout=10, ca_certs=str(authority.file), **keys) as pool:
+            return pool.request("GET", f"https://localhost:{port}/").status
+
+    async with serve(health_app(Health(ready=True), "/"), "extensions::health_check", "", 0, config.listen_tls) as port:
+        shown = {"cert_file": str(probe.cert), "key_file": str(probe.key)}
+        assert await asyncio.to_thread(ask, port, **shown) == 200
+        with pytest.raises(urllib3.exceptions.HTTPError):
+            await asyncio.to_thread(ask, port)
+
+
+async def test_health_tls_files_are_checked_before_the_port_is_opened():
+    tls = TlsServerConfig(cert_file="/gone", key_file="/gone")
+    with pytest.raises(ConfigError, match=r"^extensions::health_check::tls::cert_file: can't read '/gone'"):
+        async with serve(health_app(Health(), "/"), "extensions::health_check", "", 0, tls):
+            pass

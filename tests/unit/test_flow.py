@@ -17,7 +17,9 @@ from collector.journal import Entry
 from collector.journal.memory import MemoryJournal
 from collector.pipeline import TRUNCATED_TAG, Flow, FlowOptions, Stage
 from collector.remembered import Remembered
+from collector.tail_sampling import TailSampling
 from collector.telemetry import Telemetry
+from processors.tail_sampling import TailSamplingConfig
 from processors.types import Batch, Context, Logs, span_count, spans
 from tests.fakes import MemoryExporter, refuse_spans
 from tests.polling import until
@@ -26,23 +28,28 @@ from tests.spans import add_span, new_id, trace_batch
 QUICK = AssemblyLimits(wait_duration=0.05, after_root=0.0)
 PATIENT = AssemblyLimits(wait_duration=3600, after_root=3600)
 ROOMY = FlowOptions(memory=1 << 20)
+KEEP_ERRORS = {"name": "errors", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}}
 
 
 class Ground:
     """A flow over a journal in memory, with one delivery to each of the exporters."""
 
-    def __init__(self, exporters, limits, stages, options):
+    def __init__(self, exporters, limits, stages, options, sampling):
         self.exporters = exporters
         self.journal = MemoryJournal()
         self.telemetry = Telemetry(CollectorRegistry())
-        self.assembly = Assembly(limits)
+        remembered = Remembered()
+        self.assembly = Assembly(limits, remembered)
+        if sampling:
+            config = TailSamplingConfig.model_validate({"policies": [KEEP_ERRORS], **sampling})
+            options = replace(options, sampling=TailSampling(config, remembered, self.telemetry))
         self.flow = Flow(
             "traces",
             self.journal,
             self.assembly,
             [Stage(process.__name__, process) for process in stages],
             telemetry=self.telemetry,
-            remembered=Remembered(),
+            remembered=remembered,
             options=options,
         )
         fast = DeliveryOptions(backoff=Backoff(0.001, 0.01))
@@ -64,8 +71,8 @@ class Ground:
 
 
 @asynccontextmanager
-async def flowing(*, exporters=None, limits=QUICK, stages=(), options=ROOMY, shutdown=0.0):
-    ground = Ground(exporters or [MemoryExporter()], limits, stages, options)
+async def flowing(*, exporters=None, limits=QUICK, stages=(), options=ROOMY, sampling=None, shutdown=0.0):
+    ground = Ground(exporters or [MemoryExporter()], limits, stages, options, sampling)
     async with ground.flow.running(shutdown):
         yield ground
 
@@ -171,7 +178,7 @@ async def test_a_memory_that_is_full_of_incomplete_traces_lets_the_oldest_go():
 
 async def test_what_is_evicted_can_be_dropped_and_is_counted():
     limits = replace(PATIENT, num_traces=2)
-    async with flowing(limits=limits, options=FlowOptions(memory=1 << 20, drop_evicted=True)) as ground:
+    async with flowing(limits=limits, sampling={"on_eviction": "drop"}) as ground:
         for _ in range(10):
             await ground.put(trace_batch(size=2))
         await until(lambda: ground.journal.state().rows == 2)
@@ -191,13 +198,11 @@ async def test_no_more_is_taken_in_while_there_is_no_room_for_traces():
 
 
 async def test_a_trace_that_is_decided_early_does_not_wait():
-    def any_bad(trace):
-        return any(span.name == "bad" for span in spans(trace.batch))
-
-    options = FlowOptions(memory=1 << 20, decide_early=any_bad)
-    async with flowing(limits=PATIENT, options=options) as ground:
+    bad = trace_batch(size=1, name="bad")
+    next(spans(bad)).status.code = 2
+    async with flowing(limits=PATIENT, sampling={"sampling_strategy": "span-ingest"}) as ground:
         await ground.put(trace_batch(size=1, name="good"))
-        await ground.put(trace_batch(size=1, name="bad"))
+        await ground.put(bad)
         await until(ground.names)
         assert ground.names() == ["bad"]
     assert ground.sample("spanbridge_released_traces_total", pipeline="traces", cause="early") == 1

@@ -128,6 +128,8 @@ class Database:
 def open_store(settings: MlflowSettings) -> Store:
     """MLflow's store; it creates the tables of an empty database."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Else MLflow asks for fresh prices on the Internet while it writes, and without a way out waits a minute for them.
+    os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
     _probe(settings.tracking_uri)
     from mlflow.tracking._tracking_service import utils  # noqa: PLC0415  only who needs it pays
 

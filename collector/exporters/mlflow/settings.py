@@ -16,7 +16,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from collector.errors import ConfigError
 
 RESOURCE_TAGS = (
-    "service.*",
+    "service.name",
+    "service.namespace",
+    "service.version",
     "deployment.*",
     "environment",
     "k8s.namespace.name",

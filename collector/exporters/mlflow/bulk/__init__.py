@@ -1,10 +1,18 @@
-"""The fast way into a tracking database: whole new traces as bulk rows, the same rows `log_spans` would leave.
+"""The fast way into a tracking database: whole new traces as bulk rows, the rows that MLflow's `log_spans` would leave.
 
-`prepare_database` first, then a `SqlAlchemyStore`, then a `BulkWriter` of it. What `BulkWriter.write` hands back goes
-through the store's own `log_spans`.
+`prepare_database` first, then MLflow's `SqlAlchemyStore`, then a `BulkWriter` of it. What `BulkWriter.write` hands back
+(traces the store has already, and all that is not known here) goes through the store's own `log_spans`.
 
-Reading order: `values` and `spans` (one span -> its row), `tags` and `traces` (a trace -> rows of all tables), `tables`
-(rows -> database), `writer` (transactions, conflicts). `foreign` and `prices` are where MLflow is asked.
+To read: `values` and `spans` (a span -> its row), `tags`, `totals` and `traces` (a trace -> the rows of all tables),
+`tables` (rows -> database), `failures` and `writer` (transactions, conflicts). `foreign` and `prices` ask MLflow.
+
+"The rows MLflow would leave" is what its endpoint /v1/traces (`mlflow.server.otel_api`) makes of the same spans, byte
+for byte in `spans.content`. Departures, each for the better:
+
+- A span that is in a trace twice is stored and counted once. MLflow counts it twice; on PostgreSQL it fails.
+- `Trace.tags`, `Trace.metadata` and `Trace.client_request_id` are written with the trace; OTLP has no place for them.
+- A span whose span type is given is taken although MLflow's translators would fail on its other attributes.
+- Prices are fetched for the providers MLflow knows, not for whatever name a span brings.
 """
 
 from collector.exporters.mlflow.bulk.schema import prepare_database

@@ -51,9 +51,3 @@ class Failures:
 def _code(cause: BaseException) -> object:
     """SQLSTATE (psycopg: sqlstate, psycopg2: pgcode), or MySQL's error number."""
     return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or next(iter(cause.args), None)
-
-
-def cause(error: Exception) -> str:
-    """What the database says, on one line and without the statement, whose values are what traces say."""
-    said = str(getattr(error, "orig", None) or type(error).__name__)
-    return said.partition("\n")[0]

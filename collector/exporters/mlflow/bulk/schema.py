@@ -15,10 +15,10 @@ from mlflow.store.db.utils import (
     create_sqlalchemy_engine,
 )
 from mlflow.version import VERSION
-from sqlalchemy import Engine, inspect, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine, inspect
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from collector.errors import Held, Retryable
+from collector.errors import ConfigError, Held, Retryable
 
 KNOWN_REVISION = "dc11669786a5"
 """The schema that the bulk path writes."""
@@ -32,20 +32,31 @@ def prepare_database(tracking_uri: str) -> None:
     To be called before a `SqlAlchemyStore` is made: that migrates an older database that lacks a table unasked.
 
     Raises:
+        ConfigError: the URI is no database's, or the driver it asks for is not installed.
         Held: the database has another schema; the text names the command to run.
         Retryable: the database can't be reached, or somebody else is initialising it.
     """
-    shown = make_url(tracking_uri).render_as_string(hide_password=True)
+    engine = _engine(tracking_uri)
+    shown = engine.url.render_as_string(hide_password=True)
     try:
-        _make_parent_dirs_if_sqlite(tracking_uri)
-        engine = create_sqlalchemy_engine(tracking_uri)
-        try:
-            _prepare(engine, shown)
-        finally:
-            engine.dispose()
+        _prepare(engine, shown)
     except SQLAlchemyError as error:
         reason = str(error).partition("\n")[0]
         raise Retryable(f"the tracking database {shown} can't be used: {reason}") from error
+    finally:
+        engine.dispose()
+
+
+def _engine(tracking_uri: str) -> Engine:
+    try:
+        _make_parent_dirs_if_sqlite(tracking_uri)
+        engine: Engine = create_sqlalchemy_engine(tracking_uri)
+    except ArgumentError as error:
+        raise ConfigError(["tracking_uri: this is not a database; write for example sqlite:///mlflow.db"]) from error
+    except ModuleNotFoundError as error:
+        mend = "install it, or name one that is, as in mysql+pymysql://... or postgresql+psycopg://..."
+        raise ConfigError([f"tracking_uri: the database driver {error.name} is not installed; {mend}"]) from error
+    return engine
 
 
 def _prepare(engine: Engine, shown: str) -> None:

@@ -17,6 +17,7 @@ from mlflow.tracing.constant import TokenUsageKey
 from collector.exporters.mlflow.bulk.spans import SpanFacts
 from collector.exporters.mlflow.bulk.values import Unfit
 
+_MOST = (1 << 63) - 1
 _ALWAYS = (TokenUsageKey.INPUT_TOKENS, TokenUsageKey.OUTPUT_TOKENS, TokenUsageKey.TOTAL_TOKENS)
 
 
@@ -33,7 +34,9 @@ def totals(spans: Sequence[SpanFacts]) -> dict[str, int | float]:
     try:
         for key, column in TOKEN_COLUMN_BY_KEY.items() if usages else ():
             if key in _ALWAYS or any(key in usage for usage in usages):
-                count = token_count_or_none(_sum(usages, key, 0))
+                count = _sum(usages, key, 0)
+                if type(count) is not int or abs(count) > _MOST:
+                    count = token_count_or_none(count)  # by way of Decimal: slow
                 if count is not None:
                     columns[column] = count
         for key, column in COST_COLUMN_BY_KEY.items() if costs else ():

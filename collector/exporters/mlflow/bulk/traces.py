@@ -1,9 +1,4 @@
-"""One trace -> its rows of every table that MLflow's `log_spans` writes for a trace new to the store.
-
-Departures from MLflow 3.17, each an improvement: a span that is in a batch twice is stored and counted once (MLflow
-counts it twice, and PostgreSQL refuses the batch); `Trace.tags`, `Trace.metadata` and `Trace.client_request_id` are
-written with the trace (MLflow has no way to take them over OTLP).
-"""
+"""One trace -> its rows of every table that MLflow's `log_spans` writes for a trace new to the store."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ from mlflow.store.tracking.utils.sql_trace_rollups import rollups_enabled
 from mlflow.version import VERSION
 from sqlalchemy import Connection, select
 
-from collector.errors import Retryable
-from collector.exporters.mlflow.bulk.failures import Failure, Failures, cause
+from collector.exporters.mlflow.bulk.failures import Failure, Failures
 from collector.exporters.mlflow.bulk.schema import KNOWN_REVISION, KNOWN_SERIES
 from collector.exporters.mlflow.bulk.tables import Tables
 from collector.exporters.mlflow.bulk.tags import LocationTags
 from collector.exporters.mlflow.bulk.traces import Place, TraceDecoder, TraceRows
 from collector.exporters.mlflow.bulk.values import Unfit
+from collector.exporters.mlflow.database_faults import database_fault
 from processors.types import Trace
 
 _log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class BulkWriter:
 
         Raises:
             Retryable: the database can't be reached; nothing, or all of an earlier call, was written.
+            Held: it does not let us in any more; the same.
         """
         place = None if self.off else self._place(experiment_id, run_id)
         if place is None:
@@ -111,7 +112,7 @@ class BulkWriter:
                     some = _TRACE_ID.in_(ids[start : start + _IDS_PER_QUERY])
                     found.update(connection.scalars(select(_TRACE_ID).where(some)))
         except self._failures.types as error:
-            raise Retryable(f"the tracking database can't be read: {cause(error)}") from error
+            raise database_fault(error, "reading the tracking database") from error
         return found
 
     def _insert(self, new: dict[str, TraceRows]) -> set[str]:
@@ -143,7 +144,7 @@ class BulkWriter:
         except self._failures.types as error:
             failure = self._failures.kind(error)
             if failure is Failure.DOWN:
-                raise Retryable(f"the tracking database can't be written: {cause(error)}") from error
+                raise database_fault(error, "writing the tracking database") from error
             return failure
         return None
 
