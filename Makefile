@@ -25,6 +25,13 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m tests.audit
+
+audit: $(VENV)/.dev  ## known-bad versions among what is installed, without a network
+	$(BIN)/python -m tests.audit
+
+sbom: $(VENV)/.dev  ## sbom.json, CycloneDX, of what is installed
+	$(BIN)/cyclonedx-py environment --of JSON -o sbom.json $(VENV)
 
 bench: $(VENV)/.dev  ## figures for this machine: a table, and bench-results/bench.json
 	$(BIN)/python -m tests.bench $(ARGS)
