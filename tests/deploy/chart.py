@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -100,10 +102,13 @@ def expanded(text: str, variables: dict[str, str]) -> str:
     return result
 
 
-def environment(container: Object) -> dict[str, str]:
-    """The variables of a container that have plain values, as its process sees them."""
+def environment(container: Object, referred: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """The variables of a container as its process sees them; `referred` are those that come from elsewhere, by name."""
     seen: dict[str, str] = {}
     for entry in container.get("env", ()):
+        name = entry["name"]
         if "value" in entry:
-            seen[entry["name"]] = expanded(entry["value"], seen)
+            seen[name] = expanded(entry["value"], seen)
+        elif name in referred:
+            seen[name] = referred[name]
     return seen

@@ -43,29 +43,29 @@ def test_lint(case):
     run("helm", "lint", "--strict", CHART, *version, *(flags(case) if case else []))
 
 
-@pytest.mark.parametrize("kubernetes", [OLDEST, NEWEST])
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("case", [None, *CASES], ids=lambda case: case_id(case) if case else "defaults")
-def test_valid_in_the_oldest_and_the_newest_kubernetes(case, kubernetes):
-    if case and float(kubernetes) < float(needs(case)):
+def test_valid_in_the_oldest_and_the_newest_kubernetes(case, version):
+    if case and float(version) < float(needs(case)):
         with pytest.raises(Refused, match=r"needs Kubernetes 1\.36 or later"):
-            render(case, kubernetes=kubernetes)
+            render(case, kubernetes=version)
         return
-    check(render(*([case] if case else []), kubernetes=kubernetes), kubernetes)
+    check(render(*([case] if case else []), kubernetes=version), version)
 
 
 def test_valid_in_charts_that_include_the_sidecar(tmp_path):
     chart = application(tmp_path)
-    for kubernetes in (OLDEST, NEWEST):
-        check(render(chart=chart, kubernetes=kubernetes), kubernetes)
+    for version in (OLDEST, NEWEST):
+        check(render(chart=chart, kubernetes=version), version)
 
 
-def check(objects, kubernetes):
+def check(objects, version):
     validate = pytest.importorskip("kubernetes_validate").validate
     names = [(item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]) for item in objects]
     assert len(set(names)) == len(names)
     for item in objects:
         if not item["apiVersion"].startswith(OPERATOR_GROUP):
-            validate(item, kubernetes, strict=True)
+            validate(item, version, strict=True)
 
 
 @pytest.mark.parametrize("name", snapshot.RELEASES)

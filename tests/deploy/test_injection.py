@@ -14,6 +14,8 @@ from tests.polling import until_sync
 pytestmark = [pytest.mark.slow]
 
 LABEL = {"spanbridge.io/injected": "true"}
+NASTY = {"processors": {"redaction": {"allowed_values": ["\"} + \\ ' ` $(A) $$ {{x}} <&>", "\u2028é😀\t\n\x07"]}}}
+"""Text in the configuration that could end a string on its way through YAML, CEL or JSON."""
 HTTP = [
     {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://localhost:4318"},
     {"name": "OTEL_EXPORTER_OTLP_PROTOCOL", "value": "http/protobuf"},
@@ -24,7 +26,7 @@ HTTP = [
 def cluster(kubernetes):
     """An API server on which the chart is installed, in mode sidecar."""
     selector = {"matchExpressions": [{"key": "spanbridge", "operator": "NotIn", "values": ["disabled"]}]}
-    policies = render({"mode": "sidecar", "injection": {"namespaceSelector": selector}})
+    policies = render({"mode": "sidecar", "config": NASTY, "injection": {"namespaceSelector": selector}})
     namespace = {"name": "disabled", "labels": {"spanbridge": "disabled"}}
     for item in [{"apiVersion": "v1", "kind": "Namespace", "metadata": namespace}, *policies]:
         kubernetes.create(item)
@@ -73,7 +75,7 @@ def sidecar():
 @pytest.fixture(scope="module", autouse=True)
 def _template(tmp_path_factory):
     global _SIDECAR, _VOLUMES
-    spec = pod_spec(render(chart=application(tmp_path_factory.mktemp("chart"))))
+    spec = pod_spec(render({"spanbridge": {"config": NASTY}}, chart=application(tmp_path_factory.mktemp("chart"))))
     _SIDECAR, _VOLUMES = spec["initContainers"][0], spec["volumes"]
 
 
@@ -253,7 +255,7 @@ def test_the_sidecars_variables_are_those_of_the_chart(cluster):
     """Through CEL and JSON Patch the configuration is still the text that it was."""
     (found,) = admitted(cluster, pod())["spec"]["initContainers"]
     config = yaml.safe_load(environment(found)["SPANBRIDGE_CONFIG"])
-    gateway = render()
+    gateway = render({"config": NASTY})
     assert config == yaml.safe_load(only(gateway, "ConfigMap")["data"]["config.yaml"])
 
 

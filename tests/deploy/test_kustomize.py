@@ -19,12 +19,12 @@ def built(name):
     return list(yaml.safe_load_all(run("kustomize", "build", FOLDER / name)))
 
 
-@pytest.mark.parametrize("kubernetes", [OLDEST, NEWEST])
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("name", BUILDS)
-def test_valid_in_the_oldest_and_the_newest_kubernetes(name, kubernetes):
+def test_valid_in_the_oldest_and_the_newest_kubernetes(name, version):
     validate = pytest.importorskip("kubernetes_validate").validate
     for item in built(name):
-        validate(item, kubernetes, strict=True)
+        validate(item, version, strict=True)
 
 
 @pytest.mark.slow

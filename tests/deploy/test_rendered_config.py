@@ -12,13 +12,13 @@ import yaml
 from collector.config import load
 from tests.certificates import Authority
 from tests.deploy.chart import CASES, CHART, application, bridge_config, environment, needs, only, pod_spec, render
-from tests.deploy.gateway import gateway, gateway_config
+from tests.deploy.gateway import LOOPBACK, gateway, gateway_config
 from tests.deploy.moody_mlflow import moody_mlflow
 from tests.program import Ports
 
 SIDECAR = [case for case in CASES if case.name.startswith("sidecar-")]
 GATEWAY = [None, *(case for case in CASES if case not in SIDECAR)]
-ENVIRONMENT = {"MLFLOW_TRACKING_URI": "postgresql://mlflow@database/mlflow"}
+SECRETS = {"MLFLOW_TRACKING_URI": "postgresql://mlflow@database/mlflow", "SENDERS_TOKEN": "senders-token"}
 """What the Secrets that values name would hold."""
 
 
@@ -30,7 +30,7 @@ def case_id(case):
 def test_a_gateways_configuration_is_valid(case):
     objects = render(*([case] if case else []))
     (container,) = pod_spec(objects)["containers"]
-    config = load([f"yaml:{bridge_config(objects)}"], env=ENVIRONMENT | environment(container))
+    config = load([f"yaml:{bridge_config(objects)}"], env=environment(container, SECRETS))
     assert config.warnings == ()
 
 
@@ -77,19 +77,20 @@ def test_the_gateway_starts_and_takes_the_span_of_helm_test(case, tmp_path):
             tls |= {"cert_file": str(pair.cert), "key_file": str(pair.key)}
         if "otlp/team" in config["receivers"]:
             config["receivers"]["otlp/team"]["protocols"]["http"]["endpoint"] = "127.0.0.1:0"
-        with gateway(config, tmp_path, ports) as program:
-            helm_test(f"http://127.0.0.1:{ports.http}/v1/traces")
+        with gateway(config, tmp_path, ports, LOOPBACK | SECRETS) as program:
+            helm_test(f"http://127.0.0.1:{ports.http}/v1/traces", case)
             assert program.metric("otelcol_receiver_accepted_spans") == 1
             assert program.stop() == 0
 
 
-def helm_test(url):
+def helm_test(url, case):
     """What the pod of `helm test` does."""
-    (container,) = only(render(), "Pod")["spec"]["containers"]
+    (container,) = only(render(*([case] if case else [])), "Pod")["spec"]["containers"]
     assert container["command"] == ["python", "-c"]
     (script,) = container["args"]
     assert script.strip() == (CHART / "files/send.py").read_text().strip()
-    subprocess.run([sys.executable, "-c", script], env={**os.environ, "URL": url}, check=True, timeout=30)
+    env = {**os.environ, **environment(container, SECRETS), "URL": url}
+    subprocess.run([sys.executable, "-c", script], env=env, check=True, timeout=30)
 
 
 def test_needs_is_about_injection_alone():

@@ -19,8 +19,12 @@
 {{- if kindIs "map" $value -}}
 {{- range $key, $item := $value -}}
 {{- $at := printf "%s.%s" $path $key -}}
-{{- if and (kindIs "string" $item) (ne $item "") (not (contains "${" $item)) (regexMatch "(?i)^(.*password|.*token|.*secret|hmac_key|key_pem|authorization|.*api[-_]?key|cookie)$" $key) -}}
+{{- if regexMatch "(?i)^(.*password|.*tokens?|.*secret|hmac_key|key_pem|inline|authorization|.*api[-_]?key|cookie)$" $key -}}
+{{- range kindIs "slice" $item | ternary $item (list $item) -}}
+{{- if and (kindIs "string" .) . (not (contains "${" .)) -}}
 {{- fail (printf "%s: is a secret, which a ConfigMap would show to everybody; write ${env:NAME} and give NAME in extraEnvs from a Secret" $at) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- include "spanbridge.checks.secrets" (list $item $at) -}}
 {{- end -}}
