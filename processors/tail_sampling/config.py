@@ -39,8 +39,8 @@ class TailSamplingConfig(ConfigModel):
 
     Ours are `maximum_trace_spans` (beside `maximum_trace_size_bytes`: spans beyond it are not kept, 0 for no cap) and
     `on_eviction` (what becomes of the oldest trace when `num_traces` is reached: the Collector drops it). What is
-    pending may also take a quarter of the memory there is, that of a container or else of the machine; beyond it is as
-    with `num_traces`.
+    pending may take a third of the memory there is, of the container or else of the machine, at least 128 MiB; beyond
+    that it is as with `num_traces`.
     `expected_new_traces_per_sec` and `num_shards` change nothing here; they are read so that a Collector's file loads.
     """
 

@@ -3,81 +3,20 @@
 import random
 import threading
 import time
-from dataclasses import dataclass, field
 
 import pytest
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from processors.attributes import put
 from processors.tail_sampling import TailSampler, TailSamplingConfig
-from processors.types import Batch, Trace, spans
 from tests.polling import until_sync
 from tests.program import Ports, Program, configuration, free_port
 from tests.reading import traces
+from tests.sampling_traffic import POLICIES, Sent, must_be_kept, wave
 from tests.sender import Sender
 
 pytestmark = pytest.mark.slow
 
 KILLS = 22
-SECOND = 1_000_000_000
-START = 1_700_000_000 * SECOND
-SAMPLING = {
-    "decision_wait": "2s",
-    "decision_wait_after_root_received": "1s",
-    "policies": [
-        {"name": "errors", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}},
-        {"name": "slow", "type": "latency", "latency": {"threshold_ms": 5000}},
-        {"name": "some", "type": "probabilistic", "probabilistic": {"sampling_percentage": 10}},
-    ],
-}
-
-
-@dataclass
-class Sent:
-    """What was sent one way: span ids by trace id, in hex, and the traces for the reckoning."""
-
-    ids: dict[str, set[str]] = field(default_factory=dict)
-    whole: list[Trace] = field(default_factory=list)
-
-
-def make_trace(chance: random.Random, sent: Sent) -> list[Batch]:
-    """A trace of two services, a request for each span, the root last. One in 20 fails, one in 20 is slow."""
-    trace_id, root = chance.randbytes(16), chance.randbytes(8)
-    size, fault = chance.randint(2, 9), chance.random()
-    failing = chance.randrange(size) if fault < 0.05 else -1
-    slow = chance.randrange(size) if 0.05 <= fault < 0.1 else -1
-    parts = []
-    for number in range(size):
-        batch = Batch()
-        resource_spans = batch.resource_spans.add()
-        put(resource_spans.resource.attributes, "service.name", f"service {number % 2}")
-        is_root = number == size - 1
-        span = resource_spans.scope_spans.add().spans.add(trace_id=trace_id, name="root" if is_root else "child")
-        span.span_id, span.parent_span_id = (root, b"") if is_root else (chance.randbytes(8), root)
-        span.start_time_unix_nano, span.end_time_unix_nano = START, START + (6 if number == slow else 1) * SECOND
-        if number == failing:
-            span.status.code = Status.STATUS_CODE_ERROR
-        parts.append(batch)
-    whole = Batch()
-    for part in parts:
-        whole.MergeFrom(part)
-    sent.ids[trace_id.hex()] = {span.span_id.hex() for span in spans(whole)}
-    sent.whole.append(Trace(trace_id, whole))
-    return parts
-
-
-def wave(chance: random.Random, count: int, sent: Sent) -> list[Batch]:
-    """Requests that mix the spans of `count` traces; those of a trace keep their order."""
-    queues = [make_trace(chance, sent) for _ in range(count)]
-    requests = [Batch()]
-    while queues:
-        queue = chance.choice(queues)
-        requests[-1].MergeFrom(queue.pop(0))
-        if not queue:
-            queues.remove(queue)
-        if chance.random() < 0.2:
-            requests.append(Batch())
-    return [request for request in requests if request.resource_spans]
+SAMPLING = {"decision_wait": "2s", "decision_wait_after_root_received": "1s", "policies": POLICIES}
 
 
 def config_of_two(ports, other_port, tmp_path, uri, names):
@@ -137,7 +76,7 @@ def test_kill_9_at_random_points_of_tail_sampling(tracking_server, experiment, t
     found, tags = found_in(tracking_server, names[0])
     sampler = TailSampler(TailSamplingConfig.model_validate(SAMPLING), time.monotonic)
     decisions = {trace.trace_id.hex(): sampler.decide(trace) for trace in sampled.whole}
-    must = {trace.trace_id.hex() for trace in sampled.whole if fails_or_is_slow(trace)}
+    must = {trace.trace_id.hex() for trace in sampled.whole if must_be_kept(trace)}
     assert len(must) > 20
     assert {trace_id: found.get(trace_id) for trace_id in must} == {
         trace_id: sampled.ids[trace_id] for trace_id in must
@@ -148,11 +87,3 @@ def test_kill_9_at_random_points_of_tail_sampling(tracking_server, experiment, t
     for trace_id in found:
         assert tags[trace_id]["sampling.policy"] == decisions[trace_id].policy
         assert float(tags[trace_id]["sampling.weight"]) == pytest.approx(decisions[trace_id].weight)
-
-
-def fails_or_is_slow(trace):
-    """The rule of the two policies, told in other words."""
-    for span in spans(trace.batch):
-        if span.status.code == Status.STATUS_CODE_ERROR or span.end_time_unix_nano - START >= 5 * SECOND:
-            return True
-    return False
