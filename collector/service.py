@@ -52,6 +52,8 @@ from processors.settings import ConfigModel
 
 log = logging.getLogger(__name__)
 
+ONE_SIGNAL = 1.0
+"""Seconds within which signals are one: a shell, make and a supervisor may each pass the same one on."""
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that prepares a delivery gives way to the event loop, where senders wait for OK."""
 MEMORY = 128 * MIB
@@ -66,8 +68,8 @@ FORWARD_SEND = SendLimits(max_traces=8192, max_spans=8192)
 """The Collector's send_batch_size."""
 
 
-def run(config: Config, *, beside: AbstractAsyncContextManager[None] | None = None, greeting: str = "") -> None:
-    """Run until SIGTERM or SIGINT; a second signal ends the program at once.
+def run(config: Config, *, beside: AbstractAsyncContextManager[object] | None = None, greeting: str = "") -> None:
+    """Run until SIGTERM or SIGINT; a second signal gives up waiting for what is still under way.
 
     `beside` lives as long as the service, `greeting` is printed when it is ready. Does not return: a send that hangs
     in its thread must not hold the process beyond its grace period.
@@ -77,25 +79,33 @@ def run(config: Config, *, beside: AbstractAsyncContextManager[None] | None = No
     logs.configure(config.service.telemetry.logs.severity, config.service.telemetry.logs.encoding)
     for warning in config.warnings:
         log.warning("config: %s", warning)
+    code = 0
     try:
         asyncio.run(_until_signalled(config, beside or nullcontext(), greeting))
+    except asyncio.CancelledError:
+        code = 1
     except BaseExceptionGroup as group:
         raise _first(group) from group
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
-async def _until_signalled(config: Config, beside: AbstractAsyncContextManager[None], greeting: str) -> None:
+async def _until_signalled(config: Config, beside: AbstractAsyncContextManager[object], greeting: str) -> None:
     stop = asyncio.Event()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    stopped_at = float("inf")
 
     def on_signal() -> None:
-        if stop.is_set():
-            os._exit(1)
-        stop.set()
+        nonlocal stopped_at
+        if not stop.is_set():
+            stopped_at = loop.time()
+            stop.set()
+        elif task is not None and loop.time() - stopped_at > ONE_SIGNAL:
+            task.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, on_signal)
     async with beside, running(config):
         log.info("everything is ready; %s", _summary(config))
         if greeting:

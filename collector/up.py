@@ -88,7 +88,7 @@ def ui_command(data: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def mlflow_ui(data: Path) -> AsyncIterator[None]:
+async def mlflow_ui(data: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """MLflow's server as a child process; it is told to end when we do."""
     quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     output = os.open(data / "mlflow-server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -97,7 +97,7 @@ async def mlflow_ui(data: Path) -> AsyncIterator[None]:
     )
     os.close(output)
     try:
-        yield
+        yield process
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)

@@ -16,7 +16,11 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a dozen processes that no test asks anything of
+}
 _PATIENCE = 60.0
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ import pytest
 from collector.config import load
 from collector.journal import SetAside, Settlement
 from collector.journal.sqlite import SqliteJournal
+from collector.service import ONE_SIGNAL
 from collector.up import configuration as built_in
 from processors.types import Context
-from tests.program import Ports, Program, configuration
+from tests.polling import until_sync
+from tests.program import Ports, Program, configuration, free_port
+from tests.sender import Sender
 from tests.spans import trace_batch
 
 ROOT = Path(__file__).parents[2]
@@ -103,3 +107,45 @@ def test_what_was_set_aside_is_listed_retried_and_dropped(journal):
     missing = spanbridge("journal", "ls", "--journal", str(journal.with_name("nothing")))
     assert missing.returncode == 2
     assert missing.stderr.startswith("error:")
+
+
+def test_a_signal_that_is_passed_on_twice_is_one_and_a_later_one_ends_the_wait(tmp_path):
+    """MLflow is away and one trace waits, so that shutting down would take `shutdown_timeout`."""
+    ports = Ports()
+    config = configuration(ports, tmp_path, {"tracking_uri": "http://127.0.0.1:1"})
+    config["service"]["shutdown_timeout"] = "60s"
+    with Program(config, tmp_path, ports) as program:
+        Sender(ports.grpc).send_all([trace_batch()])
+        until_sync(lambda: program.metric("spanbridge_delivery_retries") > 0, what="a vain try")
+        program.process.send_signal(signal.SIGTERM)
+        program.process.send_signal(signal.SIGTERM)
+        until_sync(lambda: "shutting down" in program.tail(), what="the beginning of the end")
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.process.wait(ONE_SIGNAL + 0.5)
+        program.process.send_signal(signal.SIGTERM)
+        assert program.process.wait(20) == 1
+
+
+def test_the_ui_ends_with_the_program(tmp_path):
+    """Its server is a process group of its own, that nothing but the program knows of."""
+    port = free_port()
+    done = subprocess.run(
+        [sys.executable, "-c", UI.format(data=str(tmp_path), port=port)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    group = int(done.stdout)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
+
+
+UI = """
+import asyncio, os, pathlib
+from collector import up
+up.UI_PORT = {port}
+
+async def main():
+    async with up.mlflow_ui(pathlib.Path({data!r})) as process:
+        print(process.pid)
+
+asyncio.run(main())
+"""
