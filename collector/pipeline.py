@@ -49,12 +49,14 @@ class Stage(Generic[Process]):
     """A processor under its component id.
 
     One that `observes` changes nothing and is called with what came to it once the request is committed, so that a
-    request which its sender has to repeat is not counted twice.
+    request which its sender has to repeat is not counted twice. The stage on traces of one that had its stage at the
+    head has counted its items there.
     """
 
     name: str
     process: Process
     observes: bool = False
+    counts: bool = True
 
 
 def item_count(request: Request) -> int:
@@ -274,11 +276,11 @@ class Flow:
         for stage in self._stages:
             if trace is None:
                 return None
-            incoming, outgoing = self._counters[stage.name]
-            incoming.inc(pending.spans)
             trace = self._run_stage(stage, trace)
-            if trace is not None:
-                outgoing.inc(span_count(trace.batch))
+            if stage.counts:
+                incoming, outgoing = self._counters[stage.name]
+                incoming.inc(pending.spans)
+                outgoing.inc(span_count(trace.batch) if trace is not None else 0)
         return trace
 
     def _run_stage(self, stage: Stage[TraceProcessor], trace: Trace) -> Trace | None:

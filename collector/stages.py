@@ -117,7 +117,7 @@ def _genai(made: Plan, component_id: str, config: GenAiConfig) -> None:
     from processors.genai import GenAi, GenAiTrace
 
     made.head.append(Stage(component_id, spans_only(GenAi(config))))
-    made.trace.append(Stage(component_id, GenAiTrace(config)))
+    made.trace.append(Stage(component_id, GenAiTrace(config), counts=False))
 
 
 def _tag_schema(made: Plan, component_id: str, config: TagSchemaConfig) -> None:
@@ -151,7 +151,7 @@ def _probabilistic_sampler(made: Plan, component_id: str, config: ProbabilisticS
         return trace
 
     made.head.append(Stage(component_id, spans_only(ProbabilisticSampler(config, count))))
-    made.trace.append(Stage(component_id, weigh))
+    made.trace.append(Stage(component_id, weigh, counts=False))
 
 
 def _span_metrics(made: Plan, component_id: str, config: SpanMetricsConfig) -> None:

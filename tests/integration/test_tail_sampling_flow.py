@@ -465,10 +465,13 @@ async def test_metrics_have_the_collectors_names():
 
 async def test_the_head_sampler_counts_under_the_collectors_name():
     ids = random_ids(64)
-    async with running({"probabilistic_sampler": {"sampling_percentage": 50}, "groupbytrace": {}}) as flow:
-        await flow.put(*(root(trace_id) for trace_id in ids), read=False)
+    assembly = {"groupbytrace": {"wait_duration": "10ms"}}
+    async with running({"probabilistic_sampler": {"sampling_percentage": 50}, **assembly}) as flow:
+        await flow.put(*(root(trace_id) for trace_id in ids))
+        await flow.settled()
         name = "otelcol_processor_probabilistic_sampler_count_traces_sampled"
         kept, dropped = (flow.sample(name + "_total", sampled=sampled) for sampled in ("true", "false"))
         assert kept + dropped == 64
         assert any(line.startswith(name + '{policy="trace_id_w3c",sampled="true"}') for line in flow.metrics())
+        assert flow.sample("otelcol_processor_incoming_items_total", processor="probabilistic_sampler") == 64
         assert flow.sample("otelcol_processor_outgoing_items_total", processor="probabilistic_sampler") == kept
