@@ -80,7 +80,10 @@ class GenAiConfig(ConfigModel):
     `remove_originals` and `overwrite` hold for each source that does not say otherwise.
     """
 
-    sources: Annotated[tuple[SourceConfig, ...], BeforeValidator(_listed)] = ()
+    sources: Annotated[
+        tuple[SourceConfig, ...],
+        BeforeValidator(_listed, json_schema_input_type=list[str | SourceConfig] | dict[str, dict[str, Any] | None]),
+    ] = ()
     remove_originals: bool = False
     overwrite: bool = False
 

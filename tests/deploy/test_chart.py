@@ -123,6 +123,8 @@ def test_injection_wants_a_kubernetes_that_has_it():
         {"replicaCount": 3, "config": TAIL},
         exporter(token="${env:TOKEN}", headers={"x-team": "ml"}),
         exporter(tracking_uri="postgresql://mlflow:${env:PASSWORD}@db/mlflow"),
+        {"config": {"processors": {"genai": {"sources": {"openinference": {"overwrite": True}, "traceloop": None}}}}},
+        {"config": {"processors": {"redaction": {"detectors": "all"}, "tag_schema": {"schema": "standard"}}}},
         {"mode": "sidecar", "image": {"tag": "1"}} | exporter(tracking_uri="sqlite:////data/mlflow.db"),
     ],
     ids=str,
