@@ -318,8 +318,8 @@ def truncated(trace: Trace, dropped: int) -> Trace:
 def fan_out(accepts: Sequence[Accept]) -> Accept:
     """One `Accept` for several pipelines: each gets a copy of its own, and OK means that all have committed.
 
-    When one of them is busy the sender sends again, and those that had room meet the same spans twice, which
-    MLflow's upsert by span id makes harmless.
+    When one of them is busy the sender sends again, and those that had room meet the same spans twice: MLflow's upsert
+    by span id makes that harmless, their span_metrics count them twice.
     """
     if len(accepts) == 1:
         return accepts[0]
