@@ -52,14 +52,15 @@ def test_kill_9_at_random_points_of_tail_sampling(tracking_server, experiment, t
     senders = [Sender(ports.grpc, patience=800), Sender(other_port, patience=800)]
     with Program(config, tmp_path, ports) as program:
         for _ in range(KILLS):
-            requests = wave(chance, 30, sampled), wave(chance, 70, rest)
+            requests = wave(chance, 45, sampled), wave(chance, 105, rest)
             sending = [
                 threading.Thread(target=sender.send_all, args=(batches,))
                 for sender, batches in zip(senders, requests, strict=True)
             ]
             for thread in sending:
                 thread.start()
-            time.sleep(chance.uniform(0.02, 3.5))  # the random point: receiving, waiting, deciding or delivering
+            longest = chance.choice([0.2, 3.5])  # the random point: while it is sent, or waits, is decided, delivered
+            time.sleep(chance.uniform(0.01, longest))
             program.kill()
             program.start(seconds=60)
             for thread in sending:
