@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, MutableSequence, Sequence
 from typing import Any, TypeAlias
 
+import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 Value: TypeAlias = str | bool | int | float | bytes | list[Any] | dict[str, Any] | None
@@ -29,6 +30,28 @@ def to_python(value: AnyValue, depth: int = 0) -> Value:
     if kind == "kvlist_value":
         return {item.key: to_python(item.value, depth + 1) for item in value.kvlist_value.values}
     return getattr(value, kind)  # type: ignore[no-any-return]
+
+
+def to_object(value: AnyValue) -> dict[str, Any]:
+    """A map, also one written as JSON in a string; empty for anything else."""
+    plain = to_python(value)
+    if isinstance(plain, str):
+        try:
+            plain = orjson.loads(plain)
+        except orjson.JSONDecodeError:
+            return {}
+    return plain if isinstance(plain, dict) else {}
+
+
+def to_amount(value: Any) -> float | None:
+    """A finite number that is not negative, also written as a string; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number < float("inf") else None
 
 
 def as_dict(attributes: Iterable[KeyValue]) -> dict[str, Value]:

@@ -11,16 +11,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from pydantic import Field, field_validator
 
-from processors.attributes import find, to_python
+from processors.attributes import find, to_amount, to_object, to_python
 from processors.settings import ConfigModel, Duration
 from processors.types import Batch
 
@@ -304,8 +303,8 @@ def _error_type(value: AnyValue | None, span: Span) -> str:
 
 def _tokens(said: _Said) -> list[tuple[str, float]]:
     if _USAGE in said:
-        usage = _object(said[_USAGE])
-        found = [("input", _number(usage.get("input_tokens"))), ("output", _number(usage.get("output_tokens")))]
+        usage = to_object(said[_USAGE])
+        found = [("input", to_amount(usage.get("input_tokens"))), ("output", to_amount(usage.get("output_tokens")))]
     else:
         found = [("input", _amount(_first(said, _INPUT))), ("output", _amount(_first(said, _OUTPUT)))]
     return [(side, count) for side, count in found if count is not None]
@@ -313,7 +312,7 @@ def _tokens(said: _Said) -> list[tuple[str, float]]:
 
 def _cost(said: _Said) -> float:
     if _COST in said:
-        return _number(_object(said[_COST]).get("total_cost")) or 0.0
+        return to_amount(to_object(said[_COST]).get("total_cost")) or 0.0
     return _amount(said.get(_PLAIN_COST)) or 0.0
 
 
@@ -321,25 +320,4 @@ def _amount(value: AnyValue | None) -> float | None:
     if value is None:
         return None
     count = value.int_value
-    return float(count) if count > 0 else _number(to_python(value))
-
-
-def _object(value: AnyValue) -> dict[str, Any]:
-    plain = to_python(value)
-    if isinstance(plain, str):
-        try:
-            plain = orjson.loads(plain)
-        except orjson.JSONDecodeError:
-            return {}
-    return plain if isinstance(plain, dict) else {}
-
-
-def _number(value: Any) -> float | None:
-    """A finite number that is not negative, also written as a string."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if 0 <= number < float("inf") else None
+    return float(count) if count > 0 else to_amount(to_python(value))

@@ -5,16 +5,14 @@ They read the `mlflow.*` attributes that normalization writes, and the `gen_ai.*
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.attributes import find, to_python
+from processors.attributes import find, to_amount, to_object, to_python
 from processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Outcome
 from processors.tail_sampling.policies import Policy
 from processors.tail_sampling.policy_config import (
@@ -141,9 +139,9 @@ def _usages(view: View) -> dict[bytes, dict[str, float]]:
                 if span is not None:
                     usages.setdefault(span.span_id, {}).setdefault(side, _plain_number(value))
     for span, value in view.attributes(USAGE):
-        if span is not None and (fields := _object(value)):
+        if span is not None and (fields := to_object(value)):
             usages[span.span_id] = {
-                side: _number(fields[f"{side}_tokens"])
+                side: _amount(fields[f"{side}_tokens"])
                 for side in ("input", "output", "total")
                 if f"{side}_tokens" in fields
             }
@@ -162,12 +160,12 @@ def _costs(view: View) -> dict[bytes, dict[str, float]]:
 
 
 def _total_cost(value: AnyValue) -> float:
-    return _number(_object(value).get("total_cost"))
+    return _amount(to_object(value).get("total_cost"))
 
 
 def _plain_number(value: AnyValue) -> float:
     number = value.int_value
-    return number if number > 0 else _number(to_python(value))
+    return number if number > 0 else _amount(to_python(value))
 
 
 def _summed(view: View, amounts: dict[bytes, dict[str, float]]) -> dict[str, float]:
@@ -210,22 +208,5 @@ def _hidden(tops: AbstractSet[bytes], parents: Mapping[bytes, bytes]) -> Callabl
     return hidden
 
 
-def _object(value: AnyValue) -> dict[str, Any]:
-    plain = to_python(value)
-    if isinstance(plain, str):
-        try:
-            plain = orjson.loads(plain)
-        except orjson.JSONDecodeError:
-            return {}
-    return plain if isinstance(plain, dict) else {}
-
-
-def _number(value: Any) -> float:
-    """A finite number that is not negative, also written as a string; 0 for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return 0.0
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return 0.0
-    return number if math.isfinite(number) and number > 0 else 0.0
+def _amount(value: Any) -> float:
+    return to_amount(value) or 0.0
