@@ -30,11 +30,12 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: E402
 
 from collector.exporters.mlflow.bulk.tables import Tables  # noqa: E402
 from collector.exporters.mlflow.bulk.tags import LocationTags  # noqa: E402
-from collector.exporters.mlflow.bulk.traces import NewTrace, Place, TraceDecoder  # noqa: E402
+from collector.exporters.mlflow.bulk.traces import Place, TraceDecoder  # noqa: E402
 from collector.exporters.mlflow.bulk.writer import BulkWriter, _begin  # noqa: E402
 from processors.types import Trace  # noqa: E402
 from tests.integration.bulk_stores import Databases, log_by_endpoint  # noqa: E402
 from tests.postgres import cluster  # noqa: E402
+from tests.raw_traces import raw_trace  # noqa: E402
 from tests.traces import batch, bench_trace  # noqa: E402
 
 SPANS = 8
@@ -50,13 +51,14 @@ def pieces(traces: Sequence[Trace], size: int) -> list[Sequence[Trace]]:
 
 def ready_rows(size: int, store: SqlAlchemyStore, traces: Sequence[Trace]) -> Job:
     decode, place, tables = TraceDecoder(), Place(0, LocationTags("/artifacts/0")), Tables(store.engine.dialect)
-    parts = [[decode(NewTrace.of(trace), place) for trace in piece] for piece in pieces(traces, size)]
+    parts = [[decode(raw_trace(trace), place) for trace in piece] for piece in pieces(traces, size)]
 
     def job() -> None:
         for part in parts:
             with store.engine.begin() as connection:
                 _begin(connection)
-                tables.insert(connection, part)
+                for insert in tables.ready(part):
+                    insert(connection)
 
     return job
 
@@ -72,7 +74,7 @@ def endpoint(size: int, store: SqlAlchemyStore, traces: Sequence[Trace]) -> Job:
 
 
 def bulk(size: int, threads: int, store: SqlAlchemyStore, traces: Sequence[Trace]) -> Job:
-    writer, parts = BulkWriter(store), [list(map(NewTrace.of, piece)) for piece in pieces(traces, size)]
+    writer, parts = BulkWriter(store), [list(map(raw_trace, piece)) for piece in pieces(traces, size)]
 
     def job() -> None:
         with ThreadPoolExecutor(threads) as pool:

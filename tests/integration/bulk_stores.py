@@ -18,9 +18,10 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import select
 from starlette.requests import Request
 
-from collector.exporters.mlflow.bulk import BulkWriter, NewTrace, prepare_database
+from collector.exporters.mlflow.bulk import BulkWriter, prepare_database
 from processors.types import Batch, Context, Trace
 from tests.postgres import Cluster
+from tests.raw_traces import raw_trace
 
 os.environ["MLFLOW_MODEL_CATALOG_URI"] = ""  # prices that came with MLflow, none from the network
 
@@ -56,7 +57,7 @@ class Pair:
 
 def left(writer: BulkWriter, traces: Sequence[Trace], experiment_id: str = "0", **more: str) -> list[Trace]:
     """Write traces in bulk; return those the writer left."""
-    return [traces[index] for index in writer.write(list(map(NewTrace.of, traces)), experiment_id, **more)]
+    return [traces[index] for index in writer.write(list(map(raw_trace, traces)), experiment_id, **more)]
 
 
 def log_by_endpoint(store: SqlAlchemyStore, batch: Batch, run_id: str = "", experiment_id: str = "0") -> int:

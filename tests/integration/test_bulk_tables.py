@@ -42,7 +42,7 @@ def engine(postgres: Cluster, request: pytest.FixtureRequest) -> Iterator[Engine
 def test_rows_arrive_as_they_are(engine: Engine, values: list[tuple[str | None, str | None, float | None]]):
     rows = [(number, *value) for number, value in enumerate(values)]
     with engine.connect() as connection, connection.begin() as transaction:
-        _insert(engine.dialect, TABLE, COLUMNS)(connection, rows)
+        _insert(engine.dialect, TABLE, COLUMNS)(rows)(connection)
         found = list(map(tuple, connection.execute(select(TABLE).order_by(TABLE.c.number))))
         transaction.rollback()
     assert found == rows
@@ -51,7 +51,7 @@ def test_rows_arrive_as_they_are(engine: Engine, values: list[tuple[str | None, 
 def test_more_than_a_piece_arrives(engine: Engine):
     rows = [(number, "key", "\\\t" * 200_000, None) for number in range(8)]
     with engine.connect() as connection, connection.begin() as transaction:
-        _insert(engine.dialect, TABLE, COLUMNS)(connection, rows)
+        _insert(engine.dialect, TABLE, COLUMNS)(rows)(connection)
         found = list(map(tuple, connection.execute(select(TABLE).order_by(TABLE.c.number))))
         transaction.rollback()
     assert found == rows

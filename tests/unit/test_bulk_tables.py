@@ -42,12 +42,12 @@ def test_sqlite_gets_all_rows_by_few_statements():
     table = Table("numbers", MetaData(), Column("number", Integer), Column("twice", Integer))
     engine = create_engine("sqlite://")
     table.metadata.create_all(engine)
-    insert = _insert(engine.dialect, table, ["number", "twice"])
+    ready = _insert(engine.dialect, table, ["number", "twice"])
     sizes = [0, 1, 2, 3, 1023, 1024, 1025, 3000]
     with engine.begin() as connection:
         recorder = Recorder(connection)
         for size in sizes:
-            insert(recorder, [(number, 2 * number) for number in range(size)])
+            ready([(number, 2 * number) for number in range(size)])(recorder)
         assert connection.scalar(select(func.count()).select_from(table)) == sum(sizes)
         assert connection.scalar(select(func.count()).where(table.c.twice == 2 * table.c.number)) == sum(sizes)
     assert len(set(recorder.statements)) <= 11
@@ -59,7 +59,7 @@ def test_mysqls_driver_makes_one_insert_of_many_rows(model: type):
     table = model.__table__
     recorder = Recorder()
     columns = [column.name for column in table.columns]
-    _insert(create_engine("mysql+pymysql://host").dialect, table, columns)(recorder, [("x",) * len(columns)])
+    _insert(create_engine("mysql+pymysql://host").dialect, table, columns)([("x",) * len(columns)])(recorder)
     assert RE_INSERT_VALUES.match(recorder.statements[0])
     assert "`key`" in recorder.statements[0] or "key" not in columns
 

@@ -8,12 +8,9 @@ from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 from mlflow.utils.uri import append_to_uri_path
 from mlflow.utils.validation import _validate_trace_tag
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from collector.exporters.mlflow.bulk import tags
-from collector.exporters.mlflow.bulk.tags import KNOWN_SERVICES, LocationTags, Resources, add_valid, root_tags
-from collector.exporters.mlflow.bulk.values import Unfit
-from tests.traces import attributes
+from collector.exporters.mlflow.bulk.tags import KNOWN_SERVICES, LocationTags, add_valid, root_tags
 
 TRACE_ID = "tr-0123456789abcdef0123456789abcdef"
 
@@ -64,43 +61,10 @@ def test_a_roots_own_tags():
     assert root_tags(stored) == {"team": "search", "count": "7", "twice": 'a "word"'}
 
 
-def test_a_resource():
-    resources = Resources()
-    values = {
-        "service.name": "gemini-cli",
-        "telemetry.sdk.name": "x",
-        "mlflow.user": "x",
-        "list": ["a", 1],
-        "none": None,
-    }
-    facts = resources(Resource(attributes=attributes(values)))
-    assert facts.tags == {"service.name": "gemini-cli", "list": '["a", 1]', "none": "null"}
-    assert facts.service_name == "gemini-cli"
-    assert not facts.empty
-
-
-def test_a_resource_that_says_nothing():
-    facts = Resources()(Resource())
-    assert facts.empty
-    assert (facts.tags, facts.service_name) == ({}, "")
-
-
-def test_a_resource_of_bookkeeping_only_is_not_empty():
-    assert not Resources()(Resource(attributes=attributes({"telemetry.sdk.name": "x"}))).empty
-
-
-def test_a_resource_with_bytes_is_unfit():
-    with pytest.raises(Unfit):
-        Resources()(Resource(attributes=attributes({"key": b"x"})))
-
-
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tags, "_MOST_ENTRIES", 10)
-    resources = Resources()
     for number in range(100):
-        resources(Resource(attributes=attributes({"service.name": f"service-{number}"})))
         add_valid({}, f"key-{number}", "")
-    assert len(resources._known) <= 10
     assert len(tags._keys) <= 10
 
 

@@ -12,9 +12,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.exporters.mlflow.bulk.spans import COLUMNS
 from collector.exporters.mlflow.bulk.tags import LocationTags
-from collector.exporters.mlflow.bulk.traces import INFO_COLUMNS, NewTrace, Place, TraceDecoder, TraceRows
+from collector.exporters.mlflow.bulk.traces import INFO_COLUMNS, Place, TraceDecoder, TraceRows
 from collector.exporters.mlflow.bulk.values import Unfit
 from processors.types import Batch, Trace
+from tests.raw_traces import raw_trace
 from tests.traces import span, trace
 
 TRACE_ID = bytes(range(16))
@@ -24,7 +25,7 @@ USAGE = json.dumps({"input_tokens": 10, "output_tokens": 2, "total_tokens": 12})
 
 
 def decode(some: Trace, place: Place = PLACE) -> TraceRows:
-    return TraceDecoder()(NewTrace.of(some), place)
+    return TraceDecoder()(raw_trace(some), place)
 
 
 def info(rows: TraceRows) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def test_a_run_is_linked_to_traces_that_are_complete():
 def test_a_trace_without_a_root_has_the_state_it_is_given():
     part = trace([span(TRACE_ID, CHILD, ROOT)])
     place = Place(7, PLACE.location_tags, "the-run")
-    new = NewTrace.of(part)
+    new = raw_trace(part)
     assert info(TraceDecoder()(new, place))["status"] == "IN_PROGRESS"
     closed = TraceDecoder()(replace(new, state="ERROR", tags={"mlflow.traceName": "cut off"}), place)
     assert (info(closed)["status"], info(closed)["trace_name"]) == ("ERROR", "cut off")

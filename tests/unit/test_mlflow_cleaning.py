@@ -6,15 +6,18 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collector.exporters.mlflow.cleaning import KEPT, clean_span
+from collector.exporters.mlflow.cleaning import KEPT, by_key, clean_already, clean_span
 from collector.exporters.mlflow.tags import clean_tags, tag_key
 from collector.exporters.mlflow.values import clean_value, plain_text, text
 from processors.attributes import as_dict, assign, put, to_python
+from processors.genai import GenAi, GenAiConfig
+from processors.types import spans
+from tests.traces import bench_trace
 
 
 def cleaned(value):
@@ -222,3 +225,57 @@ def test_plain_text():
         '{"k":"eA=="}',
         "",
     ]
+
+
+odd_texts = st.sampled_from(
+    [
+        *("chat", "", "[1]", '"quoted"', " x", "a\0b", r'{"a": "\u0000"}', r'["\ud83d\ude00"]', "[" * 401, "1" * 4301),
+        *("x" * 251, "x" * 501, '{"input_tokens":1,"output_tokens":2}', '{"output_tokens":2,"input_tokens":1}', "{}"),
+    ]
+)
+odd_values = st.recursive(
+    odd_texts
+    | st.text(max_size=5)
+    | st.integers(-9, 9)
+    | st.floats()
+    | st.booleans()
+    | st.none()
+    | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(odd_texts, inner, max_size=2),
+    max_leaves=4,
+)
+odd_keys = st.sampled_from(
+    [
+        *sorted(KEPT),
+        *("mlflow.other", "mlflow.trace.session", "session.id", "user.id", "gen_ai.operation.name"),
+        *("ai.prompt.tools", "span.type", "plain", "other", ""),
+    ]
+)
+
+
+@given(
+    st.lists(st.tuples(odd_keys, odd_values), max_size=4),
+    st.sampled_from([*["n"] * 6, "n\0", "n" * 4097]),
+    st.sampled_from([*[""] * 6, "m\0"]),
+)
+@settings(max_examples=400)
+def test_a_span_that_is_clean_already_is_left_as_it_is(pairs, name, message):
+    span = Span(name=name, start_time_unix_nano=1)
+    if message:
+        span.status.message = message
+    for key, value in pairs:
+        assign(span.attributes.add(key=key).value, value)
+    found = clean_already(span)
+    event("clean" if found is not None else "not certain")
+    if found is None:
+        return
+    before = span.SerializeToString()
+    clean_span(span)
+    assert span.SerializeToString() == before
+    assert found == by_key(span.attributes)
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_the_spans_of_the_bench_mix_are_clean_already(number):
+    normalized = GenAi(GenAiConfig())(bench_trace(number).batch)
+    assert all(clean_already(span) is not None for span in spans(normalized))

@@ -32,8 +32,8 @@ _MAX_LINKS = 100
 Store: TypeAlias = Any
 """mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore, whose methods have no types."""
 
-Writer: TypeAlias = Callable[[str, Sequence[TraceRecord]], None]
-"""Writes into an experiment, by id, the spans, names and tags of records, and the state of those with a root."""
+Writer: TypeAlias = Callable[[str, Sequence[TraceRecord]], Sequence[TraceRecord]]
+"""Writes records into an experiment, by id; returns those of which only the spans and what they say is there."""
 
 
 class Database:
@@ -54,7 +54,7 @@ class Database:
         with self._faults(), _workspace(route.workspace):
             store, write = self._open()
             try:
-                write(experiment_id, records)
+                incomplete = write(experiment_id, records)
             except Exception as error:
                 if is_unknown(error):
                     self._experiments.forget(route)
@@ -62,7 +62,7 @@ class Database:
                         f"{self._where}: experiment {experiment_id} is gone; looking it up again"
                     ) from error
                 raise
-            for record in records:
+            for record in incomplete:
                 if is_needed(record):
                     _amend(store, record, experiment_id)
             if route.run_id:
@@ -164,17 +164,17 @@ def bulk_writer(store: Store) -> Writer:
 
     bulk = BulkWriter(store)
 
-    def write(experiment_id: str, records: Sequence[TraceRecord]) -> None:
-        traces = [NewTrace(record.trace_id, [(record.resource, record.spans)]) for record in records]
-        left = bulk.write(traces, experiment_id)
-        if left:
-            log_records(store, experiment_id, [records[index] for index in left])
+    def write(experiment_id: str, records: Sequence[TraceRecord]) -> Sequence[TraceRecord]:
+        left = bulk.write((NewTrace.of(record) for record in records), experiment_id)
+        return log_records(store, experiment_id, [records[index] for index in left])
 
     return write
 
 
-def log_records(store: Store, experiment_id: str, records: Sequence[TraceRecord]) -> None:
-    """Write records through MLflow's `log_spans`, as its /v1/traces does (server/otel_api.py)."""
+def log_records(store: Store, experiment_id: str, records: Sequence[TraceRecord]) -> Sequence[TraceRecord]:
+    """Write records through MLflow's `log_spans`, as its /v1/traces does (server/otel_api.py); see `Writer`."""
+    if not records:
+        return records
     from mlflow.entities.span import Span  # noqa: PLC0415  only who needs it pays
 
     resources = [record.resource for record in records]
@@ -184,6 +184,7 @@ def log_records(store: Store, experiment_id: str, records: Sequence[TraceRecord]
         for span in record.spans
     ]
     store.log_spans(experiment_id, spans)
+    return records
 
 
 def _amend(store: Store, record: TraceRecord, experiment_id: str) -> None:

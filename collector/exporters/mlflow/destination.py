@@ -10,7 +10,7 @@ from collector.exporters.mlflow.database import Database
 from collector.exporters.mlflow.databricks import DatabricksExperiments
 from collector.exporters.mlflow.record import TraceRecord
 from collector.exporters.mlflow.routing import Route
-from collector.exporters.mlflow.settings import MlflowSettings, display
+from collector.exporters.mlflow.settings import DATABASES, MlflowSettings, display
 from collector.exporters.mlflow.tracking_server import TrackingServer
 from collector.exporters.mlflow.unity_catalog import UnityCatalog, unity_catalog
 
@@ -47,7 +47,7 @@ def open_destination(settings: MlflowSettings) -> Destination:
     match settings.scheme:
         case "http" | "https":
             return TrackingServer(settings)
-        case "sqlite" | "postgresql" | "mysql":
+        case scheme if scheme in DATABASES:
             return Database(settings)
         case "databricks" if schema := unity_catalog(settings):
             return UnityCatalog(settings, schema)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Literal, TypeAlias
 
@@ -12,7 +12,16 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from collector.exporters.mlflow.cleaning import MAX_TIME, NAME_LENGTH, SPAN_ID_BYTES, TRACE_ID_BYTES, clean_span
+from collector.exporters.mlflow.cleaning import (
+    MAX_TIME,
+    NAME_LENGTH,
+    SPAN_ID_BYTES,
+    TRACE_ID_BYTES,
+    Attributes,
+    by_key,
+    clean_already,
+    clean_span,
+)
 from collector.exporters.mlflow.tags import TRACE_NAME, TRACE_TAG, by_root, clean_tags, tag_attribute
 from collector.exporters.mlflow.values import from_python, plain_text, text
 from processors.attributes import find, put
@@ -35,24 +44,26 @@ _KIND_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a span came from; `service` is the resource's service.name."""
+    """Where a span came from. `service` is the resource's service.name, `facts` what MLflow drops of the scope."""
 
     resource: Resource
     scope: InstrumentationScope
     service: str
+    facts: Mapping[str, str]
 
 
 @dataclass(slots=True)
 class TraceRecord:
     """One trace, or a late part of it, ready for MLflow.
 
-    `spans` are cleaned copies and `origins` where each came from; the first is the head: the root, or without a
-    root the earliest top-most span. `name`, `state` and `tags` are read from it. `start_ms` and `end_ms` bound the
-    spans. `has_root` says that the head is the root, `late` that MLflow has seen another part before.
+    `sent` are its valid spans, which are not to be changed, and `origins` where each came from; the first is the head:
+    the root, or without a root the earliest top-most span. `name`, `state` and `tags` are read from it. `start_ms` and
+    `end_ms` bound the spans. `has_root` says that the head is the root, `late` that MLflow has seen another part
+    before.
     """
 
     trace_id: bytes
-    spans: list[Span]
+    sent: list[Span]
     origins: list[Origin]
     name: str
     state: State
@@ -63,11 +74,37 @@ class TraceRecord:
     client_request_id: str
     has_root: bool
     late: bool
+    _spans: list[Span] = field(default_factory=list)
 
     @property
     def mlflow_id(self) -> str:
         """MLflow's trace id."""
         return "tr-" + self.trace_id.hex()
+
+    @property
+    def spans(self) -> list[Span]:
+        """Cleaned copies of the spans; what MLflow would drop, or reads from there, is among their attributes."""
+        if not self._spans:
+            self._spans = [_cleaned(span) for span in self.sent]
+            for span, facts in zip(self._spans, self._facts(), strict=True):
+                for key, value in facts.items():
+                    if find(span.attributes, key) is None:
+                        put(span.attributes, key, value)
+            for key, value in self._root_tags():
+                put(self._spans[0].attributes, key, value)
+        return self._spans
+
+    def attributes(self) -> list[tuple[Span, Attributes]]:
+        """Each span with the attributes that it has in `spans`; a span with nothing to clean is not copied for it."""
+        found = [] if self._spans else [clean_already(span) for span in self.sent]
+        if not found or None in found:
+            return [(span, by_key(span.attributes)) for span in self.spans]
+        attributes = [own for own in found if own is not None]
+        for own, facts in zip(attributes, self._facts(), strict=True):
+            for key, value in facts.items():
+                own.setdefault(key, value)
+        attributes[0].update(self._root_tags())
+        return list(zip(self.sent, attributes, strict=True))
 
     @property
     def resource(self) -> Resource:
@@ -86,6 +123,29 @@ class TraceRecord:
         resource_spans.scope_spans.add().spans.extend(self.spans)
         return batch
 
+    def _facts(self) -> Iterator[Mapping[str, str]]:
+        """What MLflow drops of each span, named as in OTel's mapping to non-OTLP formats."""
+        home = self.origins[0].service if self.has_root or not self.late else ""
+        for span, origin in zip(self.sent, self.origins, strict=True):
+            facts = origin.facts
+            if (word := _KIND_WORDS.get(span.kind)) is not None:
+                facts = {**facts, "span.kind": word}
+            if state := span.trace_state:
+                facts = {**facts, "otel.trace_state": text(state)}
+            if origin.service not in ("", home):
+                facts = {**facts, "service.name": text(origin.service)}
+            yield facts
+
+    def _root_tags(self) -> Iterator[tuple[str, str]]:
+        """What MLflow takes from attributes of the root: the trace's name, and some tags."""
+        if not self.has_root:
+            return
+        if self.name:
+            yield TRACE_TAG + TRACE_NAME, tag_attribute(self.name)
+        for key, value in self.tags.items():
+            if by_root(key):
+                yield TRACE_TAG + key, tag_attribute(value)
+
 
 class Recorder:
     """Makes records; `resource_tags` are globs of the resource attributes that become trace tags."""
@@ -95,23 +155,23 @@ class Recorder:
 
     def __call__(self, trace: Trace, now: int) -> TraceRecord | None:
         """The record of a trace, which is left as it was; None if it has no valid span. `now` is in ns."""
-        placed = _copies(trace)
+        placed = _placed(trace)
         if not placed:
             return None
+        if not all(_is_tidy(span) for span, _ in placed):
+            placed = _tidied(placed, now)
         spans = [span for span, _ in placed]
-        mend_times(spans, now)
         placed.insert(0, placed.pop(_head(spans)))
         head, origin = placed[0]
         has_root = not head.parent_span_id
         # The tags of a trace are those of its root's part: a late part without it must not overwrite them.
         tags = {} if trace.late and not has_root else self._tags(head, origin.resource)
         tags |= clean_tags(trace.tags.items())
-        name = (tags.pop(TRACE_NAME, "") or text(head.name))[:NAME_LENGTH]
-        record = TraceRecord(
+        return TraceRecord(
             trace_id=trace.trace_id,
-            spans=[span for span, _ in placed],
+            sent=[span for span, _ in placed],
             origins=[origin for _, origin in placed],
-            name=name,
+            name=(tags.pop(TRACE_NAME, "") or text(head.name))[:NAME_LENGTH],
             state="ERROR" if head.status.code == Status.STATUS_CODE_ERROR else "OK",
             start_ms=min(span.start_time_unix_nano for span in spans) // _MS,
             end_ms=max(span.end_time_unix_nano for span in spans) // _MS,
@@ -121,8 +181,6 @@ class Recorder:
             has_root=has_root,
             late=trace.late,
         )
-        _finish(record)
-        return record
 
     def _tags(self, head: Span, resource: Resource) -> dict[str, str]:
         """Those of the resource, overwritten by those the sender set; a sender may not touch MLflow's own."""
@@ -135,8 +193,8 @@ class Recorder:
         return clean_tags(tags.items())
 
 
-def _copies(trace: Trace) -> list[tuple[Span, Origin]]:
-    """Copies of the valid spans, each id once: PostgreSQL refuses a row that occurs twice in one upsert."""
+def _placed(trace: Trace) -> list[tuple[Span, Origin]]:
+    """The valid spans, each id once: PostgreSQL refuses a row that occurs twice in one upsert."""
     placed: dict[bytes, tuple[Span, Origin]] = {}
     if len(trace.trace_id) != TRACE_ID_BYTES or not any(trace.trace_id):
         return []
@@ -144,20 +202,42 @@ def _copies(trace: Trace) -> list[tuple[Span, Origin]]:
         service = find(resource_spans.resource.attributes, "service.name")
         name = plain_text(service) if service is not None else ""
         for scope_spans in resource_spans.scope_spans:
-            origin = Origin(resource_spans.resource, scope_spans.scope, name)
-            for original in scope_spans.spans:
-                if not _belongs(original, trace.trace_id):
-                    continue
-                span = Span()
-                span.CopyFrom(original)
-                span.parent_span_id = _parent(original)
-                placed[span.span_id] = (span, origin)
+            origin = Origin(resource_spans.resource, scope_spans.scope, name, _facts_of(scope_spans.scope))
+            for span in scope_spans.spans:
+                if _belongs(span, trace.trace_id):
+                    placed[span.span_id] = (span, origin)
     return list(placed.values())
+
+
+def _facts_of(scope: InstrumentationScope) -> dict[str, str]:
+    facts = {"otel.scope.name": text(scope.name), "otel.scope.version": text(scope.version)}
+    return {key: value for key, value in facts.items() if value}
 
 
 def _belongs(span: Span, trace_id: bytes) -> bool:
     """Whether a span has the ids that OTLP asks for: of the right length, not all zero."""
-    return span.trace_id == trace_id and len(span.span_id) == SPAN_ID_BYTES and any(span.span_id)
+    span_id = span.span_id
+    return span.trace_id == trace_id and len(span_id) == SPAN_ID_BYTES and span_id not in NO_PARENT
+
+
+def _is_tidy(span: Span) -> bool:
+    """Whether a span's parent and times can be stored as they are."""
+    parent = span.parent_span_id
+    if parent and (parent == span.span_id or parent in NO_PARENT or len(parent) != SPAN_ID_BYTES):
+        return False
+    return 0 < span.start_time_unix_nano <= span.end_time_unix_nano <= MAX_TIME
+
+
+def _tidied(placed: Iterable[tuple[Span, Origin]], now: int) -> list[tuple[Span, Origin]]:
+    """Copies of the spans with parents and times that MLflow can store."""
+    copies = []
+    for original, origin in placed:
+        span = Span()
+        span.CopyFrom(original)
+        span.parent_span_id = _parent(original)
+        copies.append((span, origin))
+    mend_times((span for span, _ in copies), now)
+    return copies
 
 
 def _parent(span: Span) -> bytes:
@@ -166,6 +246,13 @@ def _parent(span: Span) -> bytes:
     if parent in NO_PARENT or parent == span.span_id:
         return b""
     return parent[-SPAN_ID_BYTES:].rjust(SPAN_ID_BYTES, b"\0")
+
+
+def _cleaned(span: Span) -> Span:
+    copy = Span()
+    copy.CopyFrom(span)
+    clean_span(copy)
+    return copy
 
 
 def _head(spans: Sequence[Span]) -> int:
@@ -202,33 +289,3 @@ def _metadata(trace: Trace) -> dict[str, str]:
         from_python(key)[:METADATA_KEY_LENGTH]: from_python(value)[:METADATA_VALUE_LENGTH]
         for key, value in trace.metadata.items()
     }
-
-
-def _finish(record: TraceRecord) -> None:
-    """Clean the spans, and put into attributes what MLflow would drop or reads from there."""
-    home = record.origins[0].service if record.has_root or not record.late else ""
-    for span, origin in zip(record.spans, record.origins, strict=True):
-        clean_span(span)
-        _describe(span, origin, home)
-    if not record.has_root:
-        return
-    head = record.spans[0]
-    if record.name:
-        put(head.attributes, TRACE_TAG + TRACE_NAME, tag_attribute(record.name))
-    for key, value in record.tags.items():
-        if by_root(key):
-            put(head.attributes, TRACE_TAG + key, tag_attribute(value))
-
-
-def _describe(span: Span, origin: Origin, home: str) -> None:
-    """Keep what MLflow drops, named as in OTel's mapping to non-OTLP formats; what the sender set stays."""
-    facts = {
-        "otel.scope.name": origin.scope.name,
-        "otel.scope.version": origin.scope.version,
-        "otel.trace_state": span.trace_state,
-        "span.kind": _KIND_WORDS.get(span.kind, ""),
-        "service.name": origin.service if origin.service != home else "",
-    }
-    for key, value in facts.items():
-        if value and find(span.attributes, key) is None:
-            put(span.attributes, key, text(value))

@@ -65,8 +65,8 @@ class MlflowSettings:
 
     @property
     def scheme(self) -> str:
-        """The scheme without a driver: `postgresql` for `postgresql+psycopg://`."""
-        return urlsplit(self.tracking_uri).scheme.partition("+")[0] or self.tracking_uri
+        """See `scheme_of`."""
+        return scheme_of(self.tracking_uri)
 
     @property
     def authorization(self) -> str:
@@ -138,6 +138,15 @@ def _without_userinfo(settings: MlflowSettings) -> MlflowSettings:
     if settings.authorization or not (parts.username and parts.password):
         return plain
     return replace(plain, username=unquote(parts.username), password=unquote(parts.password))
+
+
+DATABASES = ("sqlite", "postgresql", "mysql")
+"""The schemes of tracking databases, without their drivers."""
+
+
+def scheme_of(uri: str) -> str:
+    """The scheme without a driver: `postgresql` for `postgresql+psycopg://`; "databricks" has no more than that."""
+    return urlsplit(uri).scheme.partition("+")[0] or uri
 
 
 def display(uri: str) -> str:

@@ -19,6 +19,7 @@ OPAQUE = "\ufeff"
 _MAX_DEPTH = 400
 _MAX_DIGITS = 4300
 _LONG_NUMBER = re.compile(rf"[0-9]{{{_MAX_DIGITS + 1}}}")
+_ESCAPE = re.compile(r"\\u(?:0000|[dD])")
 _JSON_START = re.compile(r'[ \t\r\n]*[\[{"0-9-]')
 _BAD_ESCAPE = re.compile(
     r"(?<!\\)((?:\\\\)*)\\u(?:([dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|0000|[dD][89a-fA-F][0-9a-fA-F]{2})"
@@ -69,11 +70,19 @@ def text(found: str) -> str:
     return found
 
 
+def is_plain(joined: str) -> bool:
+    """Whether `text` leaves each of the texts as it is which were joined to this one; False if that is not certain."""
+    if "\0" in joined or ("\\" in joined and _ESCAPE.search(joined)):
+        return False
+    return len(joined) <= _MAX_DEPTH or (
+        joined.count("[") + joined.count("{") <= _MAX_DEPTH and not _has_long_number(joined)
+    )
+
+
 def _too_much_json(found: str) -> bool:
     if not _JSON_START.match(found):
         return False
-    # A run of more than 4,300 digits covers at least one of every 4,300 characters.
-    if any(char.isdigit() for char in found[_MAX_DIGITS::_MAX_DIGITS]) and _LONG_NUMBER.search(found):
+    if _has_long_number(found):
         return True
     if found.count("[") + found.count("{") <= _MAX_DEPTH:
         return False
@@ -82,6 +91,11 @@ def _too_much_json(found: str) -> bool:
         return _too_much_json(decoded)
     # What is no JSON, or too deep for orjson, is none the worse for being opaque to other readers too.
     return decoded is None or _depth(decoded) > _MAX_DEPTH
+
+
+def _has_long_number(found: str) -> bool:
+    # A run of more than 4,300 digits covers at least one of every 4,300 characters.
+    return any(char.isdigit() for char in found[_MAX_DIGITS::_MAX_DIGITS]) and _LONG_NUMBER.search(found) is not None
 
 
 def _depth(decoded: Any) -> int:

@@ -11,6 +11,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 _AGAIN = frozenset({"40001", "40P01", 1205, 1213})
 """SQLSTATE of PostgreSQL's serialization failure and deadlock; MySQL's lock wait timeout and deadlock."""
 
+_TOO_LARGE = frozenset({"54000", 1153})
+"""PostgreSQL: a value is too long for an index. MySQL: longer than max_allowed_packet. Both are OperationalErrors."""
+
 
 class Failure(Enum):
     """The kinds that ask for different answers."""
@@ -37,8 +40,11 @@ class Failures:
         """Which kind of failure an error of `types` is."""
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         driver = self._driver
-        if _code(cause) in _AGAIN:
+        code = _code(cause)
+        if code in _AGAIN:
             return Failure.AGAIN
+        if code in _TOO_LARGE:
+            return Failure.DATA
         if isinstance(cause, driver.IntegrityError):
             return Failure.CONFLICT
         if isinstance(cause, (driver.DataError, UnicodeError, OverflowError)):

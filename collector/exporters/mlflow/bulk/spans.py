@@ -9,7 +9,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from mlflow.store.tracking.utils.trace_analytics import MODEL_DIMENSION_MAX_LENGTH, finite_float_or_none
 from mlflow.tracing.constant import CostKey, SpanAttributeKey
@@ -19,6 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from collector.exporters.mlflow.bulk.foreign import Event, translate
 from collector.exporters.mlflow.bulk.prices import Prices
 from collector.exporters.mlflow.bulk.values import Unfit, as_json, mapping, plain, quote, stored
+from collector.exporters.mlflow.cleaning import Attributes
 from processors.attributes import to_python
 from processors.types import NO_PARENT
 
@@ -58,6 +59,14 @@ class TraceIds:
     base64: str
 
 
+class Source(NamedTuple):
+    """A span, its attributes, and what a root gets as attribute `service.name` ("" for nothing)."""
+
+    span: Span
+    attributes: Attributes
+    service_name: str = ""
+
+
 @dataclass(slots=True)
 class SpanFacts:
     """A span's row, and what its trace sums up: times in ns, stored attributes, token usage and cost."""
@@ -73,14 +82,14 @@ class SpanFacts:
     row: Row
 
 
-def span_facts(span: Span, ids: TraceIds, experiment_id: int, service_name: str, prices: Prices) -> SpanFacts:
-    """Decode one span. `service_name` is what a root span gets as attribute `service.name`, "" for nothing.
+def span_facts(source: Source, ids: TraceIds, experiment_id: int, prices: Prices) -> SpanFacts:
+    """Decode one span.
 
     Raises:
         Unfit: the span is one that MLflow refuses, or takes in a way unknown here.
     """
+    span, sent, service_name = source
     span_id, parent = _ids(span)
-    sent = {attribute.key: attribute.value for attribute in span.attributes}
     attributes = {key: stored(value) for key, value in sent.items()}
     attributes[SpanAttributeKey.REQUEST_ID] = ids.mlflow_json
     if service_name and parent is None:
@@ -124,14 +133,16 @@ def _times(span: Span) -> tuple[int, int]:
     return start, end
 
 
-def _type_column(value: AnyValue | None) -> str | None:
+def _type_column(value: str | AnyValue | None) -> str | None:
     """The span type as sent: MLflow fills the column from the untranslated span."""
-    kind = None if value is None else value.WhichOneof("value")
-    if value is None or kind is None:
-        return None
-    if kind != "string_value":
-        raise Unfit("the span type is not a string")
-    return value.string_value
+    if value is None or isinstance(value, str):
+        return value
+    match value.WhichOneof("value"):
+        case None:
+            return None
+        case "string_value":
+            return value.string_value
+    raise Unfit("the span type is not a string")
 
 
 def _model(attributes: dict[str, str]) -> tuple[str | None, str | None]:

@@ -22,8 +22,11 @@ from collector.exporters.mlflow.bulk import spans, traces
 from collector.exporters.mlflow.bulk.spans import Row
 from collector.exporters.mlflow.bulk.traces import TraceRows
 
-Insert: TypeAlias = Callable[[Connection, Sequence[Row]], None]
-"""Puts rows into one table, within the transaction of the connection; raises what the driver raises."""
+Insert: TypeAlias = Callable[[Connection], None]
+"""Puts rows that are ready into one table, within the transaction of the connection; raises what the driver raises."""
+
+Ready: TypeAlias = Callable[[Sequence[Row]], Insert]
+"""Makes rows ready for one table: what can be done before a transaction begins is done then."""
 
 _PAIR = ("request_id", "key", "value")
 _ASSOCIATION = ("association_id", "source_type", "source_id", "destination_type", "destination_id", "created_time")
@@ -46,17 +49,20 @@ class Tables:
         self._metadata = _insert(dialect, SqlTraceMetadata.__table__, _PAIR)
         self._links = _insert(dialect, SqlEntityAssociation.__table__, _ASSOCIATION)
 
-    def insert(self, connection: Connection, new: Iterable[TraceRows]) -> None:
-        """Insert traces in the order of their ids: two writers then wait for each other instead of deadlocking."""
+    def ready(self, new: Iterable[TraceRows]) -> list[Insert]:
+        """What inserts the traces, in the order of their ids: of two writers one then waits, instead of both."""
         ordered = sorted(new, key=lambda trace: trace.id)
-        self._info(connection, [trace.info for trace in ordered])
-        self._spans(connection, [row for trace in ordered for row in trace.spans])
-        self._tags(connection, [row for trace in ordered for row in trace.tags])
-        self._metadata(connection, [row for trace in ordered for row in trace.metadata])
-        self._links(connection, [row for trace in ordered for row in trace.links])
+        of_tables = (
+            (self._info, [trace.info for trace in ordered]),
+            (self._spans, [row for trace in ordered for row in trace.spans]),
+            (self._tags, [row for trace in ordered for row in trace.tags]),
+            (self._metadata, [row for trace in ordered for row in trace.metadata]),
+            (self._links, [row for trace in ordered for row in trace.links]),
+        )
+        return [ready(rows) for ready, rows in of_tables if rows]
 
 
-def _insert(dialect: Dialect, table: Table, columns: Sequence[str]) -> Insert:
+def _insert(dialect: Dialect, table: Table, columns: Sequence[str]) -> Ready:
     quoted = dialect.identifier_preparer
     target = f"{quoted.format_table(table)} ({', '.join(quoted.format_column(table.c[name]) for name in columns)})"
     match dialect.name, dialect.driver:
@@ -71,18 +77,20 @@ def _insert(dialect: Dialect, table: Table, columns: Sequence[str]) -> Insert:
     raise LookupError(f"no bulk insert is known for {dialect.name}+{dialect.driver}")
 
 
-def _insert_many(target: str, columns: int) -> Insert:
+def _insert_many(target: str, columns: int) -> Ready:
     """An executemany, of which MySQL's drivers make INSERTs of many rows."""
     statement = f"INSERT INTO {target} VALUES ({', '.join(['%s'] * columns)})"  # noqa: S608  MLflow's own tables
 
-    def insert(connection: Connection, rows: Sequence[Row]) -> None:
-        if rows:
+    def ready(rows: Sequence[Row]) -> Insert:
+        def insert(connection: Connection) -> None:
             connection.exec_driver_sql(statement, list(rows))
 
-    return insert
+        return insert
+
+    return ready
 
 
-def _insert_statements(target: str, columns: int) -> Insert:
+def _insert_statements(target: str, columns: int) -> Ready:
     """INSERTs of 1024, 512, ..., 1 rows: few statements to keep prepared, and few moments at which to wait for the GIL.
 
     An executemany gives the GIL back and asks for it at every row; beside busy threads that takes twice as long.
@@ -93,25 +101,30 @@ def _insert_statements(target: str, columns: int) -> Insert:
         row = f"({', '.join('?' * columns)})"
         return f"INSERT INTO {target} VALUES {', '.join([row] * count)}"  # noqa: S608  MLflow's own tables
 
-    def insert(connection: Connection, rows: Sequence[Row]) -> None:
-        start = 0
+    def ready(rows: Sequence[Row]) -> Insert:
+        steps, start = [], 0
         while left := len(rows) - start:
             count = min(_SQLITE_ROWS, 1 << left.bit_length() - 1)
-            values = tuple(chain.from_iterable(rows[start : start + count]))
-            connection.exec_driver_sql(statement(count), values)
+            steps.append((statement(count), tuple(chain.from_iterable(rows[start : start + count]))))
             start += count
 
-    return insert
+        def insert(connection: Connection) -> None:
+            for statement_, values in steps:
+                connection.exec_driver_sql(statement_, values)
+
+        return insert
+
+    return ready
 
 
-def _copy(target: str, write: Callable[[Any, str, bytes], None]) -> Insert:
+def _copy(target: str, write: Callable[[Any, str, bytes], None]) -> Ready:
     statement = f"COPY {target} FROM STDIN WITH (ENCODING 'UTF8', NULL E'\\x1a')"
 
-    def insert(connection: Connection, rows: Sequence[Row]) -> None:
-        if rows:
-            write(connection.connection.cursor(), statement, copy_text(rows))
+    def ready(rows: Sequence[Row]) -> Insert:
+        text = copy_text(rows)
+        return lambda connection: write(connection.connection.cursor(), statement, text)
 
-    return insert
+    return ready
 
 
 def copy_text(rows: Sequence[Row]) -> bytes:

@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracing.constant import SpanAttributeKey, SpansLocation, TraceTagKey
 from mlflow.utils.mlflow_tags import MLFLOW_ARTIFACT_LOCATION
 from mlflow.utils.uri import append_to_uri_path
 from mlflow.utils.validation import MAX_TRACE_TAG_VAL_LENGTH, _validate_trace_tag
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.sdk.resources import Resource as SdkResource
 
-from collector.exporters.mlflow.bulk.values import Unfit, plain
-from processors.attributes import to_python
+from collector.exporters.mlflow.bulk.values import plain
 
 KNOWN_SERVICES = frozenset({"claude-code", "codex_cli_rs", "codex_vscode", "gemini-cli", "qwen-code"})
 """Services whose name MLflow's endpoint puts on the root span (`mlflow.server.otel_api._KNOWN_SERVICE_NAMES`)."""
 
 _MOST_ENTRIES = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceFacts:
-    """Whether a resource says anything, its tags, and its service's name if that is one MLflow knows, else ""."""
-
-    empty: bool
-    tags: Mapping[str, str]
-    service_name: str
-
-
-class Resources:
-    """Resources -> facts, remembered: a process sends the same resource with every batch."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, ResourceFacts] = {}
-
-    def __call__(self, resource: Resource) -> ResourceFacts:
-        """Raises: Unfit, if an attribute is bytes, which MLflow refuses."""
-        key = resource.SerializeToString()
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= _MOST_ENTRIES:
-                self._known.clear()
-            known = self._known[key] = _facts(resource)
-        return known
 
 
 class LocationTags:
@@ -86,30 +54,6 @@ def add_valid(tags: dict[str, str], key: str, value: str) -> None:
         except MlflowException:
             return
     tags[key] = value
-
-
-def _facts(resource: Resource) -> ResourceFacts:
-    attributes = SdkResource({a.key: to_python(a.value) for a in resource.attributes}).attributes
-    return ResourceFacts(not attributes, _resource_tags(attributes), _known_service(resource))
-
-
-def _resource_tags(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """As `log_spans`: no bookkeeping of SDKs or MLflow; what is not text becomes JSON."""
-    tags: dict[str, str] = {}
-    for key, value in attributes.items():
-        if key.startswith(("telemetry.sdk.", "mlflow.")):
-            continue
-        try:
-            text = value if isinstance(value, str) else json.dumps(value)
-        except TypeError as error:
-            raise Unfit("a resource attribute holds bytes") from error
-        add_valid(tags, key, text)
-    return tags
-
-
-def _known_service(resource: Resource) -> str:
-    name = next((str(to_python(a.value)) for a in resource.attributes if a.key == "service.name"), "")
-    return name if name in KNOWN_SERVICES else ""
 
 
 class _Keys(dict[str, bool]):

@@ -20,15 +20,13 @@ from mlflow.store.tracking.utils.trace_analytics import (
 )
 from mlflow.tracing.constant import GenAiSemconvKey, SpanAttributeKey, TraceMetadataKey, TraceTagKey
 from mlflow.tracing.utils.truncation import _get_truncated_preview
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.exporters.mlflow.bulk.prices import Prices
-from collector.exporters.mlflow.bulk.spans import Row, SpanFacts, TraceIds, span_facts
-from collector.exporters.mlflow.bulk.tags import LocationTags, Resources, add_valid, root_tags
+from collector.exporters.mlflow.bulk.spans import Row, Source, SpanFacts, TraceIds, span_facts
+from collector.exporters.mlflow.bulk.tags import KNOWN_SERVICES, LocationTags, add_valid, root_tags
 from collector.exporters.mlflow.bulk.totals import totals
 from collector.exporters.mlflow.bulk.values import Unfit, plain
-from processors.types import Trace
+from collector.exporters.mlflow.record import TraceRecord
 
 INFO_COLUMNS = (
     "request_id",
@@ -53,28 +51,38 @@ _FIRST_GENERATION = 1  # log_spans creates the row with 0 and counts its own wri
 
 @dataclass(frozen=True, slots=True)
 class NewTrace:
-    """A trace to write: its spans under the resources they came with, cleaned of what MLflow refuses.
+    """A trace to write, cleaned of what MLflow refuses.
 
     `tags`, `metadata` and `client_request_id` are what it shall carry besides what the spans say. `state` is that of a
     trace without a root, which MLflow would leave in progress for ever.
     """
 
     trace_id: bytes
-    parts: Sequence[tuple[Resource, Sequence[Span]]]
+    spans: Sequence[Source]
     tags: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     client_request_id: str = ""
     state: Literal["IN_PROGRESS", "OK", "ERROR"] = "IN_PROGRESS"
 
+    @property
+    def mlflow_id(self) -> str:
+        """MLflow's trace id."""
+        return "tr-" + self.trace_id.hex()
+
     @classmethod
-    def of(cls, trace: Trace) -> NewTrace:
-        """A trace as it left the processors."""
-        parts = [
-            (resource_spans.resource, scope_spans.spans)
-            for resource_spans in trace.batch.resource_spans
-            for scope_spans in resource_spans.scope_spans
-        ]
-        return cls(trace.trace_id, parts, trace.tags, trace.metadata, trace.client_request_id)
+    def of(cls, record: TraceRecord) -> NewTrace:
+        """What a record says. A late part without a root does not end its trace, nor name it."""
+        ends = record.has_root or not record.late
+        service = record.tags.get("service.name", "")
+        service = service if service in KNOWN_SERVICES else ""
+        return cls(
+            record.trace_id,
+            [Source(span, attributes, service) for span, attributes in record.attributes()],
+            {**record.tags, TraceTagKey.TRACE_NAME: record.name} if ends and record.name else record.tags,
+            record.metadata,
+            record.client_request_id,
+            record.state if ends else "IN_PROGRESS",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +107,10 @@ class TraceRows:
 
 
 class TraceDecoder:
-    """Makes the rows of traces; remembers resources and prices between them."""
+    """Makes the rows of traces; remembers prices between them."""
 
     def __init__(self) -> None:
         self._prices = Prices()
-        self._resources = Resources()
 
     def __call__(self, trace: NewTrace, place: Place) -> TraceRows:
         """Decode one trace.
@@ -112,9 +119,12 @@ class TraceDecoder:
             Unfit: MLflow refuses the trace or takes it in a way unknown here.
         """
         ids = trace_ids(trace.trace_id)
-        spans, resource_tags = self._decode(trace, ids, place.experiment_id)
+        decoded = [span_facts(source, ids, place.experiment_id, self._prices) for source in trace.spans]
+        spans = list({span.id: span for span in decoded}.values())
+        if not spans:
+            raise Unfit("a trace without spans")
         roots = [span for span in spans if span.parent is None]
-        tags = place.location_tags(ids.mlflow) | resource_tags
+        tags = place.location_tags(ids.mlflow)
         name = _add_own_tags(tags, trace, roots)
         info, metadata = _info_and_metadata(trace, spans, roots)
         info |= {"request_id": ids.mlflow, "experiment_id": place.experiment_id, "trace_name": name}
@@ -126,21 +136,6 @@ class TraceDecoder:
             metadata=[(ids.mlflow, key, value) for key, value in metadata.items()],
             links=[_link(ids.mlflow, place.run_id)] if place.run_id and info["status"] != _IN_PROGRESS else (),
         )
-
-    def _decode(self, trace: NewTrace, ids: TraceIds, experiment_id: int) -> tuple[list[SpanFacts], dict[str, str]]:
-        """The spans, the last of each id, and the tags of the first resource that says anything."""
-        spans: dict[str, SpanFacts] = {}
-        tags: dict[str, str] | None = None
-        for of_part, spans_of_part in trace.parts:
-            resource = self._resources(of_part)
-            for span in spans_of_part:
-                facts = span_facts(span, ids, experiment_id, resource.service_name, self._prices)
-                spans[facts.id] = facts
-            if tags is None and spans_of_part and not resource.empty:
-                tags = dict(resource.tags)
-        if not spans:
-            raise Unfit("a trace without spans")
-        return list(spans.values()), tags or {}
 
 
 def trace_ids(trace_id: bytes) -> TraceIds:

@@ -30,10 +30,10 @@ class Unfit(Exception):
     """The bulk path does not know what MLflow would make of this trace: MLflow's own store decides."""
 
 
-def stored(value: AnyValue) -> str:
+def stored(value: str | AnyValue) -> str:
     """The text MLflow keeps of an attribute's value."""
-    if text := value.string_value:
-        return text if text[0] in _BEFORE_JSON and _holds_json(text) else quote(text)
+    if isinstance(value, str):
+        return value if value and value[0] in _BEFORE_JSON and _holds_json(value) else quote(value)
     return _json(value)
 
 

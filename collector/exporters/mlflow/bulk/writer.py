@@ -46,6 +46,7 @@ class BulkWriter:
         self._failures = Failures(self._engine.dialect)
         self._decode = TraceDecoder()
         self._locations: dict[str, LocationTags] = {}
+        self._preparing = threading.Lock()
         # SQLite takes one writer at a time; threads that wait in its own busy handler wait by sleeping.
         self._turn = threading.Lock() if self._engine.dialect.name == "sqlite" else contextlib.nullcontext()
         self.off = _why_not(store)
@@ -58,21 +59,24 @@ class BulkWriter:
             _log.warning("traces go through MLflow's own store, which is slow: %s", self.off)
 
     def write(
-        self, traces: Sequence[NewTrace], experiment_id: str, *, run_id: str = "", workspace: str = ""
+        self, traces: Iterable[NewTrace], experiment_id: str, *, run_id: str = "", workspace: str = ""
     ) -> list[int]:
         """Write the traces that are new to the store; return the positions of the others, in their order.
 
         What is left is for MLflow's own `log_spans`: traces the store has already, and what is not known here. `run_id`
-        is the run to link finished traces to.
+        is the run to link finished traces to. One thread at a time iterates over its traces and makes rows of them:
+        more would only take the interpreter from each other and from those who accept spans.
 
         Raises:
             Retryable: the database can't be reached. Some traces may have been written, and will be left next time.
             Held: it does not let us in any more; the same.
         """
         place = None if self.off or workspace else self._place(experiment_id, run_id)
-        new = self._decoded(traces, place) if place else {}
+        with self._preparing:
+            decoded = [(trace.mlflow_id, self._decoded(trace, place)) for trace in traces]
+        new = self._new(decoded)
         written = self._insert({rows.id: rows for rows in new.values()})
-        return [index for index in range(len(traces)) if index not in new or new[index].id not in written]
+        return [index for index in range(len(decoded)) if index not in new or new[index].id not in written]
 
     def _place(self, experiment_id: str, run_id: str) -> Place | None:
         try:
@@ -85,20 +89,23 @@ class BulkWriter:
             return None  # MLflow's own store says it better
         return Place(number, tags, run_id)
 
-    def _decoded(self, traces: Sequence[NewTrace], place: Place) -> dict[int, TraceRows]:
-        """The rows of the traces that can go the bulk way, by their index; of each trace the first part at most."""
-        ids = [f"tr-{trace.trace_id.hex()}" for trace in traces]
-        settled = self._stored(ids)
+    def _decoded(self, trace: NewTrace, place: Place | None) -> TraceRows | None:
+        """The rows of a trace, if it can go the bulk way."""
+        try:
+            return None if place is None else self._decode(trace, place)
+        except Exception as error:  # noqa: BLE001  whatever it is, MLflow's own store decides
+            reason = error if isinstance(error, Unfit) else type(error).__name__
+            _log.debug("trace %s goes through MLflow's own store: %s", trace.mlflow_id, reason)
+            return None
+
+    def _new(self, decoded: Sequence[tuple[str, TraceRows | None]]) -> dict[int, TraceRows]:
+        """The rows of traces that are new to the store, by their position; of each trace the first part at most."""
+        settled = self._stored({rows.id for _, rows in decoded if rows is not None})
         new: dict[int, TraceRows] = {}
-        for index, (trace_id, trace) in enumerate(zip(ids, traces, strict=True)):
-            if trace_id in settled:
-                continue
+        for index, (trace_id, rows) in enumerate(decoded):
+            if rows is not None and trace_id not in settled:
+                new[index] = rows
             settled.add(trace_id)
-            try:
-                new[index] = self._decode(trace, place)
-            except Exception as error:  # noqa: BLE001  whatever it is, MLflow's own store decides
-                reason = error if isinstance(error, Unfit) else type(error).__name__
-                _log.debug("trace %s goes through MLflow's own store: %s", trace_id, reason)
         return new
 
     def _stored(self, ids: Iterable[str]) -> set[str]:
@@ -137,9 +144,12 @@ class BulkWriter:
 
     def _try(self, new: Iterable[TraceRows]) -> Failure | None:
         try:
+            with self._preparing:
+                ready = self._tables.ready(new)
             with self._turn, self._engine.begin() as connection:
                 _begin(connection)
-                self._tables.insert(connection, new)
+                for insert in ready:
+                    insert(connection)
         except self._failures.types as error:
             failure = self._failures.kind(error)
             if failure is Failure.DOWN:
