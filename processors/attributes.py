@@ -17,7 +17,24 @@ MAX_DEPTH = 64
 
 def find(attributes: Iterable[KeyValue], key: str) -> AnyValue | None:
     """The value of the first attribute called `key`, or None."""
-    return next((attribute.value for attribute in attributes if attribute.key == key), None)
+    for attribute in attributes:
+        if attribute.key == key:
+            return attribute.value
+    return None
+
+
+def find_last(attributes: Sequence[KeyValue], key: str) -> AnyValue | None:
+    """The value of the last attribute called `key`, or None."""
+    for attribute in reversed(attributes):
+        if attribute.key == key:
+            return attribute.value
+    return None
+
+
+def by_key(attributes: Sequence[KeyValue]) -> dict[str, KeyValue]:
+    """The attributes by their keys; of a repeated key the last."""
+    # A slice of a protobuf field is read faster than the field itself.
+    return {attribute.key: attribute for attribute in attributes[:]}
 
 
 def to_python(value: AnyValue, depth: int = 0) -> Value:

@@ -76,6 +76,13 @@ class Narrowing(Protocol):
         """The same reader for spans with exactly these keys, or None if it says nothing of them."""
 
 
+def narrowed(read: Read, keys: frozenset[str]) -> Read | None:
+    """The reader for spans with exactly these keys, or None if it says nothing of them."""
+    if read is nothing:
+        return None
+    return read.narrowed(keys) if isinstance(read, Narrowing) else read
+
+
 class value:  # noqa: N801  reads as a function in the conventions' tables
     """Reads the first of the keys' values that says something, shaped if a shape is given."""
 
@@ -144,17 +151,26 @@ class given:  # noqa: N801  reads as a function in the conventions' tables
         return self.read
 
 
-def either(*reads: Read) -> Read:
-    """The first reader's fact that is stated."""
+class either:  # noqa: N801  reads as a function in the conventions' tables
+    """Reads what the first of the readers says that says anything."""
 
-    def read(view: SpanView) -> Any:
-        for one in reads:
-            found = one(view)
+    __slots__ = ("reads",)
+
+    def __init__(self, *reads: Read) -> None:
+        self.reads = reads
+
+    def __call__(self, view: SpanView) -> Any:
+        """The fact, or None."""
+        for read in self.reads:
+            found = read(view)
             if found is not None:
                 return found
         return None
 
-    return read
+    def narrowed(self, keys: frozenset[str]) -> Read | None:
+        """Of those readers that may say something."""
+        reads = [read for one in self.reads if (read := narrowed(one, keys)) is not None]
+        return either(*reads) if len(reads) > 1 else next(iter(reads), None)
 
 
 def any_of(*keys: str) -> Callable[[Layout], bool]:

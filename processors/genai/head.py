@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from processors.attributes import find
 from processors.genai.config import GenAiConfig
-from processors.genai.reading import INPUTS, OUTPUTS, Plan, Reading, event_content, stated
+from processors.genai.convention import Event
+from processors.genai.encoding import attribute
+from processors.genai.reading import CONTENT, INPUTS, OUTPUTS, Plan, Reading, event_content
 from processors.genai.values import is_empty, to_json
 from processors.genai.view import SpanView
 from processors.types import Batch
@@ -33,8 +36,7 @@ class GenAi:
                 for span in scope_spans.spans:
                     if custom:
                         self._map(span)
-                    view = reading.view(span)
-                    plan = reading.plan(view)
+                    view, plan = reading.read(span)
                     if plan.conventions:
                         _write(view, plan)
         return batch
@@ -51,18 +53,28 @@ class GenAi:
 
 
 def _write(view: SpanView, plan: Plan) -> None:
-    for key, readers in plan.facts:
-        found = stated(readers, view)
-        if found is not None:
+    added = {}
+    for key, read in plan.facts:
+        found = read(view)
+        if found is None or is_empty(found):
+            continue
+        if key in view.raw:
             set_text(view, key, found)
-    if (INPUTS not in view.raw or OUTPUTS not in view.raw) and view.span.events:
-        write_content(view, plan, view.events())
+        else:
+            added[key] = attribute(key, found)
+    if added:
+        view.span.MergeFromString(b"".join(added.values()))
+    if (INPUTS not in added or OUTPUTS not in added) and view.span.events:
+        missing = [key for key in CONTENT if key not in added and key not in view.raw]
+        write_content(view, plan, view.events(), missing)
 
 
-def write_content(view: SpanView, plan: Plan, events: list[tuple[str, dict[str, Any]]]) -> None:
-    """Set inputs and outputs, each where the span has none yet, from events of the span."""
-    for key, found in zip((INPUTS, OUTPUTS), event_content(plan, view, events), strict=True):
-        if key not in view.raw and not is_empty(found):
+def write_content(view: SpanView, plan: Plan, events: Sequence[Event], missing: Sequence[str]) -> None:
+    """Set those of inputs and outputs that are missing from events of the span."""
+    if not missing:
+        return
+    for key, found in zip(CONTENT, event_content(plan, view, events), strict=True):
+        if key in missing and not is_empty(found):
             set_text(view, key, found)
 
 

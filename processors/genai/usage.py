@@ -11,6 +11,7 @@ from processors.genai.view import SpanView
 Usage: TypeAlias = dict[str, int]
 Cost: TypeAlias = dict[str, float]
 Get: TypeAlias = Callable[[str], Any]
+Count: TypeAlias = Callable[[str], int | None]
 
 INPUT, OUTPUT, TOTAL = "input_tokens", "output_tokens", "total_tokens"
 CACHE_READ, CACHE_CREATION = "cache_read_input_tokens", "cache_creation_input_tokens"
@@ -51,11 +52,11 @@ class UsageKeys:
 
     def __call__(self, view: SpanView) -> Usage | None:
         """The usage that a span states, or None."""
-        return self.read(view.get)
+        return self.read(view.count)
 
-    def read(self, get: Get) -> Usage | None:
+    def read(self, count: Count) -> Usage | None:
         """The usage that is stated under the keys, or None."""
-        counts = {field: count for field, keys in self._keys.items() if (count := _count(get, keys)) is not None}
+        counts = {field: number for field, keys in self._keys.items() if (number := _first(count, keys)) is not None}
         if self.cache_apart and INPUT in counts:
             counts[INPUT] += counts.get(CACHE_READ, 0) + counts.get(CACHE_CREATION, 0)
         return usage(counts)
@@ -70,11 +71,10 @@ class UsageKeys:
         return narrow
 
 
-def _count(get: Get, keys: tuple[str, ...]) -> int | None:
+def _first(count: Count, keys: tuple[str, ...]) -> int | None:
     for key in keys:
-        value = get(key)
-        if value is not None and (count := as_count(value)) is not None:
-            return count
+        if (number := count(key)) is not None:
+            return number
     return None
 
 
@@ -130,12 +130,16 @@ _DETAIL_OBJECTS = (
 def usage_object(value: Any) -> Usage | None:
     """Usage out of a provider's own object: OpenAI's (both APIs), Anthropic's, Bedrock's, Gemini's, LangChain's."""
     stated = as_object(value)
-    read = [found for keys in (_OPENAI, _RESPONSES, _GEMINI) if (found := keys.read(stated.get)) is not None]
+    read = [found for keys in (_OPENAI, _RESPONSES, _GEMINI) if (found := keys.read(_counts(stated))) is not None]
     if not read:
         return None
     # All of them may state a total; the form is the one whose counts are there.
     found = next((one for one in read if INPUT in one or OUTPUT in one), read[0])
     return _anthropic_total(stated, found) | _details(stated)
+
+
+def _counts(stated: Mapping[str, Any]) -> Count:
+    return lambda key: as_count(stated.get(key))
 
 
 def _anthropic_total(stated: Mapping[str, Any], found: Usage) -> Usage:
@@ -151,8 +155,8 @@ def _details(stated: Mapping[str, Any]) -> Usage:
     for name in _DETAIL_OBJECTS:
         details = as_object(stated.get(name))
         for key, names in _DETAILS.items():
-            if details and (count := _count(details.get, names)) is not None:
-                found[key] = count
+            if details and (number := _first(_counts(details), names)) is not None:
+                found[key] = number
     return found
 
 

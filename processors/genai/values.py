@@ -13,7 +13,9 @@ import orjson
 EMPTY_TEXTS = frozenset({"", "null", "{}", "[]", '""', "<REDACTED>"})
 """Texts that say nothing: JSON for nothing, and the placeholder of Claude Code."""
 
-_LONGEST_EMPTY = max(map(len, EMPTY_TEXTS))
+LONGEST_EMPTY = max(map(len, EMPTY_TEXTS))
+"""No longer text need be looked up, which takes its hash."""
+
 _NO_NAMES = EMPTY_TEXTS | {"None", "undefined"}
 
 _JSON_STARTS = frozenset('{["')
@@ -22,7 +24,7 @@ _JSON_STARTS = frozenset('{["')
 def is_empty(value: Any) -> bool:
     """Whether a value says nothing. 0 and False say something."""
     if isinstance(value, str):
-        return len(value) <= _LONGEST_EMPTY and value in EMPTY_TEXTS
+        return len(value) <= LONGEST_EMPTY and value in EMPTY_TEXTS
     return not value and (value is None or isinstance(value, (list, dict, bytes)))
 
 
@@ -86,17 +88,22 @@ def first(values: Mapping[str, Any], keys: Iterable[str]) -> Any:
     """The first value under one of the keys that says something, or None."""
     for key in keys:
         value = values.get(key)
-        if not is_empty(value):
+        if value is not None and not is_empty(value):
             return value
     return None
 
 
 def to_json(value: Any) -> str:
     """A value as compact JSON; what JSON does not know (bytes) as base64 text, non-finite numbers as null."""
+    return to_json_bytes(value).decode()
+
+
+def to_json_bytes(value: Any) -> bytes:
+    """What `to_json` says, in UTF-8."""
     try:
-        return orjson.dumps(value, default=_jsonable, option=orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(value, default=_jsonable, option=orjson.OPT_NON_STR_KEYS)
     except (orjson.JSONEncodeError, RecursionError):
-        return _deep_json(value)
+        return _deep_json(value).encode()
 
 
 def _jsonable(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from processors.attributes import Value, to_python
+from processors.attributes import Value, by_key, find_last, to_python
 from processors.types import NO_PARENT, Trace
 
 SPAN_TYPE = "mlflow.spanType"
@@ -25,7 +25,7 @@ class SpanView:
     def attributes(self) -> dict[str, KeyValue]:
         """The attributes by their keys."""
         if self._attributes is None:
-            self._attributes = {each.key: each for each in self.span.attributes}
+            self._attributes = by_key(self.span.attributes)
         return self._attributes
 
     def text(self, key: str) -> str:
@@ -49,7 +49,7 @@ class TraceView:
         self.resources: list[dict[str, KeyValue]] = []
         homes: list[int] = []
         for home, resource_spans in enumerate(trace.batch.resource_spans):
-            self.resources.append({each.key: each for each in resource_spans.resource.attributes})
+            self.resources.append(by_key(resource_spans.resource.attributes))
             for scope_spans in resource_spans.scope_spans:
                 self.spans += map(SpanView, scope_spans.spans)
                 homes += [home] * len(scope_spans.spans)
@@ -89,8 +89,6 @@ class TraceView:
 
 
 def _type(span: Span) -> str:
-    for attribute in reversed(span.attributes):  # where the `genai` processor has put it
-        if attribute.key == SPAN_TYPE:
-            # MLflow's own tracing writes attributes as JSON, so a type may stand in quotes.
-            return attribute.value.string_value.strip('"')
-    return ""
+    found = find_last(span.attributes, SPAN_TYPE)  # where the `genai` processor has put it
+    # MLflow's own tracing writes attributes as JSON, so a type may stand in quotes.
+    return "" if found is None else found.string_value.strip('"')
