@@ -35,11 +35,19 @@ def choices(items: list[Message]) -> dict[str, Any] | None:
     shaped = [message for item in items for message in shaped_message(item)]
     if not shaped:
         return None
-    if len(shaped) == len(items) and {message["role"] for message in shaped} == {"assistant"}:
-        reasons = [first(item, _REASONS) for item in items]
-        if len(items) == 1 or all(reasons):
-            return {"choices": [_choice(i, _plain(message), reasons[i]) for i, message in enumerate(shaped)]}
-    return {"messages": shaped}
+    entries = _each_a_choice(shaped, items) if len(shaped) == len(items) else None
+    return {"messages": shaped} if entries is None else {"choices": entries}
+
+
+def _each_a_choice(shaped: list[Message], items: list[Message]) -> list[dict[str, Any]] | None:
+    """Several answers of the assistant are choices if each says why it ended, and else an exchange."""
+    entries: list[dict[str, Any]] = []
+    for message, item in zip(shaped, items, strict=True):
+        reason = first(item, _REASONS)
+        if message["role"] != "assistant" or (len(items) > 1 and not reason):
+            return None
+        entries.append(_choice(len(entries), _plain(message), reason))
+    return entries
 
 
 def _choice(index: int, message: Message, finish_reason: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 from processors.genai.answers import chat_output as answer_of
 from processors.genai.messages import chat_input as request_of
@@ -68,19 +68,15 @@ class Convention:
     originals: tuple[str, ...] = ()
 
 
-@runtime_checkable
-class Narrowing(Protocol):
-    """A reader that looks under certain keys alone, and so knows from a span's keys whether it has anything to say."""
-
-    def narrowed(self, keys: frozenset[str]) -> Read | None:
-        """The same reader for spans with exactly these keys, or None if it says nothing of them."""
-
-
 def narrowed(read: Read, keys: frozenset[str]) -> Read | None:
-    """The reader for spans with exactly these keys, or None if it says nothing of them."""
-    if read is nothing:
-        return None
-    return read.narrowed(keys) if isinstance(read, Narrowing) else read
+    """The reader for spans with exactly these keys, or None if it says nothing of them.
+
+    A reader that looks under certain keys alone has a method `narrowed`, that tells so from the keys.
+    """
+    narrow: Callable[[frozenset[str]], Read | None] | None = getattr(read, "narrowed", None)
+    if narrow is not None:
+        return narrow(keys)
+    return None if read is nothing else read
 
 
 class value:  # noqa: N801  reads as a function in the conventions' tables
@@ -107,6 +103,11 @@ class name(value):  # noqa: N801  reads as a function in the conventions' tables
 
     __slots__ = ()
 
+    @property
+    def decided_by(self) -> tuple[str, ...]:
+        """See `decided_by`."""
+        return self.keys
+
     def __call__(self, view: SpanView) -> str | None:
         """The name, or None."""
         return view.name(*self.keys)
@@ -119,6 +120,11 @@ class lookup:  # noqa: N801  reads as a function in the conventions' tables
 
     def __init__(self, key: str, table: Mapping[str, str]) -> None:
         self.key, self.table = key, table
+
+    @property
+    def decided_by(self) -> tuple[str, ...]:
+        """See `decided_by`."""
+        return (self.key,)
 
     def __call__(self, view: SpanView) -> str | None:
         """What the table says, or None."""
@@ -149,6 +155,28 @@ class given:  # noqa: N801  reads as a function in the conventions' tables
         if keys.isdisjoint(self.keys) and not any(key.startswith(self.prefixes) for key in keys):
             return None
         return self.read
+
+
+class word:  # noqa: N801  reads as a function in the conventions' tables
+    """A reader whose fact is decided by the text under a key, and by which keys there are besides."""
+
+    __slots__ = ("decided_by", "read")
+
+    def __init__(self, read: Read, *keys: str) -> None:
+        self.read, self.decided_by = read, keys
+
+    def __call__(self, view: SpanView) -> Any:
+        """What the reader says."""
+        return self.read(view)
+
+    def narrowed(self, keys: frozenset[str]) -> Read:
+        """Decided by those of its keys that are there."""
+        return word(self.read, *(key for key in self.decided_by if key in keys))
+
+
+def decided_by(read: Read) -> tuple[str, ...] | None:
+    """The keys whose texts decide a narrowed reader's fact for all spans with the same keys; None if more does."""
+    return getattr(read, "decided_by", None)
 
 
 class either:  # noqa: N801  reads as a function in the conventions' tables

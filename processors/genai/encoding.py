@@ -29,17 +29,17 @@ def _short(key: str, text: str) -> bytes:
 
 
 def _encoded(key: str, text: bytes) -> bytes:
-    name, length = _name(key), _varint(len(text))
-    value_size = len(_STRING) + len(length) + len(text)
+    head, length = _head(key), _varint(len(text))
+    value_size = 1 + len(length) + len(text)
     value_length = _varint(value_size)
-    size = len(name) + len(_VALUE) + len(value_length) + value_size
-    return b"".join((_ATTRIBUTES, _varint(size), name, _VALUE, value_length, _STRING, length, text))
+    size = _varint(len(head) + len(value_length) + value_size)
+    return b"".join((_ATTRIBUTES, size, head, value_length, _STRING, length, text))
 
 
 @lru_cache(64)
-def _name(key: str) -> bytes:
+def _head(key: str) -> bytes:
     encoded = key.encode()
-    return _KEY + _varint(len(encoded)) + encoded
+    return _KEY + _varint(len(encoded)) + encoded + _VALUE
 
 
 @lru_cache(4096)

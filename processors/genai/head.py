@@ -11,10 +11,13 @@ from processors.attributes import find
 from processors.genai.config import GenAiConfig
 from processors.genai.convention import Event
 from processors.genai.encoding import attribute
-from processors.genai.reading import CONTENT, INPUTS, OUTPUTS, Plan, Reading, event_content
+from processors.genai.reading import CONTENT, INPUTS, OUTPUTS, Facts, Plan, Reading, event_content
 from processors.genai.values import is_empty, to_json
 from processors.genai.view import SpanView
 from processors.types import Batch
+
+_MAX_WRITTEN = 4096
+_LONGEST_WORD = 128
 
 
 class GenAi:
@@ -27,6 +30,7 @@ class GenAi:
     def __init__(self, config: GenAiConfig) -> None:
         self._reading = Reading(config)
         self._custom = config.custom()
+        self._written: dict[tuple[Plan, tuple[str, ...]], bytes] = {}
 
     def __call__(self, batch: Batch) -> Batch:
         """Normalize every span of the batch."""
@@ -38,7 +42,7 @@ class GenAi:
                         self._map(span)
                     view, plan = reading.read(span)
                     if plan.conventions:
-                        _write(view, plan)
+                        self._write(view, plan)
         return batch
 
     def _map(self, span: Span) -> None:
@@ -51,10 +55,34 @@ class GenAi:
                 elif value is not None and existing is not None and source.overwrite:
                     existing.CopyFrom(value)
 
+    def _write(self, view: SpanView, plan: Plan) -> None:
+        added = _encoded(view, plan.facts)
+        view.span.MergeFromString(b"".join((*added.values(), self._words(view, plan))))
+        if (INPUTS not in added or OUTPUTS not in added) and view.span.events:
+            missing = [key for key in CONTENT if key not in added and key not in view.raw]
+            write_content(view, plan, view.events(), missing)
 
-def _write(view: SpanView, plan: Plan) -> None:
+    def _words(self, view: SpanView, plan: Plan) -> bytes:
+        """Type, model and provider: the same few texts come again and again, so what they amount to is remembered."""
+        raw = view.raw
+        texts = tuple([raw[key].value.string_value for key in plan.spelled])
+        written = self._written.get((plan, texts))
+        if written is None:
+            written = b"".join(_encoded(view, plan.words).values())
+            if all(0 < len(text) <= _LONGEST_WORD for text in texts):  # an empty one may be a value that is no text
+                self._remember(plan, texts, written)
+        return written
+
+    def _remember(self, plan: Plan, texts: tuple[str, ...], written: bytes) -> None:
+        if len(self._written) >= _MAX_WRITTEN:
+            self._written.clear()
+        self._written[plan, texts] = written
+
+
+def _encoded(view: SpanView, facts: Facts) -> dict[str, bytes]:
+    """The attributes to add; those that are there already are set at once."""
     added = {}
-    for key, read in plan.facts:
+    for key, read in facts:
         found = read(view)
         if found is None or is_empty(found):
             continue
@@ -62,11 +90,7 @@ def _write(view: SpanView, plan: Plan) -> None:
             set_text(view, key, found)
         else:
             added[key] = attribute(key, found)
-    if added:
-        view.span.MergeFromString(b"".join(added.values()))
-    if (INPUTS not in added or OUTPUTS not in added) and view.span.events:
-        missing = [key for key in CONTENT if key not in added and key not in view.raw]
-        write_content(view, plan, view.events(), missing)
+    return added
 
 
 def write_content(view: SpanView, plan: Plan, events: Sequence[Event], missing: Sequence[str]) -> None:

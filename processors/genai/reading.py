@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from processors.attributes import by_key
 from processors.genai.config import GenAiConfig
-from processors.genai.convention import Content, Convention, Event, Read, narrowed
+from processors.genai.convention import Content, Convention, Event, Read, decided_by, narrowed
 from processors.genai.conventions import CONVENTIONS
 from processors.genai.identity import IDENTITY_KEYS
 from processors.genai.usage import Usage, is_zero
@@ -48,21 +48,26 @@ _READERS: tuple[tuple[str, Callable[[Convention], Read]], ...] = (
 )
 """In the order of writing: the type comes last, where who asks for it first finds it first (tag_schema)."""
 
+Facts: TypeAlias = tuple[tuple[str, Read], ...]
+
 _MAX_LAYOUTS = 2048
 _MAX_KEYS = 128
 """Spans with more keys are worked out each time, which bounds what the remembered ones can hold."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """What to do with spans of certain keys: their conventions, and the reader of each `mlflow.*` attribute to set.
 
+    `words` are those that are decided by the texts under the keys `spelled` alone, `facts` the others.
     `naming` and `tagging` are the conventions that may state a trace's name, and those that state tags; `tells` is
     whether one of the keys says something of the whole trace whatever the convention.
     """
 
     conventions: tuple[Convention, ...] = ()
-    facts: tuple[tuple[str, Read], ...] = ()
+    facts: Facts = ()
+    words: Facts = ()
+    spelled: tuple[str, ...] = ()
     naming: tuple[Convention, ...] = ()
     tagging: tuple[Convention, ...] = ()
     tells: bool = False
@@ -93,10 +98,14 @@ class _Family:
 
     def _plan(self, conventions: tuple[Convention, ...]) -> Plan:
         keys = self.layout.keys
-        facts = [(key, self._reader(key, get, conventions)) for key, get in _READERS]
+        readers = [(key, self._reader(key, get, conventions)) for key, get in _READERS]
+        facts = [(key, reader) for key, reader in readers if reader is not None]
+        words = [fact for fact in facts if fact[0] not in keys and decided_by(fact[1]) is not None]
         return Plan(
             conventions,
-            tuple((key, reader) for key, reader in facts if reader is not None),
+            tuple(fact for fact in facts if fact not in words),
+            tuple(words),
+            tuple(dict.fromkeys(key for _, reader in words for key in decided_by(reader) or ())),
             tuple(one for one in conventions if narrowed(one.trace_name, keys) is not None),
             tuple(one for one in conventions if one.tags is not None),
             not keys.isdisjoint(_TRACE_KEYS) or bool(self.layout.under(METADATA_PREFIX)),

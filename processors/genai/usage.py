@@ -80,10 +80,10 @@ def _first(count: Count, keys: tuple[str, ...]) -> int | None:
 
 def usage(counts: Usage) -> Usage | None:
     """The counts with a total: what embeddings state is input alone. None when nothing is counted."""
-    if INPUT not in counts and OUTPUT not in counts and TOTAL not in counts:
+    given, answered, total = counts.get(INPUT), counts.get(OUTPUT), counts.get(TOTAL)
+    if given is None and answered is None and total is None:
         return None
-    least = counts.get(INPUT, 0) + counts.get(OUTPUT, 0)
-    counts[TOTAL] = max(counts.get(TOTAL, 0), least)
+    counts[TOTAL] = max(total or 0, (given or 0) + (answered or 0))
     return counts
 
 

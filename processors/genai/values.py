@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +14,9 @@ EMPTY_TEXTS = frozenset({"", "null", "{}", "[]", '""', "<REDACTED>"})
 
 LONGEST_EMPTY = max(map(len, EMPTY_TEXTS))
 """No longer text need be looked up, which takes its hash."""
+
+MAX_COUNT = 1 << 62
+"""No count or amount is as much."""
 
 _NO_NAMES = EMPTY_TEXTS | {"None", "undefined"}
 
@@ -81,7 +83,7 @@ def as_number(value: Any) -> float | int | None:
             return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return value if math.isfinite(value) and 0 <= value < 1 << 62 else None
+    return value if 0 <= value < MAX_COUNT else None
 
 
 def first(values: Mapping[str, Any], keys: Iterable[str]) -> Any:

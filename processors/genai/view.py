@@ -9,7 +9,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from processors.attributes import as_dict, to_python
-from processors.genai.values import EMPTY_TEXTS, LONGEST_EMPTY, as_count, as_name, decoded, is_empty
+from processors.genai.values import EMPTY_TEXTS, LONGEST_EMPTY, MAX_COUNT, as_count, as_name, decoded, is_empty
 
 Row: TypeAlias = tuple[tuple[str, str], ...]
 """One entry of a flattened list: the rest of each key after the number, and the whole key."""
@@ -103,8 +103,10 @@ class SpanView:
     def count(self, key: str) -> int | None:
         """The number of tokens under a key, or None."""
         found = self.raw.get(key)
-        # Most counts are plain integers, which need no look at what kind of value there is.
-        return None if found is None else as_count(found.value.int_value or self.get(key))
+        if found is None:
+            return None
+        number = found.value.int_value  # most counts are plain integers, and this says so without asking for the kind
+        return number if 0 < number < MAX_COUNT else as_count(self.get(key))
 
     def under(self, prefix: str) -> dict[str, Any]:
         """The values of all keys that begin with the prefix, by the rest of the key."""

@@ -9,6 +9,7 @@ from processors.attributes import Value, by_key, find_last, to_python
 from processors.types import NO_PARENT, Trace
 
 SPAN_TYPE = "mlflow.spanType"
+_ERROR = Status.STATUS_CODE_ERROR
 
 
 class SpanView:
@@ -18,8 +19,10 @@ class SpanView:
 
     def __init__(self, span: Span) -> None:
         self.span = span
-        self.type = _type(span)
         self._attributes: dict[str, KeyValue] | None = None
+        found = find_last(span.attributes, SPAN_TYPE)  # where the `genai` processor has put it
+        # MLflow's own tracing writes attributes as JSON, so a type may stand in quotes.
+        self.type = "" if found is None else found.string_value.strip('"')
 
     @property
     def attributes(self) -> dict[str, KeyValue]:
@@ -52,14 +55,15 @@ class TraceView:
             self.resources.append(by_key(resource_spans.resource.attributes))
             for scope_spans in resource_spans.scope_spans:
                 self.spans += map(SpanView, scope_spans.spans)
-                homes += [home] * len(scope_spans.spans)
-        self.failed = [each for each in self.spans if each.span.status.code == Status.STATUS_CODE_ERROR]
+                homes += [home] * (len(self.spans) - len(homes))
+        self.failed = [each for each in self.spans if each.span.status.code == _ERROR]
         self.top: SpanView | None = None
         self.given: dict[str, KeyValue] = {}
-        roots = [place for place, each in enumerate(self.spans) if each.span.parent_span_id in NO_PARENT]
-        self.has_root = bool(roots)
+        tops = [place for place, each in enumerate(self.spans) if each.span.parent_span_id in NO_PARENT]
+        self.has_root = bool(tops)
         if self.spans:
-            top = min(roots or self._orphans(), key=lambda place: self.spans[place].span.start_time_unix_nano)
+            tops = tops or self._orphans()
+            top = tops[0] if len(tops) == 1 else min(tops, key=self._start)
             self.top = self.spans[top]
             self.given = self.top.attributes
             self.resources.insert(0, self.resources.pop(homes[top]))
@@ -82,13 +86,10 @@ class TraceView:
                 return to_python(attributes[key].value)
         return None
 
+    def _start(self, place: int) -> int:
+        return self.spans[place].span.start_time_unix_nano
+
     def _orphans(self) -> list[int]:
         present = {each.span.span_id for each in self.spans}
         orphans = [place for place, each in enumerate(self.spans) if each.span.parent_span_id not in present]
         return orphans or list(range(len(self.spans)))
-
-
-def _type(span: Span) -> str:
-    found = find_last(span.attributes, SPAN_TYPE)  # where the `genai` processor has put it
-    # MLflow's own tracing writes attributes as JSON, so a type may stand in quotes.
-    return "" if found is None else found.string_value.strip('"')

@@ -10,7 +10,7 @@ from typing import Any
 
 from processors.genai import span_types as types
 from processors.genai.answers import answer, choices
-from processors.genai.convention import Convention, either, given, name, shown_input, shown_output, value
+from processors.genai.convention import Convention, either, given, name, shown_input, shown_output, value, word
 from processors.genai.documents import documents
 from processors.genai.events import semconv_events
 from processors.genai.messages import chat_messages, system_messages
@@ -155,7 +155,7 @@ def _choices(found: Any) -> Any:
     messages = objects(found)
     if isinstance(found, list) and len(messages) != len(found):
         return None
-    return choices([{"role": "assistant", **message} for message in messages])
+    return choices([message if "role" in message else {"role": "assistant", **message} for message in messages])
 
 
 def _completion_or_documents(view: SpanView) -> Any:
@@ -182,7 +182,7 @@ def _tools(view: SpanView) -> Any:
 CONVENTION = Convention(
     name="otel",
     namespaces=frozenset({"gen_ai"}),
-    span_type=_span_type,
+    span_type=word(_span_type, "gen_ai.operation.name"),
     inputs=either(
         value("gen_ai.tool.call.arguments"),
         given(_asked, "gen_ai.input.messages"),
