@@ -154,7 +154,7 @@ class given:  # noqa: N801  reads as a function in the conventions' tables
         """The reader, if one of the keys is there."""
         if keys.isdisjoint(self.keys) and not any(key.startswith(self.prefixes) for key in keys):
             return None
-        return self.read
+        return narrowed(self.read, keys)
 
 
 class word:  # noqa: N801  reads as a function in the conventions' tables

@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from processors.attributes import by_key
 from processors.genai.config import GenAiConfig
-from processors.genai.convention import Content, Convention, Event, Read, decided_by, narrowed
+from processors.genai.convention import Content, Convention, Event, Read, decided_by, narrowed, word
 from processors.genai.conventions import CONVENTIONS
 from processors.genai.identity import IDENTITY_KEYS
 from processors.genai.usage import Usage, is_zero
@@ -119,8 +119,14 @@ class _Family:
             and (reader := narrowed(get(convention), self.layout.keys)) is not None
         ]
         if len(readers) > 1:
-            return _most_telling(readers) if key == USAGE else partial(stated, tuple(readers))
+            return _most_telling(readers) if key == USAGE else _first_stated(tuple(readers))
         return readers[0] if readers else None
+
+
+def _first_stated(readers: tuple[Read, ...]) -> Read:
+    keys = [decided_by(reader) for reader in readers]
+    read = partial(stated, readers)
+    return read if None in keys else word(read, *dict.fromkeys(key for deciding in keys for key in deciding or ()))
 
 
 def _most_telling(readers: Sequence[Read]) -> Read:

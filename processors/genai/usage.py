@@ -27,7 +27,7 @@ class UsageKeys:
     MLflow's prices expect.
     """
 
-    __slots__ = ("_keys", "cache_apart")
+    __slots__ = ("_keys", "_stating", "cache_apart")
 
     def __init__(  # noqa: PLR0913  one argument for each count there is
         self,
@@ -48,6 +48,7 @@ class UsageKeys:
             CACHE_CREATION: cache_creation,
             REASONING: reasoning,
         }
+        self._stating = frozenset((*input, *output, *total))
         self.cache_apart = cache_apart
 
     def __call__(self, view: SpanView) -> Usage | None:
@@ -61,13 +62,18 @@ class UsageKeys:
             counts[INPUT] += counts.get(CACHE_READ, 0) + counts.get(CACHE_CREATION, 0)
         return usage(counts)
 
+    def within(self, stated: Mapping[str, Any]) -> Usage | None:
+        """The usage that an object states under the keys, or None."""
+        return None if self._stating.isdisjoint(stated) else self.read(_counts(stated))
+
     def narrowed(self, keys: frozenset[str]) -> UsageKeys | None:
         """With only those of its keys that are there."""
-        present = {field: tuple(key for key in wanted if key in keys) for field, wanted in self._keys.items()}
-        if not (present[INPUT] or present[OUTPUT] or present[TOTAL]):
+        if self._stating.isdisjoint(keys):
             return None
+        present = {field: tuple(key for key in wanted if key in keys) for field, wanted in self._keys.items()}
         narrow = UsageKeys(cache_apart=self.cache_apart)
         narrow._keys = {field: wanted for field, wanted in present.items() if wanted}
+        narrow._stating = self._stating & keys
         return narrow
 
 
@@ -130,7 +136,7 @@ _DETAIL_OBJECTS = (
 def usage_object(value: Any) -> Usage | None:
     """Usage out of a provider's own object: OpenAI's (both APIs), Anthropic's, Bedrock's, Gemini's, LangChain's."""
     stated = as_object(value)
-    read = [found for keys in (_OPENAI, _RESPONSES, _GEMINI) if (found := keys.read(_counts(stated))) is not None]
+    read = [found for keys in (_OPENAI, _RESPONSES, _GEMINI) if (found := keys.within(stated)) is not None]
     if not read:
         return None
     # All of them may state a total; the form is the one whose counts are there.
@@ -139,7 +145,7 @@ def usage_object(value: Any) -> Usage | None:
 
 
 def _counts(stated: Mapping[str, Any]) -> Count:
-    return lambda key: as_count(stated.get(key))
+    return lambda key: as_count(stated[key]) if key in stated else None
 
 
 def _anthropic_total(stated: Mapping[str, Any], found: Usage) -> Usage:
@@ -153,7 +159,7 @@ def _anthropic_total(stated: Mapping[str, Any], found: Usage) -> Usage:
 def _details(stated: Mapping[str, Any]) -> Usage:
     found: Usage = {}
     for name in _DETAIL_OBJECTS:
-        details = as_object(stated.get(name))
+        details = as_object(stated[name]) if name in stated else {}
         for key, names in _DETAILS.items():
             if details and (number := _first(_counts(details), names)) is not None:
                 found[key] = number
