@@ -39,8 +39,12 @@ def by_key(attributes: Sequence[KeyValue]) -> dict[str, KeyValue]:
 
 def to_python(value: AnyValue, depth: int = 0) -> Value:
     """The Python form of an `AnyValue`."""
+    if depth > MAX_DEPTH:
+        return None
+    if text := value.string_value:  # most values are texts, and this says so without asking for the kind
+        return text
     kind = value.WhichOneof("value")
-    if kind is None or depth > MAX_DEPTH:
+    if kind is None:
         return None
     if kind == "array_value":
         return [to_python(item, depth + 1) for item in value.array_value.values]

@@ -103,6 +103,14 @@ def to_json(value: Any) -> str:
 def to_json_bytes(value: Any) -> bytes:
     """What `to_json` says, in UTF-8."""
     try:
+        return orjson.dumps(value)
+    except (orjson.JSONEncodeError, RecursionError):
+        return _odd_json(value)
+
+
+def _odd_json(value: Any) -> bytes:
+    """JSON for values with bytes or with keys that are no texts, which orjson takes longer over."""
+    try:
         return orjson.dumps(value, default=_jsonable, option=orjson.OPT_NON_STR_KEYS)
     except (orjson.JSONEncodeError, RecursionError):
         return _deep_json(value).encode()

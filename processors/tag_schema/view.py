@@ -70,7 +70,8 @@ class TraceView:
 
     def root(self, key: str) -> Value:
         """An attribute of the top span, or None."""
-        return to_python(self.given[key].value) if key in self.given else None
+        found = self.given.get(key)
+        return None if found is None else to_python(found.value)
 
     def span(self, key: str) -> Value:
         """An attribute of the top span, or else of the first span that has it, or None."""
