@@ -17,13 +17,34 @@ MAX_DEPTH = 64
 
 def find(attributes: Iterable[KeyValue], key: str) -> AnyValue | None:
     """The value of the first attribute called `key`, or None."""
-    return next((attribute.value for attribute in attributes if attribute.key == key), None)
+    for attribute in attributes:
+        if attribute.key == key:
+            return attribute.value
+    return None
+
+
+def find_last(attributes: Sequence[KeyValue], key: str) -> AnyValue | None:
+    """The value of the last attribute called `key`, or None."""
+    for attribute in reversed(attributes):
+        if attribute.key == key:
+            return attribute.value
+    return None
+
+
+def by_key(attributes: Sequence[KeyValue]) -> dict[str, KeyValue]:
+    """The attributes by their keys; of a repeated key the last."""
+    # A slice of a protobuf field is read faster than the field itself.
+    return {attribute.key: attribute for attribute in attributes[:]}
 
 
 def to_python(value: AnyValue, depth: int = 0) -> Value:
     """The Python form of an `AnyValue`."""
+    if depth > MAX_DEPTH:
+        return None
+    if text := value.string_value:  # most values are texts, and this says so without asking for the kind
+        return text
     kind = value.WhichOneof("value")
-    if kind is None or depth > MAX_DEPTH:
+    if kind is None:
         return None
     if kind == "array_value":
         return [to_python(item, depth + 1) for item in value.array_value.values]

@@ -35,12 +35,19 @@ def choices(items: list[Message]) -> dict[str, Any] | None:
     shaped = [message for item in items for message in shaped_message(item)]
     if not shaped:
         return None
-    if len(shaped) == len(items) and all(message["role"] == "assistant" for message in shaped):
-        reasons = [first(item, _REASONS) for item in items]
-        if len(items) == 1 or all(reasons):
-            pairs = zip(shaped, reasons, strict=True)
-            return {"choices": [_choice(i, _plain(message), reason) for i, (message, reason) in enumerate(pairs)]}
-    return {"messages": shaped}
+    entries = _each_a_choice(shaped, items) if len(shaped) == len(items) else None
+    return {"messages": shaped} if entries is None else {"choices": entries}
+
+
+def _each_a_choice(shaped: list[Message], items: list[Message]) -> list[dict[str, Any]] | None:
+    """Several answers of the assistant are choices if each says why it ended, and else an exchange."""
+    entries: list[dict[str, Any]] = []
+    for message, item in zip(shaped, items, strict=True):
+        reason = first(item, _REASONS)
+        if message["role"] != "assistant" or (len(items) > 1 and not reason):
+            return None
+        entries.append(_choice(len(entries), _plain(message), reason))
+    return entries
 
 
 def _choice(index: int, message: Message, finish_reason: Any) -> dict[str, Any]:
@@ -50,14 +57,16 @@ def _choice(index: int, message: Message, finish_reason: Any) -> dict[str, Any]:
 
 def _plain(message: Message) -> Message:
     """A message within a choice: its content must be one text for the chat view to show it."""
-    plain = {key: item for key, item in message.items() if key not in _REASONS}
     content = message.get("content")
-    if not (content is None or isinstance(content, str)):
-        plain["content"] = Turn.of({"content": content}).text()
-    return plain
+    is_text = content is None or isinstance(content, str)
+    if is_text and _REASON_KEYS.isdisjoint(message):
+        return message
+    plain = {key: item for key, item in message.items() if key not in _REASON_KEYS}
+    return plain if is_text else {**plain, "content": Turn.of({"content": content}).text()}
 
 
 _REASONS = ("finish_reason", "finishReason", "stop_reason")
+_REASON_KEYS = frozenset(_REASONS)
 
 
 def _output_list(items: list[Any]) -> Any:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from operator import methodcaller
+from typing import Any, TypeAlias
 
 from processors.genai.answers import chat_output as answer_of
 from processors.genai.messages import chat_input as request_of
@@ -68,12 +69,15 @@ class Convention:
     originals: tuple[str, ...] = ()
 
 
-@runtime_checkable
-class Narrowing(Protocol):
-    """A reader that looks under certain keys alone, and so knows from a span's keys whether it has anything to say."""
+def narrowed(read: Read, keys: frozenset[str]) -> Read | None:
+    """The reader for spans with exactly these keys, or None if it says nothing of them.
 
-    def narrowed(self, keys: frozenset[str]) -> Read | None:
-        """The same reader for spans with exactly these keys, or None if it says nothing of them."""
+    A reader that looks under certain keys alone has a method `narrowed`, that tells so from the keys.
+    """
+    narrow: Callable[[frozenset[str]], Read | None] | None = getattr(read, "narrowed", None)
+    if narrow is not None:
+        return narrow(keys)
+    return None if read is nothing else read
 
 
 class value:  # noqa: N801  reads as a function in the conventions' tables
@@ -92,6 +96,8 @@ class value:  # noqa: N801  reads as a function in the conventions' tables
     def narrowed(self, keys: frozenset[str]) -> Read | None:
         """With only those of its keys that are there."""
         present = [key for key in self.keys if key in keys]
+        if len(present) == 1 and self.shape is None and type(self) is value:
+            return methodcaller("get", *present)  # the same, with one call less
         return type(self)(*present, shape=self.shape) if present else None
 
 
@@ -99,6 +105,11 @@ class name(value):  # noqa: N801  reads as a function in the conventions' tables
     """Reads the first of the keys' values that is a name."""
 
     __slots__ = ()
+
+    @property
+    def decided_by(self) -> tuple[str, ...]:
+        """See `decided_by`."""
+        return self.keys
 
     def __call__(self, view: SpanView) -> str | None:
         """The name, or None."""
@@ -112,6 +123,11 @@ class lookup:  # noqa: N801  reads as a function in the conventions' tables
 
     def __init__(self, key: str, table: Mapping[str, str]) -> None:
         self.key, self.table = key, table
+
+    @property
+    def decided_by(self) -> tuple[str, ...]:
+        """See `decided_by`."""
+        return (self.key,)
 
     def __call__(self, view: SpanView) -> str | None:
         """What the table says, or None."""
@@ -141,20 +157,51 @@ class given:  # noqa: N801  reads as a function in the conventions' tables
         """The reader, if one of the keys is there."""
         if keys.isdisjoint(self.keys) and not any(key.startswith(self.prefixes) for key in keys):
             return None
-        return self.read
+        return narrowed(self.read, keys)
 
 
-def either(*reads: Read) -> Read:
-    """The first reader's fact that is stated."""
+class word:  # noqa: N801  reads as a function in the conventions' tables
+    """A reader whose fact is decided by the text under a key, and by which keys there are besides."""
 
-    def read(view: SpanView) -> Any:
-        for one in reads:
-            found = one(view)
+    __slots__ = ("decided_by", "read")
+
+    def __init__(self, read: Read, *keys: str) -> None:
+        self.read, self.decided_by = read, keys
+
+    def __call__(self, view: SpanView) -> Any:
+        """What the reader says."""
+        return self.read(view)
+
+    def narrowed(self, keys: frozenset[str]) -> Read:
+        """Decided by those of its keys that are there."""
+        return word(self.read, *(key for key in self.decided_by if key in keys))
+
+
+def decided_by(read: Read) -> tuple[str, ...] | None:
+    """The keys whose texts decide a narrowed reader's fact for all spans with the same keys; None if more does."""
+    return getattr(read, "decided_by", None)
+
+
+class either:  # noqa: N801  reads as a function in the conventions' tables
+    """Reads what the first of the readers says that says anything."""
+
+    __slots__ = ("reads",)
+
+    def __init__(self, *reads: Read) -> None:
+        self.reads = reads
+
+    def __call__(self, view: SpanView) -> Any:
+        """The fact, or None."""
+        for read in self.reads:
+            found = read(view)
             if found is not None:
                 return found
         return None
 
-    return read
+    def narrowed(self, keys: frozenset[str]) -> Read | None:
+        """Of those readers that may say something."""
+        reads = [read for one in self.reads if (read := narrowed(one, keys)) is not None]
+        return either(*reads) if len(reads) > 1 else next(iter(reads), None)
 
 
 def any_of(*keys: str) -> Callable[[Layout], bool]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from processors.attributes import find
 from processors.genai.config import GenAiConfig
-from processors.genai.reading import INPUTS, OUTPUTS, Plan, Reading, event_content, stated
+from processors.genai.convention import Event
+from processors.genai.encoding import attribute
+from processors.genai.reading import CONTENT, INPUTS, OUTPUTS, Facts, Plan, Reading, event_content
 from processors.genai.values import is_empty, to_json
 from processors.genai.view import SpanView
 from processors.types import Batch
+
+_MAX_WRITTEN = 4096
+_LONGEST_WORD = 128
 
 
 class GenAi:
@@ -24,6 +30,7 @@ class GenAi:
     def __init__(self, config: GenAiConfig) -> None:
         self._reading = Reading(config)
         self._custom = config.custom()
+        self._written: dict[tuple[Plan, tuple[str, ...]], bytes] = {}
 
     def __call__(self, batch: Batch) -> Batch:
         """Normalize every span of the batch."""
@@ -33,10 +40,9 @@ class GenAi:
                 for span in scope_spans.spans:
                     if custom:
                         self._map(span)
-                    view = reading.view(span)
-                    plan = reading.plan(view)
+                    view, plan = reading.read(span)
                     if plan.conventions:
-                        _write(view, plan)
+                        self._write(view, plan)
         return batch
 
     def _map(self, span: Span) -> None:
@@ -49,20 +55,50 @@ class GenAi:
                 elif value is not None and existing is not None and source.overwrite:
                     existing.CopyFrom(value)
 
+    def _write(self, view: SpanView, plan: Plan) -> None:
+        added = _encoded(view, plan.facts)
+        view.span.MergeFromString(b"".join((*added.values(), self._words(view, plan))))
+        if (INPUTS not in added or OUTPUTS not in added) and view.span.events:
+            missing = [key for key in CONTENT if key not in added and key not in view.raw]
+            write_content(view, plan, view.events(), missing)
 
-def _write(view: SpanView, plan: Plan) -> None:
-    for key, readers in plan.facts:
-        found = stated(readers, view)
-        if found is not None:
+    def _words(self, view: SpanView, plan: Plan) -> bytes:
+        """Type, model and provider: the same few texts come again and again, so what they amount to is remembered."""
+        raw = view.raw
+        texts = tuple([raw[key].value.string_value for key in plan.spelled])
+        written = self._written.get((plan, texts))
+        if written is None:
+            written = b"".join(_encoded(view, plan.words).values())
+            if all(0 < len(text) <= _LONGEST_WORD for text in texts):  # an empty one may be a value that is no text
+                self._remember(plan, texts, written)
+        return written
+
+    def _remember(self, plan: Plan, texts: tuple[str, ...], written: bytes) -> None:
+        if len(self._written) >= _MAX_WRITTEN:
+            self._written.clear()
+        self._written[plan, texts] = written
+
+
+def _encoded(view: SpanView, facts: Facts) -> dict[str, bytes]:
+    """The attributes to add; those that are there already are set at once."""
+    added = {}
+    for key, read in facts:
+        found = read(view)
+        if found is None or is_empty(found):
+            continue
+        if key in view.raw:
             set_text(view, key, found)
-    if (INPUTS not in view.raw or OUTPUTS not in view.raw) and view.span.events:
-        write_content(view, plan, view.events())
+        else:
+            added[key] = attribute(key, found)
+    return added
 
 
-def write_content(view: SpanView, plan: Plan, events: list[tuple[str, dict[str, Any]]]) -> None:
-    """Set inputs and outputs, each where the span has none yet, from events of the span."""
-    for key, found in zip((INPUTS, OUTPUTS), event_content(plan, view, events), strict=True):
-        if key not in view.raw and not is_empty(found):
+def write_content(view: SpanView, plan: Plan, events: Sequence[Event], missing: Sequence[str]) -> None:
+    """Set those of inputs and outputs that are missing from events of the span."""
+    if not missing:
+        return
+    for key, found in zip(CONTENT, event_content(plan, view, events), strict=True):
+        if key in missing and not is_empty(found):
             set_text(view, key, found)
 
 

@@ -65,14 +65,19 @@ USER_KEYS = (
 )
 _SESSION_FIELDS = ("session_id", "sessionId", "thread_id", "conversation_id")
 _USER_FIELDS = ("user_id", "userId")
-_ALL_KEYS = frozenset({*SESSION_KEYS, *USER_KEYS, _METADATA})
+IDENTITY_KEYS = frozenset({*SESSION_KEYS, *USER_KEYS, _METADATA})
+"""Where a span, a resource or a log record may name a session or a user."""
+
 _SEEN = {SESSION: (SESSION, _CONVERSATION), USER: (USER,)}
 
 
-def name_session_and_user(trace: Trace, views: Sequence[SpanView], ordered: Sequence[SpanView]) -> dict[str, str]:
+def name_session_and_user(
+    trace: Trace, top: SpanView, views: Sequence[SpanView], ordered: Sequence[SpanView]
+) -> dict[str, str]:
     """Make MLflow find session and user; returns what it will find, under SESSION and USER.
 
-    `views` are all spans in the order of the batch, `ordered` the root first and then by start.
+    `top` is the root, or the earliest span there is; `views` are the spans with one of IDENTITY_KEYS in the order of
+    the batch, `ordered` the same with the root first and then by start.
     """
     named = _named(ordered)
     shown = {
@@ -85,7 +90,7 @@ def name_session_and_user(trace: Trace, views: Sequence[SpanView], ordered: Sequ
         shown[USER] = shown[USER] or _best(beside, USER_KEYS, ())
     for key, value in shown.items():
         if value is not None and as_name(_first_seen(views, _SEEN[key])) != value:
-            _place(trace, ordered, key, value)
+            _place(trace, top, views, key, value)
     return {key: value for key, value in shown.items() if value is not None}
 
 
@@ -93,7 +98,7 @@ def _named(ordered: Iterable[SpanView]) -> dict[str, Any]:
     """The value of each key that matters here, of the first span that has it."""
     named: dict[str, Any] = {}
     for view in ordered:
-        for key in view.layout.common(_ALL_KEYS):
+        for key in view.layout.common(IDENTITY_KEYS):
             if key not in named and (value := view.get(key)) is not None:
                 named[key] = value
     return named
@@ -122,7 +127,7 @@ def _beside_spans(trace: Trace) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for attributes in _attributes_beside_spans(trace):
         for attribute in attributes:
-            if attribute.key in _ALL_KEYS:
+            if attribute.key in IDENTITY_KEYS:
                 named.setdefault(attribute.key, to_python(attribute.value))
     return named
 
@@ -145,11 +150,11 @@ def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
     return None
 
 
-def _place(trace: Trace, ordered: Sequence[SpanView], key: str, value: str) -> None:
-    """Put it on the root (or the earliest span there is), before any other span that says something else."""
-    ordered[0].set(key, value)
-    if any(seen in view.raw for view in ordered[1:] for seen in _SEEN[key]):
-        _move_to_front(trace, ordered[0].span.span_id)
+def _place(trace: Trace, top: SpanView, views: Sequence[SpanView], key: str, value: str) -> None:
+    """Put it on the top span, before any other span that says something else."""
+    top.set(key, value)
+    if any(seen in view.raw for view in views if view is not top for seen in _SEEN[key]):
+        _move_to_front(trace, top.span.span_id)
 
 
 def _move_to_front(trace: Trace, span_id: bytes) -> None:

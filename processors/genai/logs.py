@@ -12,7 +12,7 @@ from processors.attributes import as_dict, to_python
 from processors.genai.convention import Event
 from processors.genai.conventions import otel
 from processors.genai.head import write_content
-from processors.genai.reading import INPUTS, OUTPUTS, Plan
+from processors.genai.reading import CONTENT, Plan
 from processors.genai.values import decoded
 from processors.genai.view import SpanView
 from processors.types import Logs
@@ -21,14 +21,16 @@ _SEMCONV = Plan((otel.CONVENTION,))
 """For a span that states nothing itself but has GenAI log records."""
 
 
-def join_logs(views: Sequence[SpanView], plans: Sequence[Plan], logs: Logs) -> None:
+def join_logs(read: Sequence[tuple[SpanView, Plan]], logs: Logs) -> None:
     """Set inputs and outputs, where a span has none, from its log records."""
     records = _by_span(logs)
-    for view, plan in zip(views, plans, strict=True):
+    for view, plan in read:
         found = records.get(view.span.span_id)
-        if found and (INPUTS not in view.raw or OUTPUTS not in view.raw):
+        missing = [key for key in CONTENT if key not in view.raw]
+        if found and missing:
             found.sort(key=lambda record: record.time_unix_nano or record.observed_time_unix_nano)
-            write_content(view, plan if plan.conventions else _SEMCONV, [_event(record) for record in found])
+            events = [_event(record) for record in found]
+            write_content(view, plan if plan.conventions else _SEMCONV, events, missing)
 
 
 def _by_span(logs: Logs) -> dict[bytes, list[LogRecord]]:

@@ -120,7 +120,7 @@ def is_message(item: Any) -> bool:
 
 def shaped_message(item: Message) -> list[Message]:
     """One message of any make; tool results within it become messages of their own."""
-    if shows(item):
+    if "content" in item and shows(item):
         return [item]
     if (plain := _plain_text(item)) is not None:
         return [plain]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, TypeAlias
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from processors.attributes import by_key
 from processors.genai.config import GenAiConfig
-from processors.genai.convention import Content, Convention, Event, Narrowing, Read, nothing
+from processors.genai.convention import Content, Convention, Event, Read, decided_by, narrowed, word
 from processors.genai.conventions import CONVENTIONS
+from processors.genai.identity import IDENTITY_KEYS
 from processors.genai.usage import Usage, is_zero
 from processors.genai.values import is_empty
 from processors.genai.view import Layout, SpanView
@@ -19,6 +21,7 @@ from processors.genai.view import Layout, SpanView
 SPAN_TYPE = "mlflow.spanType"
 INPUTS = "mlflow.spanInputs"
 OUTPUTS = "mlflow.spanOutputs"
+CONTENT = (INPUTS, OUTPUTS)
 USAGE = "mlflow.chat.tokenUsage"
 COST = "mlflow.llm.cost"
 MODEL = "mlflow.llm.model"
@@ -26,8 +29,13 @@ PROVIDER = "mlflow.llm.provider"
 TOOLS = "mlflow.chat.tools"
 MESSAGE_FORMAT = "mlflow.message.format"
 
+STATED_NAME = "mlflow.traceTag.mlflow.traceName"
+METADATA_PREFIX = "mlflow.traceMetadata."
+METADATA_KEYS = frozenset({"mlflow.sourceRun", "mlflow.modelId"})
+CLIENT_REQUEST_ID = "mlflow.clientRequestId"
+_TRACE_KEYS = IDENTITY_KEYS | METADATA_KEYS | {STATED_NAME, CLIENT_REQUEST_ID}
+
 _READERS: tuple[tuple[str, Callable[[Convention], Read]], ...] = (
-    (SPAN_TYPE, lambda convention: convention.span_type),
     (INPUTS, lambda convention: convention.inputs),
     (OUTPUTS, lambda convention: convention.outputs),
     (USAGE, lambda convention: convention.usage),
@@ -36,67 +44,89 @@ _READERS: tuple[tuple[str, Callable[[Convention], Read]], ...] = (
     (PROVIDER, lambda convention: convention.provider),
     (TOOLS, lambda convention: convention.tools),
     (MESSAGE_FORMAT, lambda convention: convention.message_format),
+    (SPAN_TYPE, lambda convention: convention.span_type),
 )
+"""In the order of writing: the type comes last, where who asks for it first finds it first (tag_schema)."""
+
+Facts: TypeAlias = tuple[tuple[str, Read], ...]
 
 _MAX_LAYOUTS = 2048
 _MAX_KEYS = 128
 """Spans with more keys are worked out each time, which bounds what the remembered ones can hold."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What to do with spans of certain keys: their conventions, and the readers of each `mlflow.*` attribute to set.
+    """What to do with spans of certain keys: their conventions, and the reader of each `mlflow.*` attribute to set.
 
-    `naming` and `tagging` are the conventions that may state a trace's name, and those that state tags.
+    `words` are those that are decided by the texts under the keys `spelled` alone, `facts` the others.
+    `naming` and `tagging` are the conventions that may state a trace's name, and those that state tags; `tells` is
+    whether one of the keys says something of the whole trace whatever the convention.
     """
 
     conventions: tuple[Convention, ...] = ()
-    facts: tuple[tuple[str, tuple[Read, ...]], ...] = ()
+    facts: Facts = ()
+    words: Facts = ()
+    spelled: tuple[str, ...] = ()
     naming: tuple[Convention, ...] = ()
     tagging: tuple[Convention, ...] = ()
-
-
-NO_PLAN = Plan()
+    tells: bool = False
 
 
 class _Family:
-    """The conventions that spans of one layout may be of, and the plan for each outcome of their `only_if`."""
+    """The conventions that spans of one layout may be of, and the plan for each outcome of their `only_if`.
 
-    __slots__ = ("_conventions", "_keys", "_overwrite", "_plans", "doubtful")
+    `certain` is the plan when there is no `only_if` to ask.
+    """
+
+    __slots__ = ("_conventions", "_doubtful", "_overwrite", "_plans", "certain", "layout")
 
     def __init__(self, layout: Layout, conventions: tuple[Convention, ...], overwrite: frozenset[str]) -> None:
-        self._keys = layout.keys
+        self.layout = layout
         self._conventions = tuple(convention for convention in conventions if convention.recognise(layout))
         self._overwrite = overwrite
         self._plans: dict[tuple[Convention, ...], Plan] = {}
-        self.doubtful = tuple(convention for convention in self._conventions if convention.only_if)
+        self._doubtful = tuple(convention for convention in self._conventions if convention.only_if)
+        self.certain = None if self._doubtful else self._plan(self._conventions)
 
-    def plan(self, refused: tuple[Convention, ...]) -> Plan:
-        """The plan for spans that those of the doubtful conventions are not of."""
-        if refused not in self._plans:
-            accepted = tuple(convention for convention in self._conventions if convention not in refused)
-            facts = tuple(fact for key, get in _READERS if (fact := self._fact(key, get, accepted))[1])
-            naming = tuple(one for one in accepted if _narrowed(one.trace_name, self._keys) is not None)
-            tagging = tuple(one for one in accepted if one.tags is not None)
-            self._plans[refused] = Plan(accepted, facts, naming, tagging) if accepted else NO_PLAN
-        return self._plans[refused]
+    def plan(self, view: SpanView) -> Plan:
+        """The plan for a span, of which each `only_if` is asked."""
+        accepted = tuple(one for one in self._conventions if one.only_if is None or one.only_if(view))
+        if accepted not in self._plans:
+            self._plans[accepted] = self._plan(accepted)
+        return self._plans[accepted]
 
-    def _fact(
-        self, key: str, get: Callable[[Convention], Read], conventions: tuple[Convention, ...]
-    ) -> tuple[str, tuple[Read, ...]]:
+    def _plan(self, conventions: tuple[Convention, ...]) -> Plan:
+        keys = self.layout.keys
+        readers = [(key, self._reader(key, get, conventions)) for key, get in _READERS]
+        facts = [(key, reader) for key, reader in readers if reader is not None]
+        words = [fact for fact in facts if fact[0] not in keys and decided_by(fact[1]) is not None]
+        return Plan(
+            conventions,
+            tuple(fact for fact in facts if fact not in words),
+            tuple(words),
+            tuple(dict.fromkeys(key for _, reader in words for key in decided_by(reader) or ())),
+            tuple(one for one in conventions if narrowed(one.trace_name, keys) is not None),
+            tuple(one for one in conventions if one.tags is not None),
+            not keys.isdisjoint(_TRACE_KEYS) or bool(self.layout.under(METADATA_PREFIX)),
+        )
+
+    def _reader(self, key: str, get: Callable[[Convention], Read], conventions: tuple[Convention, ...]) -> Read | None:
         readers = [
             reader
             for convention in conventions
-            if (key not in self._keys or convention.name in self._overwrite)
-            and (reader := _narrowed(get(convention), self._keys)) is not None
+            if (key not in self.layout.keys or convention.name in self._overwrite)
+            and (reader := narrowed(get(convention), self.layout.keys)) is not None
         ]
-        return key, (_most_telling(readers),) if key == USAGE and len(readers) > 1 else tuple(readers)
+        if len(readers) > 1:
+            return _most_telling(readers) if key == USAGE else _first_stated(tuple(readers))
+        return readers[0] if readers else None
 
 
-def _narrowed(reader: Read, keys: frozenset[str]) -> Read | None:
-    if reader is nothing:
-        return None
-    return reader.narrowed(keys) if isinstance(reader, Narrowing) else reader
+def _first_stated(readers: tuple[Read, ...]) -> Read:
+    keys = [decided_by(reader) for reader in readers]
+    read = partial(stated, readers)
+    return read if None in keys else word(read, *dict.fromkeys(key for deciding in keys for key in deciding or ()))
 
 
 def _most_telling(readers: Sequence[Read]) -> Read:
@@ -121,25 +151,22 @@ class Reading:
         self.settings = config.settings([convention.name for convention in CONVENTIONS])
         self._on = tuple(convention for convention in CONVENTIONS if convention.name in self.settings)
         self._overwrite = frozenset(name for name, source in self.settings.items() if source.overwrite)
-        self._layout = lru_cache(_MAX_LAYOUTS)(Layout)
-        self._family = lru_cache(_MAX_LAYOUTS)(self._family_of)
+        # A tuple is found faster than a set, but the same keys may come in many orders.
+        family = lru_cache(_MAX_LAYOUTS)(self._family_of)
+        self._in_order = lru_cache(_MAX_LAYOUTS)(lambda keys: family(frozenset(keys)))
 
-    def view(self, span: Span) -> SpanView:
-        """A span, ready to be read."""
-        return SpanView(span, self._layout if len(span.attributes) <= _MAX_KEYS else Layout)
+    def read(self, span: Span) -> tuple[SpanView, Plan]:
+        """A span, ready to be read, and what to do with it."""
+        raw = by_key(span.attributes)
+        keys = tuple(raw)
+        family = self._in_order(keys) if len(keys) <= _MAX_KEYS else self._family_of(frozenset(keys))
+        view = SpanView(span, raw, family.layout)
+        return view, family.certain or family.plan(view)
 
-    def plan(self, view: SpanView) -> Plan:
-        """What to do with a span; NO_PLAN if it is of no convention."""
-        layout = view.layout
-        family = self._family(layout) if len(layout.keys) <= _MAX_KEYS else self._family_of(layout)
-        if not family.doubtful:
-            return family.plan(())
-        return family.plan(tuple(one for one in family.doubtful if one.only_if and not one.only_if(view)))
-
-    def _family_of(self, layout: Layout) -> _Family:
-        namespaces = {key.partition(".")[0] for key in layout.keys}
+    def _family_of(self, keys: frozenset[str]) -> _Family:
+        namespaces = {key.partition(".")[0] for key in keys}
         candidates = tuple(convention for convention in self._on if not namespaces.isdisjoint(convention.namespaces))
-        return _Family(layout, candidates, self._overwrite)
+        return _Family(Layout(keys), candidates, self._overwrite)
 
 
 def stated(readers: tuple[Read, ...], view: SpanView) -> Any:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from processors.genai.convention import Convention
 from processors.genai.reading import MODEL, USAGE, Plan, stated
 from processors.genai.usage import INPUT, OUTPUT, Usage
 from processors.genai.values import as_count, as_object
 from processors.genai.view import SpanView
+
+Found = TypeVar("Found")
 
 _HIDDEN = "null"
 
@@ -31,16 +34,24 @@ class _Counted:
     models: set[str] = field(default_factory=set)
 
 
-def settle_rollups(views: Sequence[SpanView], plans: Sequence[Plan], parents: Mapping[bytes, bytes]) -> None:
+def settle_rollups(read: Sequence[tuple[SpanView, Plan]], parents: Mapping[bytes, bytes]) -> None:
     """Hide each roll-up that does not agree with the calls below it. Usage that an application set itself stays."""
+    stating = {view.span.span_id: (view, plan) for view, plan in read if USAGE in view.raw}
+    if not _is_nested(stating, parents):
+        return
     counted = {
-        view.span.span_id: _Counted(view, plan.conventions, usage)
-        for view, plan in zip(views, plans, strict=True)
-        if USAGE in view.raw and (usage := _usage(view))
+        span_id: _Counted(view, plan.conventions, usage)
+        for span_id, (view, plan) in stating.items()
+        if (usage := _usage(view))
     }
-    if len(counted) > 1:
-        for one in reversed(_top_down(counted, parents)):
-            _settle(one)
+    for one in reversed(_top_down(counted, parents)):
+        _settle(one)
+
+
+def _is_nested(stating: Mapping[bytes, Any], parents: Mapping[bytes, bytes]) -> bool:
+    """Whether any of the spans is below another of them; in most traces none is, and their usage need not be read."""
+    known: dict[bytes, Any] = {}
+    return any(_nearest(above, stating, parents, known) for above in {parents[span_id] for span_id in stating})
 
 
 def _usage(view: SpanView) -> Usage:
@@ -68,10 +79,10 @@ def _top_down(counted: Mapping[bytes, _Counted], parents: Mapping[bytes, bytes])
 
 def _nearest(
     span_id: bytes,
-    counted: Mapping[bytes, _Counted],
+    counted: Mapping[bytes, Found],
     parents: Mapping[bytes, bytes],
-    known: dict[bytes, _Counted | None],
-) -> _Counted | None:
+    known: dict[bytes, Found | None],
+) -> Found | None:
     """The first span with usage from this one upwards; `known` keeps what was found, so no way is gone twice."""
     way = []
     while span_id in parents and span_id not in counted and span_id not in known:

@@ -29,24 +29,25 @@ class GenAiTrace:
 
     def __call__(self, trace: Trace) -> Trace:
         """Normalize the trace."""
-        views = [self._reading.view(span) for span in spans(trace.batch)]
-        if not views:
+        read = [self._reading.read(span) for span in spans(trace.batch)]
+        if not read:
             return trace
-        plans = [self._reading.plan(view) for view in views]
-        parents = {view.span.span_id: view.span.parent_span_id for view in views}
+        parents = {view.span.span_id: view.span.parent_span_id for view, _ in read}
         if trace.logs is not None:
-            join_logs(views, plans, trace.logs)
-        settle_rollups(views, plans, parents)
-        by_start = sorted(zip(views, plans, strict=True), key=lambda one: one[0].span.start_time_unix_nano)
-        root = next((view for view, _ in by_start if view.span.parent_span_id in NO_PARENT), None)
-        ordered = sorted(by_start, key=lambda one: one[0] is not root)
-        shown = name_session_and_user(trace, views, [view for view, _ in ordered])
-        write_metadata(trace, (view for view, _ in ordered))
+            join_logs(read, trace.logs)
+        settle_rollups(read, parents)
+        by_start = sorted(read, key=lambda one: one[0].span.start_time_unix_nano)
+        root = next((one for one in by_start if one[0].span.parent_span_id in NO_PARENT), None)
+        ordered = [root, *(one for one in by_start if one is not root)] if root else by_start
+        telling = [view for view, plan in ordered if plan.tells]
+        in_batch = [view for view, plan in read if plan.tells]
+        shown = name_session_and_user(trace, ordered[0][0], in_batch, telling)
+        write_metadata(trace, telling)
         if root is not None or not trace.late:
-            write_name(trace, ordered)
+            write_name(trace, ordered, telling)
             write_tags(trace, ordered, parents, shown.values())
         if root is not None:
-            write_previews(root, [view for view, _ in by_start])
+            write_previews(root[0], [view for view, _ in by_start])
         if self._removed or self._removed_custom:
             self._remove_originals(ordered)
         return trace

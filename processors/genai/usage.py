@@ -11,6 +11,7 @@ from processors.genai.view import SpanView
 Usage: TypeAlias = dict[str, int]
 Cost: TypeAlias = dict[str, float]
 Get: TypeAlias = Callable[[str], Any]
+Count: TypeAlias = Callable[[str], int | None]
 
 INPUT, OUTPUT, TOTAL = "input_tokens", "output_tokens", "total_tokens"
 CACHE_READ, CACHE_CREATION = "cache_read_input_tokens", "cache_creation_input_tokens"
@@ -26,7 +27,7 @@ class UsageKeys:
     MLflow's prices expect.
     """
 
-    __slots__ = ("_keys", "cache_apart")
+    __slots__ = ("_keys", "_stating", "cache_apart")
 
     def __init__(  # noqa: PLR0913  one argument for each count there is
         self,
@@ -47,43 +48,48 @@ class UsageKeys:
             CACHE_CREATION: cache_creation,
             REASONING: reasoning,
         }
+        self._stating = frozenset((*input, *output, *total))
         self.cache_apart = cache_apart
 
     def __call__(self, view: SpanView) -> Usage | None:
         """The usage that a span states, or None."""
-        return self.read(view.get)
+        return self.read(view.count)
 
-    def read(self, get: Get) -> Usage | None:
+    def read(self, count: Count) -> Usage | None:
         """The usage that is stated under the keys, or None."""
-        counts = {field: count for field, keys in self._keys.items() if (count := _count(get, keys)) is not None}
+        counts = {field: number for field, keys in self._keys.items() if (number := _first(count, keys)) is not None}
         if self.cache_apart and INPUT in counts:
             counts[INPUT] += counts.get(CACHE_READ, 0) + counts.get(CACHE_CREATION, 0)
         return usage(counts)
 
+    def within(self, stated: Mapping[str, Any]) -> Usage | None:
+        """The usage that an object states under the keys, or None."""
+        return None if self._stating.isdisjoint(stated) else self.read(_counts(stated))
+
     def narrowed(self, keys: frozenset[str]) -> UsageKeys | None:
         """With only those of its keys that are there."""
-        present = {field: tuple(key for key in wanted if key in keys) for field, wanted in self._keys.items()}
-        if not (present[INPUT] or present[OUTPUT] or present[TOTAL]):
+        if self._stating.isdisjoint(keys):
             return None
+        present = {field: tuple(key for key in wanted if key in keys) for field, wanted in self._keys.items()}
         narrow = UsageKeys(cache_apart=self.cache_apart)
         narrow._keys = {field: wanted for field, wanted in present.items() if wanted}
+        narrow._stating = self._stating & keys
         return narrow
 
 
-def _count(get: Get, keys: tuple[str, ...]) -> int | None:
+def _first(count: Count, keys: tuple[str, ...]) -> int | None:
     for key in keys:
-        value = get(key)
-        if value is not None and (count := as_count(value)) is not None:
-            return count
+        if (number := count(key)) is not None:
+            return number
     return None
 
 
 def usage(counts: Usage) -> Usage | None:
     """The counts with a total: what embeddings state is input alone. None when nothing is counted."""
-    if INPUT not in counts and OUTPUT not in counts and TOTAL not in counts:
+    given, answered, total = counts.get(INPUT), counts.get(OUTPUT), counts.get(TOTAL)
+    if given is None and answered is None and total is None:
         return None
-    least = counts.get(INPUT, 0) + counts.get(OUTPUT, 0)
-    counts[TOTAL] = max(counts.get(TOTAL, 0), least)
+    counts[TOTAL] = max(total or 0, (given or 0) + (answered or 0))
     return counts
 
 
@@ -130,12 +136,16 @@ _DETAIL_OBJECTS = (
 def usage_object(value: Any) -> Usage | None:
     """Usage out of a provider's own object: OpenAI's (both APIs), Anthropic's, Bedrock's, Gemini's, LangChain's."""
     stated = as_object(value)
-    read = [found for keys in (_OPENAI, _RESPONSES, _GEMINI) if (found := keys.read(stated.get)) is not None]
+    read = [found for keys in (_OPENAI, _RESPONSES, _GEMINI) if (found := keys.within(stated)) is not None]
     if not read:
         return None
     # All of them may state a total; the form is the one whose counts are there.
     found = next((one for one in read if INPUT in one or OUTPUT in one), read[0])
     return _anthropic_total(stated, found) | _details(stated)
+
+
+def _counts(stated: Mapping[str, Any]) -> Count:
+    return lambda key: as_count(stated[key]) if key in stated else None
 
 
 def _anthropic_total(stated: Mapping[str, Any], found: Usage) -> Usage:
@@ -149,10 +159,10 @@ def _anthropic_total(stated: Mapping[str, Any], found: Usage) -> Usage:
 def _details(stated: Mapping[str, Any]) -> Usage:
     found: Usage = {}
     for name in _DETAIL_OBJECTS:
-        details = as_object(stated.get(name))
+        details = as_object(stated[name]) if name in stated else {}
         for key, names in _DETAILS.items():
-            if details and (count := _count(details.get, names)) is not None:
-                found[key] = count
+            if details and (number := _first(_counts(details), names)) is not None:
+                found[key] = number
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,7 +12,12 @@ import orjson
 EMPTY_TEXTS = frozenset({"", "null", "{}", "[]", '""', "<REDACTED>"})
 """Texts that say nothing: JSON for nothing, and the placeholder of Claude Code."""
 
-_LONGEST_EMPTY = max(map(len, EMPTY_TEXTS))
+LONGEST_EMPTY = max(map(len, EMPTY_TEXTS))
+"""No longer text need be looked up, which takes its hash."""
+
+MAX_COUNT = 1 << 62
+"""No count or amount is as much."""
+
 _NO_NAMES = EMPTY_TEXTS | {"None", "undefined"}
 
 _JSON_STARTS = frozenset('{["')
@@ -22,7 +26,7 @@ _JSON_STARTS = frozenset('{["')
 def is_empty(value: Any) -> bool:
     """Whether a value says nothing. 0 and False say something."""
     if isinstance(value, str):
-        return len(value) <= _LONGEST_EMPTY and value in EMPTY_TEXTS
+        return len(value) <= LONGEST_EMPTY and value in EMPTY_TEXTS
     return not value and (value is None or isinstance(value, (list, dict, bytes)))
 
 
@@ -79,24 +83,37 @@ def as_number(value: Any) -> float | int | None:
             return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return value if math.isfinite(value) and 0 <= value < 1 << 62 else None
+    return value if 0 <= value < MAX_COUNT else None
 
 
 def first(values: Mapping[str, Any], keys: Iterable[str]) -> Any:
     """The first value under one of the keys that says something, or None."""
     for key in keys:
         value = values.get(key)
-        if not is_empty(value):
+        if value is not None and not is_empty(value):
             return value
     return None
 
 
 def to_json(value: Any) -> str:
     """A value as compact JSON; what JSON does not know (bytes) as base64 text, non-finite numbers as null."""
+    return to_json_bytes(value).decode()
+
+
+def to_json_bytes(value: Any) -> bytes:
+    """What `to_json` says, in UTF-8."""
     try:
-        return orjson.dumps(value, default=_jsonable, option=orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(value)
     except (orjson.JSONEncodeError, RecursionError):
-        return _deep_json(value)
+        return _odd_json(value)
+
+
+def _odd_json(value: Any) -> bytes:
+    """JSON for values with bytes or with keys that are no texts, which orjson takes longer over."""
+    try:
+        return orjson.dumps(value, default=_jsonable, option=orjson.OPT_NON_STR_KEYS)
+    except (orjson.JSONEncodeError, RecursionError):
+        return _deep_json(value).encode()
 
 
 def _jsonable(value: Any) -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from processors.attributes import as_dict, to_python
-from processors.genai.values import as_name, decoded, is_empty
+from processors.genai.values import EMPTY_TEXTS, LONGEST_EMPTY, MAX_COUNT, as_count, as_name, decoded, is_empty
 
 Row: TypeAlias = tuple[tuple[str, str], ...]
 """One entry of a flattened list: the rest of each key after the number, and the whole key."""
@@ -66,19 +66,20 @@ class SpanView:
 
     __slots__ = ("layout", "raw", "span")
 
-    def __init__(self, span: Span, layout: Callable[[frozenset[str]], Layout] = Layout) -> None:
-        self.span = span
-        self.raw: dict[str, KeyValue] = {attribute.key: attribute for attribute in span.attributes}
-        self.layout = layout(frozenset(self.raw))
+    def __init__(self, span: Span, raw: dict[str, KeyValue], layout: Layout) -> None:
+        self.span, self.raw, self.layout = span, raw, layout
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value under a key, or the default when there is none or it says nothing."""
+    def get(self, key: str) -> Any:
+        """The value under a key, or None when there is none or it says nothing."""
         found = self.raw.get(key)
         if found is None:
-            return default
+            return None
         any_value = found.value
-        value = any_value.string_value or to_python(any_value)
-        return default if is_empty(value) else value
+        text = any_value.string_value
+        if text:
+            return None if len(text) <= LONGEST_EMPTY and text in EMPTY_TEXTS else text
+        value = to_python(any_value)
+        return None if is_empty(value) else value
 
     def decoded(self, key: str) -> Any:
         """The value under a key, read as JSON if it is a JSON text; None when there is none."""
@@ -94,9 +95,18 @@ class SpanView:
     def name(self, *keys: str) -> str | None:
         """The first of the keys' values that is a name, or None."""
         for key in keys:
-            if key in self.raw and (value := as_name(self.get(key))) is not None:
+            found = self.raw.get(key)
+            if found is not None and (value := as_name(found.value.string_value or self.get(key))) is not None:
                 return value
         return None
+
+    def count(self, key: str) -> int | None:
+        """The number of tokens under a key, or None."""
+        found = self.raw.get(key)
+        if found is None:
+            return None
+        number = found.value.int_value  # most counts are plain integers, and this says so without asking for the kind
+        return number if 0 < number < MAX_COUNT else as_count(self.get(key))
 
     def under(self, prefix: str) -> dict[str, Any]:
         """The values of all keys that begin with the prefix, by the rest of the key."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import orjson
 
-from processors.attributes import MAX_DEPTH, Value, find, to_python
+from processors.attributes import MAX_DEPTH, Value, find, find_last, to_python
 from processors.tag_schema.view import SpanView, TraceView
 
 Compute: TypeAlias = Callable[[TraceView, Mapping[str, str]], Value]
@@ -41,12 +41,17 @@ def utility_tools_used(view: TraceView, _tags: Mapping[str, str]) -> list[Value]
 def source_count(view: TraceView, _tags: Mapping[str, str]) -> int:
     """How many documents were retrieved; what a retriever asks of others inside it is counted once."""
     retrievers = {each.span.span_id: each for each in view.spans if each.type == "RETRIEVER"}
-    parents = {other.span.span_id: other.span.parent_span_id for other in view.spans} if len(retrievers) > 1 else {}
-    return sum(
-        _document_count(retriever)
+    outermost = _outermost(retrievers, view) if len(retrievers) > 1 else retrievers.values()
+    return sum([_document_count(retriever) for retriever in outermost])
+
+
+def _outermost(retrievers: Mapping[bytes, SpanView], view: TraceView) -> list[SpanView]:
+    parents = {other.span.span_id: other.span.parent_span_id for other in view.spans}
+    return [
+        retriever
         for retriever in retrievers.values()
         if not any(above in retrievers for above in _ancestors(retriever.span.parent_span_id, parents))
-    )
+    ]
 
 
 def response_length(view: TraceView, _tags: Mapping[str, str]) -> int:
@@ -97,7 +102,8 @@ def _ancestors(parent: bytes, parents: Mapping[bytes, bytes]) -> Iterator[bytes]
 
 def _document_count(retriever: SpanView) -> int:
     for key in (_OUTPUTS, _DOCUMENTS):
-        documents = _parsed(to_python(retriever.attributes[key].value)) if key in retriever.attributes else None
+        found = find_last(retriever.span.attributes, key)
+        documents = None if found is None else _parsed(to_python(found))
         if isinstance(documents, dict):
             documents = documents.get("documents")
         if isinstance(documents, list):
@@ -148,7 +154,14 @@ def _answer(value: Any, depth: int = 0) -> str | None:
     if isinstance(value, dict):
         choices = value.get("choices")
         inner = choices[:1] if isinstance(choices, list) else [value[key] for key in _ANSWER_KEYS if key in value]
-        return next(filter(None, (_answer(each, depth + 1) for each in inner)), None)
+        return _first_answer(inner, depth + 1)
+    return None
+
+
+def _first_answer(values: Iterable[Any], depth: int) -> str | None:
+    for value in values:
+        if answer := _answer(value, depth):
+            return answer
     return None
 
 
@@ -156,4 +169,4 @@ def _answer_of_list(items: list[Any], depth: int) -> str | None:
     """Parts of one message make one text; of messages the last that has one counts."""
     parts = [item for item in items if isinstance(item, dict) and item.get("type") in ("text", "output_text")]
     together = "".join(filter(None, (_answer(part, depth) for part in parts)))
-    return together or next(filter(None, (_answer(item, depth) for item in reversed(items))), None)
+    return together or _first_answer(reversed(items), depth)

@@ -125,14 +125,15 @@ class Tag:
 
 
 def _look(source: SourceConfig, environ: Mapping[str, str]) -> Look:
+    key = source.root or source.span or source.resource or source.metadata
     if source.root:
-        return lambda view, _: view.root(source.root)
+        return lambda view, _: view.root(key)
     if source.span:
-        return lambda view, _: view.span(source.span)
+        return lambda view, _: view.span(key)
     if source.resource:
-        return lambda view, _: view.resource(source.resource)
+        return lambda view, _: view.resource(key)
     if source.metadata:
-        return lambda view, _: view.metadata.get(source.metadata)
+        return lambda view, _: view.metadata.get(key)
     if source.computed:
         return COMPUTED[source.computed]
     constant = environ.get(source.env) if source.env else source.constant

@@ -5,10 +5,11 @@ from __future__ import annotations
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from processors.attributes import Value, to_python
+from processors.attributes import Value, by_key, find_last, to_python
 from processors.types import NO_PARENT, Trace
 
 SPAN_TYPE = "mlflow.spanType"
+_ERROR = Status.STATUS_CODE_ERROR
 
 
 class SpanView:
@@ -18,14 +19,16 @@ class SpanView:
 
     def __init__(self, span: Span) -> None:
         self.span = span
-        self.type = _type(span)
         self._attributes: dict[str, KeyValue] | None = None
+        found = find_last(span.attributes, SPAN_TYPE)  # where the `genai` processor has put it
+        # MLflow's own tracing writes attributes as JSON, so a type may stand in quotes.
+        self.type = "" if found is None else found.string_value.strip('"')
 
     @property
     def attributes(self) -> dict[str, KeyValue]:
         """The attributes by their keys."""
         if self._attributes is None:
-            self._attributes = {each.key: each for each in self.span.attributes}
+            self._attributes = by_key(self.span.attributes)
         return self._attributes
 
     def text(self, key: str) -> str:
@@ -49,24 +52,26 @@ class TraceView:
         self.resources: list[dict[str, KeyValue]] = []
         homes: list[int] = []
         for home, resource_spans in enumerate(trace.batch.resource_spans):
-            self.resources.append({each.key: each for each in resource_spans.resource.attributes})
+            self.resources.append(by_key(resource_spans.resource.attributes))
             for scope_spans in resource_spans.scope_spans:
                 self.spans += map(SpanView, scope_spans.spans)
-                homes += [home] * len(scope_spans.spans)
-        self.failed = [each for each in self.spans if each.span.status.code == Status.STATUS_CODE_ERROR]
+                homes += [home] * (len(self.spans) - len(homes))
+        self.failed = [each for each in self.spans if each.span.status.code == _ERROR]
         self.top: SpanView | None = None
         self.given: dict[str, KeyValue] = {}
-        roots = [place for place, each in enumerate(self.spans) if each.span.parent_span_id in NO_PARENT]
-        self.has_root = bool(roots)
+        tops = [place for place, each in enumerate(self.spans) if each.span.parent_span_id in NO_PARENT]
+        self.has_root = bool(tops)
         if self.spans:
-            top = min(roots or self._orphans(), key=lambda place: self.spans[place].span.start_time_unix_nano)
+            tops = tops or self._orphans()
+            top = tops[0] if len(tops) == 1 else min(tops, key=self._start)
             self.top = self.spans[top]
             self.given = self.top.attributes
             self.resources.insert(0, self.resources.pop(homes[top]))
 
     def root(self, key: str) -> Value:
         """An attribute of the top span, or None."""
-        return to_python(self.given[key].value) if key in self.given else None
+        found = self.given.get(key)
+        return None if found is None else to_python(found.value)
 
     def span(self, key: str) -> Value:
         """An attribute of the top span, or else of the first span that has it, or None."""
@@ -82,15 +87,10 @@ class TraceView:
                 return to_python(attributes[key].value)
         return None
 
+    def _start(self, place: int) -> int:
+        return self.spans[place].span.start_time_unix_nano
+
     def _orphans(self) -> list[int]:
         present = {each.span.span_id for each in self.spans}
         orphans = [place for place, each in enumerate(self.spans) if each.span.parent_span_id not in present]
         return orphans or list(range(len(self.spans)))
-
-
-def _type(span: Span) -> str:
-    for attribute in reversed(span.attributes):  # where the `genai` processor has put it
-        if attribute.key == SPAN_TYPE:
-            # MLflow's own tracing writes attributes as JSON, so a type may stand in quotes.
-            return attribute.value.string_value.strip('"')
-    return ""

@@ -45,13 +45,20 @@ def test_every_convention_has_a_golden_file():
     assert missing == []
 
 
-def normalized(name):
-    """A golden input after both stages."""
+def given(name):
+    """A golden input as it comes: the trace with its log records."""
     batch = json_format.ParseDict(with_base64_ids(json.loads((GOLDEN / f"{name}.in.json").read_text())), Batch())
-    trace = Trace(next(spans(batch)).trace_id, GenAi(GenAiConfig())(batch))
+    trace = Trace(next(spans(batch)).trace_id, batch)
     logs = GOLDEN / f"{name}.logs.json"
     if logs.exists():
         trace.logs = json_format.ParseDict(with_base64_ids(json.loads(logs.read_text())), Logs())
+    return trace
+
+
+def normalized(name):
+    """A golden input after both stages."""
+    trace = given(name)
+    trace.batch = GenAi(GenAiConfig())(trace.batch)
     return GenAiTrace(GenAiConfig())(trace)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_of, given
+from processors.genai.convention import Convention, any_of, given, word
 from processors.genai.messages import chat_messages
 from processors.genai.values import as_object
 from processors.genai.view import SpanView
@@ -29,6 +29,6 @@ CONVENTION = Convention(
     namespaces=frozenset({"messaging"}),
     recognise=any_of("messaging.operation"),
     only_if=lambda view: view.span.name.startswith("autogen "),
-    span_type=lambda _: types.TASK,
+    span_type=word(lambda _: types.TASK),
     inputs=given(_inputs, "message"),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, given, name, shown_input, shown_output
+from processors.genai.convention import Convention, any_under, given, name, shown_input, shown_output, word
 from processors.genai.conventions.otel import USAGE
 from processors.genai.tools import chat_tools
 from processors.genai.usage import Usage, usage_object
@@ -56,7 +56,7 @@ CONVENTION = Convention(
     name="google_adk",
     namespaces=frozenset({"gcp"}),
     recognise=any_under(_PREFIX),
-    span_type=_span_type,
+    span_type=word(_span_type),
     inputs=_inputs,
     outputs=_outputs,
     model=name("gen_ai.response.model", "gen_ai.request.model"),

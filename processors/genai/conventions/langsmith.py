@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, lookup, name, shown_input, shown_output
+from processors.genai.convention import Convention, any_under, lookup, name, shown_input, shown_output, word
 from processors.genai.conventions.otel import USAGE
 from processors.genai.documents import documents
 from processors.genai.tools import chat_tools
@@ -28,6 +28,8 @@ _KINDS = {
 }
 _FRAMEWORK_KEYS = ("langgraph_", "ls_", "lc_", "LANGSMITH_", "checkpoint_")
 _NO_TAGS = frozenset({"usage_metadata", "revision_id"})
+_DECIDING_TYPE = ("langsmith.span.kind", "gen_ai.operation.name")
+_STATED_PROVIDER = ("langsmith.metadata.ls_provider", "gen_ai.provider.name", "gen_ai.system")
 _said_type = lookup("langsmith.span.kind", _KINDS)
 
 
@@ -61,7 +63,7 @@ def _usage(view: SpanView) -> Usage | None:
 
 def _provider(view: SpanView) -> str | None:
     """`gen_ai.system` says langchain wherever LangSmith does not know the provider."""
-    stated = view.name("langsmith.metadata.ls_provider", "gen_ai.provider.name", "gen_ai.system")
+    stated = view.name(*_STATED_PROVIDER)
     return None if stated == "langchain" and _span_type(view) not in types.MODEL_CALLS else stated
 
 
@@ -87,11 +89,11 @@ CONVENTION = Convention(
     name="langsmith",
     namespaces=frozenset({"langsmith"}),
     recognise=any_under("langsmith."),
-    span_type=_span_type,
+    span_type=word(_span_type, *_DECIDING_TYPE),
     inputs=_inputs,
     outputs=_outputs,
     model=name("gen_ai.response.model", "gen_ai.request.model", "langsmith.metadata.ls_model_name"),
-    provider=_provider,
+    provider=word(_provider, *_STATED_PROVIDER, *_DECIDING_TYPE),
     usage=_usage,
     tools=_tools,
     tags=_tags,

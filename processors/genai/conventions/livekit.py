@@ -9,7 +9,7 @@ from typing import Any
 
 from processors.genai import span_types as types
 from processors.genai.answers import choices
-from processors.genai.convention import Convention, any_under
+from processors.genai.convention import Convention, any_under, word
 from processors.genai.conventions.otel import USAGE
 from processors.genai.messages import Message, chat_messages, system_messages
 from processors.genai.parts import as_tool_calls
@@ -72,7 +72,7 @@ CONVENTION = Convention(
     name="livekit",
     namespaces=frozenset({"lk"}),
     recognise=any_under("lk."),
-    span_type=_span_type,
+    span_type=word(_span_type),
     inputs=_inputs,
     outputs=_outputs,
     usage=_usage,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under
+from processors.genai.convention import Convention, any_under, word
 from processors.genai.values import as_object, decoded
 from processors.genai.view import SpanView
 
@@ -21,8 +21,12 @@ _METHODS = {
 }
 
 
-def _method(view: SpanView) -> str:
-    return (view.name("mcp.method.name", "mcp.method") or "").lower()
+_METHOD_KEYS = ("mcp.method.name", "mcp.method")
+
+
+def _span_type(view: SpanView) -> str | None:
+    method = view.name(*_METHOD_KEYS)
+    return _METHODS.get(method.lower(), types.TASK) if method else None
 
 
 def _inputs(view: SpanView) -> Any:
@@ -38,7 +42,7 @@ CONVENTION = Convention(
     name="mcp",
     namespaces=frozenset({"mcp"}),
     recognise=any_under("mcp."),
-    span_type=lambda view: _METHODS.get(_method(view), types.TASK) if _method(view) else None,
+    span_type=word(_span_type, *_METHOD_KEYS),
     inputs=_inputs,
     outputs=lambda view: view.first("mcp.response.value", "mcp.tool.result"),
     originals=("mcp.request.argument", "mcp.request.argument.", "mcp.response.value"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from processors.genai import span_types as types
 from processors.genai.answers import answer, chat_output, choices
-from processors.genai.convention import Convention, any_under, given, lookup, name, shown_input, shown_output
+from processors.genai.convention import Convention, any_under, given, lookup, name, shown_input, shown_output, word
 from processors.genai.documents import document
 from processors.genai.messages import chat_input, chat_messages
 from processors.genai.tools import chat_tools
@@ -231,7 +231,7 @@ CONVENTION = Convention(
         {"openinference", "llm", "input", "output", "retrieval", "reranker", "embedding", "decision", "tag"}
     ),
     recognise=any_under(*_OWN_KEYS),
-    span_type=_span_type,
+    span_type=word(_span_type, "openinference.span.kind"),
     inputs=_inputs,
     outputs=_outputs,
     model=_model,

@@ -10,13 +10,13 @@ from typing import Any
 
 from processors.genai import span_types as types
 from processors.genai.answers import answer, choices
-from processors.genai.convention import Convention, given, name, shown_input, shown_output
+from processors.genai.convention import Convention, either, given, name, shown_input, shown_output, value, word
 from processors.genai.documents import documents
 from processors.genai.events import semconv_events
 from processors.genai.messages import chat_messages, system_messages
 from processors.genai.tools import chat_tools
 from processors.genai.usage import CostKeys, UsageKeys
-from processors.genai.values import decoded
+from processors.genai.values import decoded, objects
 from processors.genai.view import SpanView
 
 OPERATIONS = {
@@ -120,17 +120,16 @@ def _span_type(view: SpanView) -> str | None:
     return next((kind for key, kind in _TYPE_BY_KEY if key in view.raw), None)
 
 
-def _inputs(view: SpanView) -> Any:
-    arguments = view.get("gen_ai.tool.call.arguments")
-    if arguments is not None:
-        return arguments
-    found = view.decoded("gen_ai.input.messages")
-    if found is not None:
-        system = view.get("gen_ai.system_instructions")
-        messages = chat_messages(found)
-        if not messages:
-            return view.get("gen_ai.input.messages")
-        return {"messages": [*system_messages(system), *messages] if system is not None else messages}
+def _asked(view: SpanView) -> Any:
+    found = view.get("gen_ai.input.messages")
+    messages = None if found is None else chat_messages(decoded(found))
+    if not messages:
+        return found
+    system = view.get("gen_ai.system_instructions")
+    return {"messages": [*system_messages(system), *messages] if system is not None else messages}
+
+
+def _prompt_or_query(view: SpanView) -> Any:
     if "gen_ai.prompt" in view.raw:
         return shown_input(view.get("gen_ai.prompt"))
     return _query(view) or view.get("gen_ai.task.input")
@@ -145,13 +144,21 @@ def _query(view: SpanView) -> Any:
     return None
 
 
-def _outputs(view: SpanView) -> Any:
-    result = view.get("gen_ai.tool.call.result")
-    if result is not None:
-        return result
-    found = view.decoded("gen_ai.output.messages")
-    if found is not None:
-        return _answered(found) or view.get("gen_ai.output.messages")
+def _answered(view: SpanView) -> Any:
+    found = view.get("gen_ai.output.messages")
+    return None if found is None else _choices(decoded(found)) or found
+
+
+def _choices(found: Any) -> Any:
+    if isinstance(found, str):
+        return answer(found)
+    messages = objects(found)
+    if isinstance(found, list) and len(messages) != len(found):
+        return None
+    return choices([message if "role" in message else {"role": "assistant", **message} for message in messages])
+
+
+def _completion_or_documents(view: SpanView) -> Any:
     if "gen_ai.completion" in view.raw:
         found = view.decoded("gen_ai.completion")
         return None if found == {"output": None} else shown_output(view.get("gen_ai.completion"))
@@ -159,16 +166,6 @@ def _outputs(view: SpanView) -> Any:
     if found is not None:
         return documents(found) or found
     return view.first("gen_ai.memory.records", "gen_ai.task.output") or _score(view)
-
-
-def _answered(found: Any) -> Any:
-    if isinstance(found, str):
-        return answer(found)
-    items = [found] if isinstance(found, dict) else found
-    decoded_items = [decoded(item) for item in items] if isinstance(items, list) else []
-    if not decoded_items or not all(isinstance(item, dict) for item in decoded_items):
-        return None
-    return choices([{"role": "assistant", **item} for item in decoded_items])
 
 
 def _score(view: SpanView) -> Any:
@@ -185,9 +182,24 @@ def _tools(view: SpanView) -> Any:
 CONVENTION = Convention(
     name="otel",
     namespaces=frozenset({"gen_ai"}),
-    span_type=_span_type,
-    inputs=_inputs,
-    outputs=_outputs,
+    span_type=word(_span_type, "gen_ai.operation.name"),
+    inputs=either(
+        value("gen_ai.tool.call.arguments"),
+        given(_asked, "gen_ai.input.messages"),
+        given(_prompt_or_query, "gen_ai.prompt", "gen_ai.retrieval.", "gen_ai.memory.", "gen_ai.task.input"),
+    ),
+    outputs=either(
+        value("gen_ai.tool.call.result"),
+        given(_answered, "gen_ai.output.messages"),
+        given(
+            _completion_or_documents,
+            "gen_ai.completion",
+            "gen_ai.retrieval.documents",
+            "gen_ai.memory.records",
+            "gen_ai.task.output",
+            "gen_ai.evaluation.",
+        ),
+    ),
     events=semconv_events,
     model=name("gen_ai.response.model", "gen_ai.request.model"),
     provider=name("gen_ai.provider.name", "gen_ai.system"),

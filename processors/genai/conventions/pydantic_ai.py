@@ -10,7 +10,7 @@ from typing import Any
 
 from processors.genai import span_types as types
 from processors.genai.answers import answer, choices
-from processors.genai.convention import Content, Convention, given, name, shown_input, shown_output
+from processors.genai.convention import Content, Convention, given, name, shown_input, shown_output, word
 from processors.genai.events import semconv_events
 from processors.genai.messages import Message, chat_messages, system_messages
 from processors.genai.tools import chat_tools
@@ -122,7 +122,7 @@ CONVENTION = Convention(
     name="pydantic_ai",
     namespaces=frozenset(key.partition(".")[0] for key in _OWN_KEYS),
     recognise=_recognise,
-    span_type=_span_type,
+    span_type=word(_span_type),
     inputs=_inputs,
     outputs=_outputs,
     model=name("gen_ai.response.model", "gen_ai.request.model", "model_name"),

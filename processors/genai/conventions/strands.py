@@ -11,7 +11,7 @@ from typing import Any
 
 from processors.genai import span_types as types
 from processors.genai.answers import choices
-from processors.genai.convention import Content, Convention, Event, any_of, given
+from processors.genai.convention import Content, Convention, Event, any_of, given, word
 from processors.genai.values import is_empty, objects
 from processors.genai.view import SpanView
 
@@ -41,7 +41,7 @@ CONVENTION = Convention(
     namespaces=frozenset({"gen_ai"}),
     recognise=any_of("gen_ai.event.start_time", "event_loop.cycle_id", "gen_ai.agent.tools"),
     only_if=_is_strands,
-    span_type=given(lambda _: types.CHAIN, "event_loop.cycle_id"),
+    span_type=given(word(lambda _: types.CHAIN), "event_loop.cycle_id"),
     events=_events,
     tags=_tags,
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from processors.genai import span_types as types
 from processors.genai.answers import choices
-from processors.genai.convention import Convention, any_under, given, name, shown_input
+from processors.genai.convention import Convention, any_under, given, name, shown_input, word
 from processors.genai.messages import Message
 from processors.genai.parts import as_tool_calls
 from processors.genai.tools import chat_tools
@@ -114,11 +114,11 @@ CONVENTION = Convention(
     name="vercel_ai",
     namespaces=frozenset({"ai"}),
     recognise=any_under("ai."),
-    span_type=_span_type,
+    span_type=word(_span_type, "ai.operationId"),
     inputs=_inputs,
     outputs=_outputs,
     model=name("ai.response.model", "gen_ai.response.model", "ai.model.id", "gen_ai.request.model"),
-    provider=_provider,
+    provider=word(_provider, "ai.model.provider", "gen_ai.system"),
     usage=UsageKeys(
         input=("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"),
         output=("ai.usage.outputTokens", "ai.usage.completionTokens"),

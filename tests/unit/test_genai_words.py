@@ -1,0 +1,91 @@
+"""Types, models and providers are remembered by the texts that decide them: nothing else may decide them."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from processors.attributes import as_dict, by_key
+from processors.genai import GenAi, GenAiConfig
+from processors.genai.convention import decided_by, narrowed
+from processors.genai.conventions import CONVENTIONS
+from processors.genai.view import Layout, SpanView
+from processors.types import spans
+from tests.traces import span, trace
+from tests.unit.test_genai_golden import NAMES, normalized
+
+SPANS = [one for name in NAMES for one in spans(normalized(name).batch)]
+
+
+class Recorded(dict):
+    """A mapping that knows which of its values were asked for."""
+
+    def __init__(self, items):
+        super().__init__(items)
+        self.asked = set()
+
+    def __getitem__(self, key):
+        self.asked.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key, default=None):
+        self.asked.add(key)
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda convention: convention.name)
+@pytest.mark.parametrize("fact", ["span_type", "model", "provider"])
+def test_a_word_is_decided_by_the_texts_it_says(convention, fact):
+    for one in SPANS:
+        raw = Recorded(by_key(one.attributes))
+        layout = Layout(frozenset(raw))
+        reader = narrowed(getattr(convention, fact), layout.keys)
+        if reader is None or not convention.recognise(layout) or (keys := decided_by(reader)) is None:
+            continue
+        assert set(keys) <= raw.keys()
+        reader(SpanView(None, raw, layout))  # without a span: its name, kind and status decide nothing either
+        assert raw.asked & raw.keys() <= set(keys)
+
+
+def facts(values):
+    batch = trace([span(b"1" * 16, b"2" * 8, values=values)]).batch
+    return as_dict(next(spans(STAGE(batch))).attributes)
+
+
+STAGE = GenAi(GenAiConfig())
+
+
+def test_more_models_than_can_be_remembered_are_each_told_right():
+    for number in range(10_000):
+        told = facts({"gen_ai.operation.name": "chat", "gen_ai.request.model": f"model-{number}"})
+        assert (told["mlflow.spanType"], told["mlflow.llm.model"]) == ("CHAT_MODEL", f"model-{number}")
+
+
+@pytest.mark.parametrize(
+    ("said", "model"),
+    [
+        ("gpt", "gpt"),
+        (" gpt ", "gpt"),
+        ('"gpt"', "gpt"),
+        ("", None),
+        ("null", None),
+        (5, "5"),
+        (0, "0"),
+        (True, None),
+        (["gpt"], None),
+        ("x" * 1000, "x" * 1000),
+    ],
+)
+def test_what_is_no_short_text_is_read_each_time(said, model):
+    for _ in range(2):
+        told = facts({"gen_ai.operation.name": "chat", "gen_ai.request.model": said})
+        assert told.get("mlflow.llm.model") == model
+
+
+def test_the_order_of_attributes_says_nothing():
+    values = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "a", "gen_ai.provider.name": "b", "other": 1}
+    expected = facts(values)
+    for seed in range(20):
+        keys = random.Random(seed).sample(sorted(values), len(values))
+        assert facts({key: values[key] for key in keys}) == expected
