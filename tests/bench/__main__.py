@@ -14,15 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench import sampling as sampling_rows
+from tests.bench import stores as store_rows
 from tests.bench.load import Shape, run
 from tests.bench.processors import costs
-from tests.bench.stores import measure
 from tests.polling import until_sync
 from tests.program import POOL, Ports, Program, configuration, free_port
 
 RESULTS = Path("bench-results/bench.json")
-TRACES = 2000
-"""Of 8 spans each, for the ways into a store that are fast; MLflow's own endpoint gets a tenth."""
 
 
 def machine() -> str:
@@ -93,10 +91,7 @@ def processors(rows: list[dict]) -> None:
 def stores(rows: list[dict]) -> None:
     """Into MLflow's store: its own endpoint, the bridge into both databases and to a tracking server, the limit."""
     for kind in ("sqlite", "postgresql"):
-        medians = measure(kind, TRACES)
-        best = max(rate for way, rate in medians.items() if way.startswith("MLflow"))
-        for way, rate in medians.items():
-            rows.append(row(f"{kind}: {way}", rate, "spans/s", f"{rate / best:.1f}x MLflow's best"))
+        rows += store_rows.rows(kind, row)
 
 
 def _seconds(program: Program, shape: Shape) -> float:
@@ -108,7 +103,8 @@ def _seconds(program: Program, shape: Shape) -> float:
 def row(name: str, value: float, unit: str, goal: str) -> dict:
     """One line of the table; printed at once, as some take a while."""
     made = {"name": name, "value": round(value, 3), "unit": unit, "goal": goal}
-    print(f"{name:44} {value:12,.1f} {unit:10} {goal}", flush=True)
+    digits = 2 if unit == "x" else 1
+    print(f"{name:64} {value:12,.{digits}f} {unit:10} {goal}", flush=True)
     return made
 
 

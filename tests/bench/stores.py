@@ -2,7 +2,7 @@
 
 Each way writes the bench mix (`tests.traces`) into an experiment or database of its own; the ways take turns within a
 round, and the figures are medians over rounds. A way's clock starts with its first request and stops when the store
-holds every span, which is read off its tables; a trace search then has to find them.
+holds every span, which is read off its tables; a trace search then has to find every trace.
 """
 
 from __future__ import annotations
@@ -15,89 +15,129 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import count, pairwise
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
+import urllib3
 from mlflow import MlflowClient
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
-from processors.types import Batch, Trace
+from processors.types import Trace
+from tests.bench import bulk_rows, otelcol
 from tests.bench.load import EXPORT
+from tests.bench.requests import SPANS, as_they_end, one_after_the_other, whole
+from tests.integration.bulk_stores import Databases
 from tests.mlflow_servers import mlflow_server
 from tests.polling import until_sync
 from tests.postgres import cluster
-from tests.program import POOL, Ports, Program, configuration
-from tests.traces import batch, bench_trace
+from tests.program import Ports, Program, configuration
+from tests.reading import traces as search
+from tests.traces import bench_trace
 
 ROUNDS = 3
-SPANS = 8
+OWN, SERVER, DATABASE = 192, 512, 2500
+"""Traces a round: through MLflow's endpoint, through it from the bridge or a forwarder, into a database."""
+TOGETHER = 250
+"""Traces in a transaction of ready rows."""
 PROCESSORS = {"genai": {}, "groupbytrace": {"wait_duration_after_root_received": "100ms"}, "tag_schema": {}}
+
+LIMIT = "ready rows (limit)"
+SIZES = (1, 16, 64)
+TO_DATABASE = "bridge -> database"
+TO_SERVER = "bridge -> tracking server"
+FORWARDERS = (4, 10)
+COLLECTOR = "OpenTelemetry Collector -> tracking server"
+SEAMS = "forwarder, one trace after the other -> tracking server"
+
+Way: TypeAlias = Callable[[], float]
+"""Does it once, with traces of its own; spans a second."""
+
 _numbers = count(1)
 
 
 @dataclass
 class Store:
-    """A tracking database and the MLflow server in front of it."""
+    """A tracking database, the MLflow server in front of it, and empty databases of its kind."""
 
     database: str
     server: str
+    engine: Engine
+    empty: Databases
 
-    def spans(self) -> int:
-        """How many spans the database holds."""
-        engine = create_engine(self.database)
-        try:
-            with engine.connect() as connection:
-                return int(connection.execute(text("SELECT count(*) FROM spans")).scalar_one())
-        finally:
-            engine.dispose()
+    def holds(self, experiment_id: str, traces: int) -> bool:
+        """Whether every span is there: spans are counted when all traces are there, as that costs the database more."""
+        return self._count("trace_info", experiment_id) >= traces and (
+            self._count("spans", experiment_id) >= traces * SPANS
+        )
 
-    def found(self, experiment: str) -> int:
-        """How many traces of an experiment a search finds (500 at most)."""
-        client = MlflowClient(self.server)
-        experiment_id = client.get_experiment_by_name(experiment).experiment_id
-        return len(client.search_traces(locations=[experiment_id], max_results=500, include_spans=False))
+    def _count(self, table: str, experiment_id: str) -> int:
+        query = text(f"SELECT count(*) FROM {table} WHERE experiment_id = :id")
+        with self.engine.connect() as connection:
+            return int(connection.execute(query, {"id": int(experiment_id)}).scalar_one())
 
 
 @contextmanager
 def store(kind: str) -> Iterator[Store]:
-    """An MLflow server on a throwaway database."""
+    """An MLflow server, with one worker, on a throwaway database."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if kind == "postgresql":
-            database = stack.enter_context(cluster()).database("bench")
-            options = ["--backend-store-uri", database]
-        else:
-            database, options = f"sqlite:///{folder / 'mlflow.db'}", []
-        yield Store(database, stack.enter_context(mlflow_server(folder, *options)))
+        running = stack.enter_context(cluster()) if kind == "postgresql" else None
+        database = running.database("bench") if running else f"sqlite:///{folder / 'mlflow.db'}"
+        server = stack.enter_context(mlflow_server(folder, "--backend-store-uri", database))
+        engine = create_engine(database)
+        stack.callback(engine.dispose)
+        yield Store(database, server, engine, Databases(folder, running))
 
 
-def requests(traces: Sequence[Trace], spans: int) -> list[bytes]:
-    """The traces as requests of `spans` spans, cut where they happen to end, as a BatchSpanProcessor does."""
-    size = spans // SPANS
-    return [batch(traces[start : start + size]).SerializeToString() for start in range(0, len(traces), size)]
+def timed(store_: Store, experiment: str, traces: int, send: Callable[[], None], *, before: int = 0) -> float:
+    """Spans a second from the first request until the store has them all; `before` traces are in the experiment."""
+    experiment_id = _id(store_, experiment)
+    started = time.perf_counter()
+    send()
+    until_sync(lambda: store_.holds(experiment_id, before + traces), seconds=300, what="the last span")
+    seconds = time.perf_counter() - started
+    found = sum(1 for _ in search(store_.server, experiment, spans=False))
+    assert found == before + traces, f"a search finds {found} of {before + traces} traces"
+    return traces * SPANS / seconds
 
 
-def to_bridge(port: int, payloads: Sequence[bytes]) -> None:
+def ready_rows(store_: Store) -> float:
+    """The limit: the rows themselves, made before the clock starts, by COPY or INSERTs of many rows."""
+    traces = [bench_trace(number, normalized=True) for number in range(DATABASE)]
+    return bulk_rows.measure(store_.empty, partial(bulk_rows.ready_rows, TOGETHER), traces)[0]
+
+
+def post(store_: Store, payloads: Sequence[bytes], experiment: str, at_a_time: int) -> None:
+    """Post to MLflow's own endpoint over connections that are kept."""
+    headers = {"Content-Type": "application/x-protobuf", "x-mlflow-experiment-id": _id(store_, experiment)}
+    with (
+        urllib3.PoolManager(retries=False, timeout=120, maxsize=at_a_time) as pool,
+        ThreadPoolExecutor(at_a_time) as threads,
+    ):
+
+        def one(payload: bytes) -> None:
+            answer = pool.request("POST", f"{store_.server}/v1/traces", body=payload, headers=headers)
+            assert answer.status == 200, answer.data[:200]
+
+        list(threads.map(one, payloads))
+
+
+def posted(store_: Store, traces: int, requests: Callable[[Sequence[Trace]], list[bytes]], at_a_time: int = 4) -> float:
+    """MLflow's own endpoint."""
+    experiment = _experiment(store_)
+    payloads = requests(_fresh(traces))
+    return timed(store_, experiment, traces, lambda: post(store_, payloads, experiment, at_a_time))
+
+
+def to_otlp(port: int, payloads: Sequence[bytes]) -> None:
     """Send over OTLP/gRPC and wait for each OK."""
     with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.max_send_message_length", -1)]) as channel:
         call = channel.unary_unary(EXPORT)
         for payload in payloads:
-            call(payload, timeout=60)
-
-
-def to_mlflow(server: str, experiment: str, payloads: Sequence[bytes]) -> None:
-    """Post to MLflow's own endpoint, four requests at a time."""
-    client = MlflowClient(server)
-    experiment_id = client.create_experiment(experiment)
-    headers = {"Content-Type": "application/x-protobuf", "x-mlflow-experiment-id": experiment_id}
-
-    def post(payload: bytes) -> None:
-        answer = POOL.request("POST", f"{server}/v1/traces", body=payload, headers=headers, timeout=120)
-        assert answer.status == 200, answer.data[:200]
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(post, payloads))
+            call(payload, timeout=120)
 
 
 @contextmanager
@@ -111,68 +151,85 @@ def bridge(uri: str, experiment: str) -> Iterator[int]:
             yield ports.grpc
 
 
-def timed(store_: Store, traces: Sequence[Trace], send: Callable[[], None], experiment: str) -> float:
-    """Spans a second from the first request until the store has them all."""
-    before, spans = store_.spans(), len(traces) * SPANS
-    started = time.perf_counter()
-    send()
-    until_sync(lambda: store_.spans() - before >= spans, seconds=300, what="the last span")
-    seconds = time.perf_counter() - started
-    assert store_.found(experiment) >= min(len(traces), 500)
-    return spans / seconds
-
-
-def through_bridge(store_: Store, uri: str, traces: Sequence[Trace]) -> float:
-    experiment = f"bridge {next(_numbers)}"
+def bridged(store_: Store, uri: str, traces: int) -> float:
+    """The program; some traces before the clock starts load what is loaded late."""
+    experiment, warm = _experiment(store_), 64
     with bridge(uri, experiment) as port:
-        to_bridge(port, requests(_fresh(8), 8))  # the first trace makes the experiment and loads what loads late
-        until_sync(lambda: _exists(store_, experiment), what="the experiment")
-        payloads = requests(traces, 512)
-        return timed(store_, traces, lambda: to_bridge(port, payloads), experiment)
+        to_otlp(port, as_they_end(_fresh(warm)))
+        until_sync(lambda: store_.holds(_id(store_, experiment), warm), what="the first traces")
+        payloads = as_they_end(_fresh(traces))
+        return timed(store_, experiment, traces, lambda: to_otlp(port, payloads), before=warm)
 
 
-def _exists(store_: Store, experiment: str) -> bool:
-    found = MlflowClient(store_.server).get_experiment_by_name(experiment)
-    return found is not None and store_.found(experiment) > 0
+def collected(store_: Store) -> float:
+    """An OpenTelemetry Collector."""
+    experiment = _experiment(store_)
+    with otelcol.collector(store_.server, _id(store_, experiment)) as port:
+        payloads = as_they_end(_fresh(SERVER))
+        return timed(store_, experiment, SERVER, lambda: to_otlp(port, payloads))
+
+
+def forwarder(at_a_time: int) -> str:
+    """The name of a way."""
+    return f"plain forwarder, {at_a_time} at a time -> tracking server"
+
+
+def own(size: int) -> str:
+    """The name of a way."""
+    return f"MLflow /v1/traces, {size} traces a request"
+
+
+def ways(store_: Store) -> dict[str, Way]:
+    """All of them by name, in the order in which they take turns."""
+    made: dict[str, Way] = {LIMIT: partial(ready_rows, store_)}
+    made |= {own(size): partial(posted, store_, OWN, partial(whole, size=size)) for size in SIZES}
+    made[TO_DATABASE] = partial(bridged, store_, store_.database, DATABASE)
+    made[TO_SERVER] = partial(bridged, store_, store_.server, SERVER)
+    made |= {forwarder(number): partial(posted, store_, SERVER, as_they_end, number) for number in FORWARDERS}
+    made[SEAMS] = partial(posted, store_, SERVER, one_after_the_other)
+    if otelcol.BINARY:
+        made[COLLECTOR] = partial(collected, store_)
+    return made
+
+
+def measure(kind: str) -> dict[str, float]:
+    """Medians by way, in spans a second."""
+    results: dict[str, list[float]] = defaultdict(list)
+    with store(kind) as store_:
+        posted(store_, 64, partial(whole, size=1))  # a server's first requests load what is loaded late
+        for _ in range(ROUNDS):
+            for name, way in ways(store_).items():
+                results[name].append(way())
+    return {name: statistics.median(rates) for name, rates in results.items()}
+
+
+def rows(kind: str, row: Callable[[str, float, str, str], dict]) -> list[dict]:
+    """A line for each way, then the ratios that the goals speak of."""
+    rates = measure(kind)
+    best, forwarded = max(rates[own(size)] for size in SIZES), max(rates[forwarder(n)] for n in FORWARDERS)
+    goals = {"sqlite": (">= 8", ">= 0.35"), "postgresql": (">= 15", ">= 0.5")}[kind]
+    made = [row(f"{kind}: {name}", rate, "spans/s", "") for name, rate in rates.items()]
+    ratios = [
+        (f"{TO_DATABASE} / MLflow's best", rates[TO_DATABASE] / best, goals[0]),
+        (f"{TO_DATABASE} / limit", rates[TO_DATABASE] / rates[LIMIT], goals[1]),
+        (f"{TO_SERVER} / plain forwarder's best", rates[TO_SERVER] / forwarded, ">= 1.3"),
+        (f"{TO_SERVER} / {SEAMS.partition(' ->')[0]}", rates[TO_SERVER] / rates[SEAMS], ""),
+    ]
+    if COLLECTOR in rates:
+        ratios.append((f"{TO_SERVER} / {COLLECTOR.partition(' ->')[0]}", rates[TO_SERVER] / rates[COLLECTOR], ""))
+    return made + [row(f"{kind}: {name}", value, "x", goal) for name, value, goal in ratios]
+
+
+def _experiment(store_: Store) -> str:
+    name = f"bench {next(_numbers)}"
+    MlflowClient(store_.server).create_experiment(name)
+    return name
+
+
+def _id(store_: Store, experiment: str) -> str:
+    return MlflowClient(store_.server).get_experiment_by_name(experiment).experiment_id
 
 
 def _fresh(number: int) -> list[Trace]:
     start = next(_numbers) * 1_000_000
     return [bench_trace(start + index) for index in range(number)]
-
-
-def measure(kind: str, traces: int) -> dict[str, float]:
-    """Medians by way, in spans a second."""
-    results: dict[str, list[float]] = defaultdict(list)
-    with store(kind) as store_:
-        for _ in range(ROUNDS):
-            for size in (1, 16, 64):
-                few = _fresh(max(64, traces // 10))
-                name = f"own {next(_numbers)}"
-                payloads = requests(few, size * SPANS)
-                send = lambda name=name, payloads=payloads: to_mlflow(store_.server, name, payloads)  # noqa: E731
-                results[f"MLflow /v1/traces, {size} traces a request"].append(timed(store_, few, send, name))
-            results[f"bridge -> {kind}"].append(through_bridge(store_, store_.database, _fresh(traces)))
-            few = _fresh(max(128, traces // 5))
-            results["bridge -> tracking server"].append(through_bridge(store_, store_.server, few))
-            results["plain forwarder -> tracking server"].append(_forwarded(store_, few=_fresh(max(128, traces // 5))))
-    return {way: statistics.median(rates) for way, rates in results.items()}
-
-
-def _forwarded(store_: Store, few: Sequence[Trace]) -> float:
-    """What a forwarder without assembly posts: 512-span requests that begin and end in the middle of traces."""
-    spans = Batch()
-    for trace in few:
-        spans.MergeFrom(trace.batch)
-    flat = [(rs.resource, span) for rs in spans.resource_spans for ss in rs.scope_spans for span in ss.spans]
-    cuts = [0, 508, *range(1020, len(flat), 512), len(flat)]
-    payloads = []
-    for start, end in pairwise(cuts):
-        request = Batch()
-        for resource, span in flat[start:end]:
-            made = request.resource_spans.add()
-            made.resource.CopyFrom(resource)
-            made.scope_spans.add().spans.append(span)
-        payloads.append(request.SerializeToString())
-    name = f"forwarder {next(_numbers)}"
-    return timed(store_, few, lambda: to_mlflow(store_.server, name, payloads), name)
