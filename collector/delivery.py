@@ -71,6 +71,7 @@ class Delivery:
         self._room = asyncio.Event()
         self._room.set()
         self._spans = 0
+        self._closed = False
         self._successes = 0
         self._now = asyncio.get_running_loop().time
 
@@ -94,6 +95,7 @@ class Delivery:
 
     def close(self) -> None:
         """Let the exporter go; a send that hangs in a thread is left to its own timeout."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._exporter.close()
 
@@ -133,6 +135,8 @@ class Delivery:
 
     async def _send(self, batch: list[Parcel]) -> Permanent | None:
         """None, or why the destination refuses the batch. Raises `Retryable`."""
+        if self._closed:
+            raise asyncio.CancelledError  # which is on its way to this task, and takes some turns of the loop
         in_flight = self._telemetry.in_flight.labels(self.name)
         in_flight.inc()
         try:
