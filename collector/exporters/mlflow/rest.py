@@ -21,11 +21,11 @@ import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
 from collector.errors import ExportError, Held, Permanent, Retryable
+from collector.exporters.in_time import pool_manager
 from collector.exporters.mlflow.settings import MlflowSettings
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONNECTIONS = 16
-_CONNECT_TIMEOUT = 10.0
 _REASON_LENGTH = 300
 
 CREDENTIALS = "MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
@@ -118,10 +118,10 @@ class Rest:
 
 
 def _pool(settings: MlflowSettings) -> urllib3.PoolManager:
-    return urllib3.PoolManager(
+    return pool_manager(
+        settings.timeout,
         maxsize=_CONNECTIONS,
         retries=False,
-        timeout=urllib3.Timeout(connect=min(_CONNECT_TIMEOUT, settings.timeout), read=settings.timeout),
         cert_reqs="CERT_NONE" if settings.insecure_skip_verify else "CERT_REQUIRED",
         ca_certs=settings.ca_file or None,
         cert_file=settings.cert_file or None,
