@@ -94,6 +94,9 @@ class Telemetry:
         self.journal_aside = gauge(
             "spanbridge_journal_set_aside_rows", "Rows set aside and waiting for an operator.", "pipeline"
         )
+        self.aside_dropped = counter(
+            "spanbridge_journal_set_aside_dropped_rows", "Rows set aside that had to go for later ones.", "pipeline"
+        )
         self.journal_corrupt = counter("spanbridge_journal_corrupt", "Corrupt journal files moved aside.", "pipeline")
         self.assembling_traces = gauge("spanbridge_assembling_traces", "Traces waiting for more spans.", "pipeline")
         self.assembling_spans = gauge("spanbridge_assembling_spans", "Spans of traces waiting for more.", "pipeline")
