@@ -336,6 +336,8 @@ async def _start_receiver(service: Service, receiver_id: str) -> None:
             logs=fan_out(logs_) if logs_ else None,
             authenticate=_authenticate(service, protocol),
             max_value=config.attribute_value_length_limit,
+            counts=config.counts,
+            max_items=config.max_request_items,
         )
 
     if config.protocols.grpc is not None:

@@ -52,6 +52,10 @@ class Telemetry:
             "spanbridge_receiver_truncated_values", "Attribute values that were cut.", *receiver
         )
 
+        self.dropped_elements = counter(
+            "spanbridge_receiver_dropped_elements", "Attributes, events and links beyond the limits.", *receiver
+        )
+
         processor = ("processor", "otel_signal")
         self.incoming_items = counter("otelcol_processor_incoming_items", "Items passed to the processor.", *processor)
         self.outgoing_items = counter("otelcol_processor_outgoing_items", "Items the processor passed on.", *processor)
