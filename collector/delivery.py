@@ -118,14 +118,14 @@ class Delivery:
         try:
             while stack:
                 batch = stack.pop()
-                refusal = await self._send(batch)
-                if refusal is None:
-                    self._succeeded(batch)
+                answer = await self._send(batch)
+                if isinstance(answer, int):
+                    self._succeeded(batch, rejected=answer)
                 elif len(batch) > 1:
                     middle = len(batch) // 2
                     stack += [batch[middle:], batch[:middle]]
                 else:
-                    self._refused(batch[0], str(refusal))
+                    self._refused(batch[0], str(answer))
         except Retryable as failure:
             self._postpone(lane, [parcel for rest in [*reversed(stack), batch] for parcel in rest], failure)
         else:
@@ -136,15 +136,15 @@ class Delivery:
             self._free.release()
             self._wake.set()
 
-    async def _send(self, batch: list[Parcel]) -> Permanent | None:
-        """None, or why the destination refuses the batch. Raises `Retryable`."""
+    async def _send(self, batch: list[Parcel]) -> Permanent | int:
+        """How many spans the destination rejected, or why it refuses the batch. Raises `Retryable`."""
         if self._closed:
             raise asyncio.CancelledError  # which is on its way to this task, and takes some turns of the loop
         in_flight = self._telemetry.in_flight.labels(self.name)
         in_flight.inc()
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._threads, self._exporter.send, [parcel.trace for parcel in batch])
+            return await loop.run_in_executor(self._threads, self._exporter.send, [parcel.trace for parcel in batch])
         except Permanent as refusal:
             return refusal
         except ExportError:
@@ -154,16 +154,18 @@ class Delivery:
             raise Retryable(f"{type(fault).__name__} in the exporter") from fault
         finally:
             in_flight.dec()
-        return None
 
-    def _succeeded(self, batch: list[Parcel]) -> None:
+    def _succeeded(self, batch: list[Parcel], rejected: int) -> None:
         self._successes += 1
         now = self._now()
         latency = self._telemetry.delivery_latency.labels(self.name)
         for parcel in batch:
             latency.observe(now - parcel.offered)
-            self._telemetry.sent_spans.labels(self.name).inc(parcel.spans)
             self._settle(parcel)
+        sent = sum(parcel.spans for parcel in batch)
+        rejected = min(rejected, sent)  # it is a stranger's number
+        self._telemetry.sent_spans.labels(self.name).inc(sent - rejected)
+        self._telemetry.send_failed_spans.labels(self.name).inc(rejected)
 
     def _postpone(self, lane: Lane, parcels: list[Parcel], failure: Retryable) -> None:
         now = self._now()

@@ -252,3 +252,14 @@ async def test_suspects_have_a_room_of_their_own():
                 await ground.offer(trace_batch())
         await until(lambda: len(ground.settled) == 50)
         assert not ground.aside()
+
+
+@pytest.mark.parametrize(("rejects", "sent"), [(2, 4), (99, 0)])
+async def test_what_a_destination_says_it_rejected_is_not_counted_as_sent(rejects, sent):
+    exporter = MemoryExporter()
+    exporter.rejects = rejects
+    async with running(exporter) as ground:
+        await ground.offer(trace_batch(size=6))
+        await until(lambda: ground.settled)
+    assert ground.metric("otelcol_exporter_sent_spans_total") == sent
+    assert ground.metric("otelcol_exporter_send_failed_spans_total") == 6 - sent
