@@ -60,6 +60,7 @@ def mlflow_options(config: MlflowExporterConfig) -> dict[str, Any]:
         "username": config.username.get_secret_value() or None,
         "password": config.password.get_secret_value() or None,
         "token": config.token.get_secret_value() or None,
+        "token_file": config.token_file,
         "ca_file": config.tls.ca_file,
         "cert_file": config.tls.cert_file,
         "key_file": config.tls.key_file,
