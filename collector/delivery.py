@@ -7,6 +7,7 @@ What could be lost decides the rules here:
   answers 422 to its own faults too), and then split down to the bad span.
 - A span is set aside only if the destination took something else since it first refused it: a destination that
   refuses everything is broken, and its backlog is kept.
+- What is suspect, or waits for an experiment of its own that is not there, leaves room for the others.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 
 from collector.assembly import Pending
 from collector.backoff import Backoff
-from collector.errors import Denied, ExportError, Held, Permanent, Retryable
+from collector.errors import Denied, ExportError, Held, Misplaced, Permanent, Retryable
 from collector.exporters import Exporter
 from collector.journal import SetAside
 from collector.lanes import Lane, Lanes, Parcel, SendLimits
@@ -40,7 +41,7 @@ FAILURES = 10
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOptions:
-    """`consumers` sends run at a time; `offer` blocks while `room` spans or more are held here."""
+    """`consumers` sends run at a time; `offer` blocks while `room` spans or more are held here, but for suspects."""
 
     consumers: int = 4
     room: int = 8192
@@ -70,7 +71,8 @@ class Delivery:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._spans = 0
+        self._spans = self._suspected = 0
+        self._closed = False
         self._successes = 0
         self._now = asyncio.get_running_loop().time
 
@@ -83,6 +85,7 @@ class Delivery:
             self._enqueue(parcel)
         except Denied as denied:
             self._deny(parcel, str(denied))
+        self._make_way()
 
     async def run(self) -> None:
         """Send what was offered, for ever."""
@@ -94,6 +97,7 @@ class Delivery:
 
     def close(self) -> None:
         """Let the exporter go; a send that hangs in a thread is left to its own timeout."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._exporter.close()
 
@@ -114,30 +118,33 @@ class Delivery:
         try:
             while stack:
                 batch = stack.pop()
-                refusal = await self._send(batch)
-                if refusal is None:
-                    self._succeeded(batch)
+                answer = await self._send(batch)
+                if isinstance(answer, int):
+                    self._succeeded(batch, rejected=answer)
                 elif len(batch) > 1:
                     middle = len(batch) // 2
                     stack += [batch[middle:], batch[:middle]]
                 else:
-                    self._refused(batch[0], str(refusal))
+                    self._refused(batch[0], str(answer))
         except Retryable as failure:
             self._postpone(lane, [parcel for rest in [*reversed(stack), batch] for parcel in rest], failure)
         else:
             self._telemetry.held.labels(self.name).set(0)
             self._lanes.succeeded(lane)
+            self._make_way()
         finally:
             self._free.release()
             self._wake.set()
 
-    async def _send(self, batch: list[Parcel]) -> Permanent | None:
-        """None, or why the destination refuses the batch. Raises `Retryable`."""
+    async def _send(self, batch: list[Parcel]) -> Permanent | int:
+        """How many spans the destination rejected, or why it refuses the batch. Raises `Retryable`."""
+        if self._closed:
+            raise asyncio.CancelledError  # which is on its way to this task, and takes some turns of the loop
         in_flight = self._telemetry.in_flight.labels(self.name)
         in_flight.inc()
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._threads, self._exporter.send, [parcel.trace for parcel in batch])
+            return await loop.run_in_executor(self._threads, self._exporter.send, [parcel.trace for parcel in batch])
         except Permanent as refusal:
             return refusal
         except ExportError:
@@ -147,16 +154,18 @@ class Delivery:
             raise Retryable(f"{type(fault).__name__} in the exporter") from fault
         finally:
             in_flight.dec()
-        return None
 
-    def _succeeded(self, batch: list[Parcel]) -> None:
+    def _succeeded(self, batch: list[Parcel], rejected: int) -> None:
         self._successes += 1
         now = self._now()
         latency = self._telemetry.delivery_latency.labels(self.name)
         for parcel in batch:
             latency.observe(now - parcel.offered)
-            self._telemetry.sent_spans.labels(self.name).inc(parcel.spans)
             self._settle(parcel)
+        sent = sum(parcel.spans for parcel in batch)
+        rejected = min(rejected, sent)  # it is a stranger's number
+        self._telemetry.sent_spans.labels(self.name).inc(sent - rejected)
+        self._telemetry.send_failed_spans.labels(self.name).inc(rejected)
 
     def _postpone(self, lane: Lane, parcels: list[Parcel], failure: Retryable) -> None:
         now = self._now()
@@ -165,7 +174,11 @@ class Delivery:
         self._telemetry.held.labels(self.name).set(isinstance(failure, Held))
         level = logging.ERROR if isinstance(failure, Held) else logging.WARNING
         log.log(level, "exporter %s: %s; %d traces wait, next try in %.1f s", self.name, failure, len(parcels), delay)
+        if not lane.failures:
+            lane.evidence = self._successes
         self._lanes.failed(lane, len(parcels), now + delay)
+        if isinstance(failure, Misplaced):
+            self._lanes.misplace(lane, str(failure))
         for parcel in parcels:
             if not isinstance(failure, Held):
                 self._count_failure(parcel)
@@ -181,7 +194,8 @@ class Delivery:
         if self._successes > parcel.evidence:
             parcel.evidence = self._successes
             parcel.failures += 1
-            parcel.alone = parcel.failures >= COMPANY
+            if parcel.failures >= COMPANY:
+                self._suspect(parcel)
 
     def _refused(self, parcel: Parcel, reason: str) -> None:
         if parcel.refusals == 0:
@@ -191,13 +205,32 @@ class Delivery:
     def _doubt(self, parcel: Parcel, reason: str, *, proven: bool) -> None:
         """A parcel that is alone was refused: try again later, split it, or set it aside."""
         parcel.refusals += 1
-        parcel.alone = True
+        self._suspect(parcel)
         if parcel.refusals >= REFUSALS and parcel.spans > 1:
             self._split(parcel)
         elif parcel.refusals >= REFUSALS and proven:
             self._set_aside(parcel, reason)
         else:
             self._try_later(parcel, parcel.refusals)
+
+    def _suspect(self, parcel: Parcel) -> None:
+        if not parcel.alone:
+            parcel.alone = True
+            self._suspected += parcel.spans
+            self._hold(0)
+
+    def _make_way(self) -> None:
+        """While others get through, what is misplaced takes half of the room; what is more is set aside.
+
+        Else all would wait until an operator mends what is one sender's trouble.
+        """
+        waiting = self._lanes.misplaced.values()
+        excess = sum(lane.spans for lane in waiting) - self._options.room // 2
+        for lane in waiting:
+            if self._successes > lane.evidence:
+                for parcel in lane.shed(excess):
+                    excess -= parcel.spans
+                    self._set_aside(parcel, lane.misplaced)
 
     def _try_later(self, parcel: Parcel, times: int) -> None:
         parcel.not_before = self._now() + self._delay(times)
@@ -227,6 +260,8 @@ class Delivery:
         self._settle(parcel)
 
     def _settle(self, parcel: Parcel) -> None:
+        if parcel.alone:
+            self._suspected -= parcel.spans
         self._hold(-parcel.spans)
         parcel.account.open -= 1
         if parcel.account.open == 0:
@@ -237,8 +272,9 @@ class Delivery:
         self._wake.set()
 
     def _hold(self, spans: int) -> None:
+        """Count spans; suspects, which wait for long, have a room of the same size to themselves."""
         self._spans += spans
-        if self._spans < self._options.room:
+        if self._spans - min(self._suspected, self._options.room) < self._options.room:
             self._room.set()
         else:
             self._room.clear()

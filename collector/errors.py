@@ -11,6 +11,7 @@ SpanbridgeError
 └── ExportError             a destination did not take a batch
     ├── Retryable           it may later: keep it and send it again
     │   └── Held            it will once an operator has mended credentials, address or experiment: hold everything
+    │       └── Misplaced   it is only the experiment of these that has to be mended: hold them, and no others
     ├── Permanent           it says the data is bad: split, and set aside the one bad trace or span
     └── Denied              the tenant of a trace may not write where it would go: drop and count
 """
@@ -74,6 +75,10 @@ class Retryable(ExportError):
 
 class Held(Retryable):
     """The destination refuses everybody until an operator mends something (401, 403, 404): never a reason to drop."""
+
+
+class Misplaced(Held):
+    """The experiment that the attributes of a trace lead to is deleted or unknown; others are there."""
 
 
 class Permanent(ExportError):

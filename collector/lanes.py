@@ -54,7 +54,8 @@ class Lane:
     """The parcels of one group, and how the destination has behaved towards the group lately.
 
     `suspects` are parcels that go alone, so that they harm no other, and
-    in turn with the others, so that neither waits for the other.
+    in turn with the others, so that neither waits for the other. `misplaced` says what is wrong with the place of the
+    group, and `evidence` is how many sends had succeeded when the lane began to fail.
     """
 
     group: Hashable
@@ -66,6 +67,8 @@ class Lane:
     not_before: float = 0.0
     max_traces: int = 1
     suspect_next: bool = False
+    misplaced: str = ""
+    evidence: int = 0
 
     def add(self, parcel: Parcel) -> None:
         """Queue a parcel."""
@@ -95,6 +98,15 @@ class Lane:
         self.under_way += 1
         return taken
 
+    def shed(self, spans: int) -> list[Parcel]:
+        """Take out the oldest parcels, until so many spans are out."""
+        shed = []
+        while self.parcels and spans > 0:
+            shed.append(self.parcels.popleft())
+            spans -= shed[-1].spans
+            self.spans -= shed[-1].spans
+        return shed
+
     def _take_parcels(self, limits: SendLimits) -> list[Parcel]:
         taken = [self.parcels.popleft()]
         spans = taken[0].spans
@@ -110,6 +122,7 @@ class Lanes:
     def __init__(self, limits: SendLimits) -> None:
         self._limits = limits
         self._lanes: dict[Hashable, Lane] = {}
+        self.misplaced: dict[Hashable, Lane] = {}
 
     def __len__(self) -> int:
         return sum(len(lane.parcels) + len(lane.suspects) for lane in self._lanes.values())
@@ -136,6 +149,7 @@ class Lanes:
     def succeeded(self, lane: Lane) -> None:
         """The destination took a send: sends may grow again."""
         lane.failures = 0
+        self.misplaced.pop(lane.group, None)
         lane.max_traces = min(lane.max_traces * 2, self._limits.max_traces)
         self._finish(lane)
 
@@ -145,6 +159,11 @@ class Lanes:
         lane.not_before = not_before
         lane.max_traces = max(1, min(lane.max_traces, sent) // 2)
         self._finish(lane)
+
+    def misplace(self, lane: Lane, reason: str) -> None:
+        """The lane waits until its place is mended, whatever becomes of the others."""
+        lane.misplaced = reason
+        self.misplaced[lane.group] = lane
 
     def _finish(self, lane: Lane) -> None:
         lane.under_way -= 1

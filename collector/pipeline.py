@@ -171,7 +171,7 @@ class Flow:
         self._handed_on -= pending.size
         self._assembly.done(pending)
         known = pending.trace_id in self._remembered
-        note = self._remembered.note(pending.trace_id) if known else None
+        note = self._remembered.record(pending.trace_id) if known else None
         self._ledger.settle(pending.trace_id, pending.rows, pending.aside, note)
         self._relieved.set()
 

@@ -7,7 +7,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from collector.journal import REMEMBERED
+from collector.journal.context import dump, load
 from processors.types import Context
+
+_OWNED_BY = "\x1f"
+"""Between a note and the context of the owner; in neither: JSON escapes it, and a note names policies."""
 
 
 class Remembered:
@@ -18,12 +22,18 @@ class Remembered:
     """
 
     def __init__(self, known: Mapping[bytes, str] | None = None, size: int = REMEMBERED) -> None:
-        # Most notes are alike, and there may be a lot of them.
-        self._kept = OrderedDict((trace_id, sys.intern(note)) for trace_id, note in (known or {}).items())
+        self._kept: OrderedDict[bytes, str] = OrderedDict()
         self._dropped: OrderedDict[bytes, str] = OrderedDict()
         self.kept_size = size
         self.dropped_size = size
         self._owners: dict[bytes, Context] = {}
+        contexts: dict[str, Context] = {"": Context()}
+        for trace_id, record in (known or {}).items():
+            note, _, owner = record.partition(_OWNED_BY)
+            self._kept[trace_id] = sys.intern(note)  # most notes are alike, and there may be a lot of them
+            if owner not in contexts:
+                contexts[owner] = load(owner.encode())
+            self.own(trace_id, contexts[owner])
 
     def __contains__(self, trace_id: bytes) -> bool:
         return trace_id in self._kept or trace_id in self._dropped
@@ -31,6 +41,11 @@ class Remembered:
     def note(self, trace_id: bytes) -> str:
         """The note on a trace; empty if there is none."""
         return self._kept.get(trace_id) or self._dropped.get(trace_id, "")
+
+    def record(self, trace_id: bytes) -> str:
+        """The note on a trace and whose it is, as the journal keeps it."""
+        owner = self._owners.get(trace_id)
+        return self.note(trace_id) + (_OWNED_BY + dump(owner).decode() if owner else "")
 
     def put(self, trace_id: bytes, note: str = "", *, dropped: bool = False) -> None:
         """Remember a trace with a note, in place of what was remembered of it."""
@@ -42,7 +57,7 @@ class Remembered:
             notes.popitem(last=False)
 
     def own(self, trace_id: bytes, context: Context) -> None:
-        """Remember, until the end of the process, whose a trace is; of a tenant that is bound to experiments only."""
+        """Remember whose a trace is; of a tenant that is bound to experiments only."""
         if context.allow_experiments:
             self._owners[trace_id] = context
             if len(self._owners) > REMEMBERED:

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ from collector.exporters.mlflow.settings import DATABASES, scheme_of
 from collector.extensions.basic_auth import BasicAuthConfig, basic_auth
 from collector.extensions.bearer_token import BearerTokenAuthConfig, bearer_token
 from collector.extensions.config import FileStorageConfig, HealthCheckConfig
-from collector.journal import Journal
+from collector.journal import AsideLimits, Journal
 from collector.journal.memory import MemoryJournal
 from collector.journal.paths import journal_path
 from collector.journal.sqlite import SqliteJournal
@@ -64,6 +64,8 @@ SAMPLING_SHARE = 3
 """With tail_sampling it may hold this part of the memory there is, if that is more: pending traces are bounded by
 num_traces in the first place, and half a million spans of 0.8 KB should fit where there is 1.2 GiB. Resident they take
 half as much again."""
+ASIDE_SHARE = 4
+"""Of a journal this part may hold what MLflow refused: it must not fill up with that, and shut everybody out."""
 MLFLOW_SEND = SendLimits(max_traces=64, max_spans=2048)
 """MLflow's cost is per trace, and a send has to end well within its timeout in the slowest of stores."""
 DATABASE_SEND = SendLimits(max_traces=256, max_spans=2048)
@@ -240,25 +242,43 @@ async def _add_head(service: Service, pipeline: PipelineConfig, made: Plan, jour
 
 
 async def _open_journal(service: Service, pipeline: PipelineConfig) -> Journal:
+    capacity = pipeline.journal.capacity
+    aside, on_dropped = AsideLimits(bytes=capacity // ASIDE_SHARE), _on_dropped(service, pipeline)
     if pipeline.journal.storage:
         storage = service.config.extensions[pipeline.journal.storage]
         assert isinstance(storage, FileStorageConfig)  # noqa: S101  wiring has seen to it
-        corrupt = service.telemetry.journal_corrupt.labels(pipeline.id)
-
-        def on_corrupt(place: Path) -> None:
-            corrupt.inc()
-            log.error("the journal of %s was damaged; what can't be read of it is kept in %s", pipeline.id, place)
-
         journal: SqliteJournal | MemoryJournal = SqliteJournal(
             _journal_path(storage, pipeline),
-            capacity=pipeline.journal.capacity,
+            capacity=capacity,
+            aside=aside,
             fsync=storage.fsync,
-            on_corrupt=on_corrupt,
+            on_corrupt=_on_corrupt(service, pipeline),
+            on_dropped=on_dropped,
         )
     else:
-        journal = MemoryJournal(pipeline.journal.capacity)
+        journal = MemoryJournal(capacity, aside=aside, on_dropped=on_dropped)
     service.journals[pipeline.id] = await service.stack.enter_async_context(journal)
     return journal
+
+
+def _on_corrupt(service: Service, pipeline: PipelineConfig) -> Callable[[Path], None]:
+    corrupt = service.telemetry.journal_corrupt.labels(pipeline.id)
+
+    def tell(place: Path) -> None:
+        corrupt.inc()
+        log.error("the journal of %s was damaged; what can't be read of it is kept in %s", pipeline.id, place)
+
+    return tell
+
+
+def _on_dropped(service: Service, pipeline: PipelineConfig) -> Callable[[int], None]:
+    dropped = service.telemetry.aside_dropped.labels(pipeline.id)
+
+    def tell(rows: int) -> None:
+        dropped.inc(rows)
+        log.error("%s: %d batches that were set aside are lost: too many came after them", pipeline.id, rows)
+
+    return tell
 
 
 def _journal_path(storage: FileStorageConfig, pipeline: PipelineConfig) -> Path:
@@ -329,6 +349,8 @@ async def _start_receiver(service: Service, receiver_id: str) -> None:
             logs=fan_out(logs_) if logs_ else None,
             authenticate=_authenticate(service, protocol),
             max_value=config.attribute_value_length_limit,
+            counts=config.counts,
+            max_items=config.max_request_items,
         )
 
     if config.protocols.grpc is not None:

@@ -52,6 +52,10 @@ class Telemetry:
             "spanbridge_receiver_truncated_values", "Attribute values that were cut.", *receiver
         )
 
+        self.dropped_elements = counter(
+            "spanbridge_receiver_dropped_elements", "Attributes, events and links beyond the limits.", *receiver
+        )
+
         processor = ("processor", "otel_signal")
         self.incoming_items = counter("otelcol_processor_incoming_items", "Items passed to the processor.", *processor)
         self.outgoing_items = counter("otelcol_processor_outgoing_items", "Items the processor passed on.", *processor)
@@ -93,6 +97,9 @@ class Telemetry:
         )
         self.journal_aside = gauge(
             "spanbridge_journal_set_aside_rows", "Rows set aside and waiting for an operator.", "pipeline"
+        )
+        self.aside_dropped = counter(
+            "spanbridge_journal_set_aside_dropped_rows", "Rows set aside that had to go for later ones.", "pipeline"
         )
         self.journal_corrupt = counter("spanbridge_journal_corrupt", "Corrupt journal files moved aside.", "pipeline")
         self.assembling_traces = gauge("spanbridge_assembling_traces", "Traces waiting for more spans.", "pipeline")

@@ -186,11 +186,13 @@ class Databricks:
 class MemoryExporter:
     """An `Exporter` that keeps what it gets by (trace id, span id), as MLflow does.
 
-    `verdict` is asked before each send and may raise; `calls` is what was sent, in order.
+    `verdict` is asked before each send and may raise; `calls` is what was sent, in order; `rejects` is how many spans
+    of a send it says it rejected.
     """
 
     def __init__(self, verdict: Callable[[Sequence[Trace]], None] = lambda traces: None) -> None:
         self.verdict = verdict
+        self.rejects = 0
         self.spans: dict[tuple[bytes, bytes], str] = {}
         self.calls: list[list[bytes]] = []
         self._lock = threading.Lock()
@@ -198,7 +200,7 @@ class MemoryExporter:
     def group(self, trace: Trace) -> Hashable:
         return trace.context.experiment_name
 
-    def send(self, traces: Sequence[Trace]) -> None:
+    def send(self, traces: Sequence[Trace]) -> int:
         with self._lock:
             self.calls.append([trace.trace_id for trace in traces])
         self.verdict(traces)
@@ -206,6 +208,7 @@ class MemoryExporter:
             for trace in traces:
                 for span in spans(trace.batch):
                     self.spans[(span.trace_id, span.span_id)] = span.name
+        return self.rejects
 
     def close(self) -> None:
         pass

@@ -32,9 +32,10 @@ class Shelf(MemoryExporter):
         super().__init__(verdict)
         self.traces: list[Trace] = []
 
-    def send(self, traces: Sequence[Trace]) -> None:
-        super().send(traces)
+    def send(self, traces: Sequence[Trace]) -> int:
+        rejected = super().send(traces)
         self.traces += traces
+        return rejected
 
     def of(self, trace_id: bytes) -> list[Trace]:
         """The parts of a trace."""

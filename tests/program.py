@@ -90,12 +90,17 @@ class Program:
 
     def start(self, seconds: float = 30) -> None:
         """Start it and wait until it is ready."""
+        self.spawn()
+        until_sync(self.ready, seconds, what=f"readiness; log:\n{self.tail()}")
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start it."""
         command = [sys.executable, "-m", self.module, "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self.env, cwd=Path(__file__).parents[1]
             )
-        until_sync(self.ready, seconds, what=f"readiness; log:\n{self.tail()}")
+        return self.process
 
     def ready(self) -> bool:
         assert self.process

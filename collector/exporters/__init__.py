@@ -14,8 +14,8 @@ class Exporter(Protocol):
     def group(self, trace: Trace) -> Hashable:
         """Traces of equal group go in one `send`; pure and cheap. Raises `Denied`: this one goes nowhere."""
 
-    def send(self, traces: Sequence[Trace]) -> None:
-        """Return once the destination has all of them.
+    def send(self, traces: Sequence[Trace]) -> int:
+        """Return once the destination has all of them, but for some spans that it rejected for good: how many.
 
         The call may be repeated with the same traces, alone or among others, so it leaves them as they were.
 

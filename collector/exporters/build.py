@@ -60,6 +60,7 @@ def mlflow_options(config: MlflowExporterConfig) -> dict[str, Any]:
         "username": config.username.get_secret_value() or None,
         "password": config.password.get_secret_value() or None,
         "token": config.token.get_secret_value() or None,
+        "token_file": config.token_file,
         "ca_file": config.tls.ca_file,
         "cert_file": config.tls.cert_file,
         "key_file": config.tls.key_file,
@@ -88,13 +89,10 @@ def _otlp_grpc(config: OtlpGrpcExporterConfig) -> Exporter:
 
 
 def _otlp_http(config: OtlpHttpExporterConfig) -> Exporter:
-    import urllib3
-
+    from collector.exporters.in_time import pool_manager
     from collector.exporters.otlp import OtlpHttpExporter
 
     url = config.traces_endpoint or config.endpoint.rstrip("/") + "/v1/traces"
     context = client_ssl_context(config.tls) if url.startswith("https:") else None
-    pool = urllib3.PoolManager(
-        maxsize=config.sending_queue.num_consumers, retries=False, timeout=config.timeout, ssl_context=context
-    )
+    pool = pool_manager(config.timeout, maxsize=config.sending_queue.num_consumers, retries=False, ssl_context=context)
     return OtlpHttpExporter(pool, url, headers=_plain(config.headers), compression=config.compression)

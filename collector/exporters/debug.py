@@ -22,13 +22,11 @@ class DebugExporter:
         """All traces may go together."""
         return None
 
-    def send(self, traces: Sequence[Trace]) -> None:
+    def send(self, traces: Sequence[Trace]) -> int:
         """Log; never fails."""
         count = sum(span_count(trace.batch) for trace in traces)
         self._write(f"Traces: {len(traces)}, spans: {count}")
-        if self._verbosity == "basic":
-            return
-        for trace in traces:
+        for trace in traces if self._verbosity != "basic" else ():
             if self._verbosity == "detailed":
                 self._write(str(trace.batch))
                 continue
@@ -36,6 +34,7 @@ class DebugExporter:
                 service = find(resource.attributes, "service.name")
                 name = service.string_value if service else "unknown"
                 self._write(f"{name} {span.name!r} {span.trace_id.hex()} {span.span_id.hex()}")
+        return 0
 
     def close(self) -> None:
         """Nothing to give back."""

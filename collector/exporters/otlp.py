@@ -59,7 +59,7 @@ class OtlpGrpcExporter:
         """All traces may go together."""
         return None
 
-    def send(self, traces: Sequence[Trace]) -> None:
+    def send(self, traces: Sequence[Trace]) -> int:
         """Send; see `Exporter.send`."""
         try:
             answer = self._export(
@@ -67,7 +67,7 @@ class OtlpGrpcExporter:
             )
         except grpc.RpcError as error:
             raise _from_grpc(error) from None
-        _tell_of_rejected(answer)
+        return _rejected(answer)
 
     def close(self) -> None:
         """Close the channel."""
@@ -105,7 +105,7 @@ class OtlpHttpExporter:
         """All traces may go together."""
         return None
 
-    def send(self, traces: Sequence[Trace]) -> None:
+    def send(self, traces: Sequence[Trace]) -> int:
         """Send; see `Exporter.send`."""
         body = merge(traces)
         body = gzip.compress(body, compresslevel=1) if self._gzip else body
@@ -117,21 +117,22 @@ class OtlpHttpExporter:
             raise _from_http(self._shown, answer)
         if "text/html" in answer.headers.get("Content-Type", ""):
             raise Held(f"{self._shown} answered with a web page, perhaps of a login in front of it; check the address")
-        _tell_of_rejected(answer.data)
+        return _rejected(answer.data)
 
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()
 
 
-def _tell_of_rejected(answer: bytes) -> None:
+def _rejected(answer: bytes) -> int:
     """A partial success is a success, and what was rejected must not be sent again (OTLP specification)."""
     try:
         partial = ExportTraceServiceResponse.FromString(answer).partial_success
     except DecodeError:
-        return  # the status says that it has them
+        return 0  # the status says that it has them
     if partial.rejected_spans:
         log.error("the destination rejected %d spans for good: %.300r", partial.rejected_spans, partial.error_message)
+    return max(0, partial.rejected_spans)
 
 
 def _from_http(url: str, answer: urllib3.BaseHTTPResponse) -> Exception:

@@ -46,13 +46,25 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
+class AsideLimits:
+    """How much may be set aside, `bytes` and `rows` of it; beyond either the oldest goes, but never the latest."""
+
+    bytes: int = 256 << 20
+    rows: int = 10_000
+
+
+ASIDE = AsideLimits()
+"""Unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """What became of rows, applied in one transaction.
 
     `rows` are done with and deleted. `parts` names, for rows that stay, the trace ids of them that are settled.
-    `aside` is set aside and kept until an operator retries or drops it. `released` are the traces that were handed on
-    and a note on each (16-byte trace id to text, such as the sampling decision), so that a late span is known as one
-    after a restart too.
+    `aside` is set aside and kept until an operator retries or drops it, within the journal's `AsideLimits`.
+    `released` are the traces that were handed on and a note on each (16-byte trace id to text, such as the sampling
+    decision), so that a late span is known as one after a restart too.
     """
 
     rows: Sequence[int] = ()

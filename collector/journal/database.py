@@ -19,10 +19,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from collector.journal import Entry, Row, Settlement
+from collector.journal import ASIDE, AsideLimits, Entry, Row, Settlement
 from collector.journal.context import load
 from collector.journal.schema import SCHEMA, check_schema, connect, transaction
-from collector.journal.statements import Damaged, Record, insertion, records, settling
+from collector.journal.statements import Damaged, Record, dropping_oldest, insertion, records, settling
 
 _PAGE = 4096  # small rows are the most frequent, and each commit writes some pages whole
 _WAL = 8 << 20  # bytes after which it goes into the file; the two fsyncs of that are what puts may have to wait for
@@ -64,13 +64,16 @@ class Database:
 
     Every method raises sqlite3.Error: one for which `is_damage` is true when the file is broken, any other when the
     disk refuses (full, read-only, failing) or an operator's transaction takes too long. Nothing is half done then.
-    `totals` are as of the last commit here, and the last look for what others committed.
+    `totals` are as of the last commit here, and the last look for what others committed. `dropped` counts what was set
+    aside and had to go for what came after it, in the last call of `apply`.
     """
 
-    def __init__(self, path: Path, *, fsync: bool = False) -> None:
+    def __init__(self, path: Path, *, fsync: bool = False, aside: AsideLimits = ASIDE) -> None:
         """Open the file, or make it. Raises `ConfigError` when it is another program's, or a newer version's."""
         if not path.exists():
             path.touch(mode=0o600)
+        self.dropped = 0
+        self._aside = aside
         self.connection = connect(path)
         try:
             ours = check_schema(self.connection, path)  # before any setting: some are written into the file
@@ -102,6 +105,7 @@ class Database:
 
     def apply(self, items: Sequence[Record], settlements: Sequence[Settlement] = ()) -> list[int]:
         """Settle, then insert, in one transaction; the ids of the new rows, in order. `totals` follow."""
+        self.dropped = 0
         if not settlements and len(items) <= _ROWS_PER_STATEMENT:
             return self._insert_alone(items)
         with transaction(self.connection):
@@ -109,9 +113,14 @@ class Database:
                 self.connection.execute(*statement)
             chunks = (items[i : i + _ROWS_PER_STATEMENT] for i in range(0, len(items), _ROWS_PER_STATEMENT))
             ids = [id_ for chunk in chunks for id_ in self._insert(chunk)]
+            dropped = self._drop_oldest() if any(settlement.aside for settlement in settlements) else 0
             totals = self.counted()
         self.totals = totals
+        self.dropped = dropped
         return ids
+
+    def _drop_oldest(self) -> int:
+        return self.connection.execute(*dropping_oldest(self._aside)).rowcount
 
     def _insert_alone(self, items: Sequence[Record]) -> list[int]:
         """A single statement is a transaction of its own: the shortest way for what a sender waits for."""

@@ -47,12 +47,16 @@ Job: TypeAlias = Put | Settle | Read | Close
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Rows are in the file under `ids`, and settlements are applied; `totals` are as of then."""
+    """Rows are in the file under `ids`, and settlements are applied; `totals` are as of then.
+
+    `dropped` rows of what was set aside before had to go.
+    """
 
     puts: Sequence[Put]
     ids: Sequence[int]
     settles: Sequence[Settle]
     totals: Totals
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Self
 
 from collector.errors import Busy, TooLarge
-from collector.journal import Entry, JournalState, Row, SetAside, Settlement
+from collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, SetAside, Settlement
 from collector.journal.context import dump
 
 
@@ -17,17 +17,27 @@ class MemoryJournal:
     """The journal's contract kept in memory: bounded the same way, and gone with the process.
 
     `capacity` is in bytes of payload and context, of rows that are due and of what was set aside. What is set aside
-    can only be counted here: no other process can reach it to retry or drop it.
+    can only be counted here: no other process can reach it to retry or drop it. `aside` bounds it, and `on_dropped` is
+    called with the number of entries that had to go for others.
     """
 
-    def __init__(self, capacity: int = 1 << 30, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        capacity: int = 1 << 30,
+        *,
+        aside: AsideLimits = ASIDE,
+        on_dropped: Callable[[int], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._capacity = capacity
+        self._limits = aside
+        self._on_dropped = on_dropped
         self._clock = clock
         self._bytes = 0
         self._last_id = 0
         self._ready: deque[Row] = deque()
         self._due: dict[int, tuple[int, float]] = {}  # id -> bytes, time of arrival; in the order of ids
-        self._aside: set[tuple[str, bytes]] = set()
+        self._aside: OrderedDict[tuple[str, bytes], int] = OrderedDict()  # exporter, payload -> bytes; oldest first
         self._arrival = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -63,12 +73,23 @@ class MemoryJournal:
             self._bytes -= size
         for item in settlement.aside:
             self._set_aside(item)
+        if dropped := self._drop_oldest():
+            self._on_dropped(dropped)
 
     def _set_aside(self, item: SetAside) -> None:
         key = (item.exporter, item.payload)
         if key not in self._aside:
-            self._aside.add(key)
-            self._bytes += len(item.payload) + len(dump(item.context))
+            self._aside[key] = len(item.payload) + len(dump(item.context))
+            self._bytes += self._aside[key]
+
+    def _drop_oldest(self) -> int:
+        dropped, held = 0, sum(self._aside.values())
+        while len(self._aside) > 1 and (len(self._aside) > self._limits.rows or held > self._limits.bytes):
+            _, size = self._aside.popitem(last=False)
+            self._bytes -= size
+            held -= size
+            dropped += 1
+        return dropped
 
     def released(self) -> Mapping[bytes, str]:
         """None: nothing is known from before."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from collector.errors import Busy, SpanbridgeError, TooLarge
-from collector.journal import Entry, JournalState, Row, Settlement
+from collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, Settlement
 from collector.journal.context import dump
 from collector.journal.database import Totals
 from collector.journal.handoff import Handoff
@@ -32,7 +32,7 @@ _LARGEST_ROW = 900 << 20  # bytes; SQLite's default limit for a row is 10**9
 _CHUNK = 1 << 20  # bytes read from the file at a time
 
 
-def _ignore(_: Path) -> None:
+def _ignore(_: object) -> None:
     pass
 
 
@@ -40,7 +40,8 @@ class SqliteJournal:
     """The journal's contract on a file; an async context manager that waits at its end for what was queued.
 
     `capacity` bounds the bytes of payload and context that are due or set aside; what waits for the thread counts too.
-    Setting aside is never refused, so it may go over, and puts are refused until there is room again. The file gets
+    Setting aside is never refused, so it may go over, and puts are refused until there is room again; `aside` bounds
+    it, and `on_dropped` is called in the event loop with the number of rows that had to go for others. The file gets
     somewhat larger than that and does not shrink, but its pages are used again.
     `handoff` bounds the bytes that wait in memory for `take`. `fsync` makes commits survive a loss of power.
     `on_corrupt` is called in the event loop with the place to which a damaged file was moved.
@@ -56,16 +57,19 @@ class SqliteJournal:
         capacity: int = 1 << 30,
         fsync: bool = False,
         handoff: int = 32 << 20,
+        aside: AsideLimits = ASIDE,
         on_corrupt: Callable[[Path], None] = _ignore,
+        on_dropped: Callable[[int], None] = _ignore,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._capacity = capacity
         self._largest = min(capacity, _LARGEST_ROW)
         self._chunk = min(handoff, _CHUNK)
         self._on_corrupt = on_corrupt
+        self._on_dropped = on_dropped
         self._clock = clock
         self._handoff = Handoff(handoff)
-        self._worker = Worker(path, self._report, fsync=fsync)
+        self._worker = Worker(path, self._report, fsync=fsync, aside=aside)
         self._totals = Totals()
         self._queued = 0
         self._reading = False
@@ -171,13 +175,15 @@ class SqliteJournal:
     def _on(self, event: Event) -> None:
         """Take in what the thread did."""
         match event:
-            case Committed(puts, ids, settles, totals):
+            case Committed(puts, ids, settles, totals, dropped):
                 self._totals = totals
                 for put, id_ in zip(puts, ids, strict=True):
                     self._handoff.offer(Row(id_, put.record.entry))
                 self._answer(puts)
                 for settle in settles:
                     _resolve(settle.done)
+                if dropped:
+                    self._on_dropped(dropped)
             case Refused(puts):
                 self._answer(puts, "the journal can't be written to at the moment; send again later")
             case Loaded(rows, end, totals):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from collector.journal import REMEMBERED, Entry, SetAside, Settlement
+from collector.journal import REMEMBERED, AsideLimits, Entry, SetAside, Settlement
 from collector.journal.context import dump
 
 TRACE_ID_BYTES = 16
@@ -95,6 +95,15 @@ def _setting_aside(item: SetAside) -> Statement:
     size = len(context) + len(item.payload)
     columns = _sealed(float(item.time or time.time()), item.exporter, reason, digest, size, context, item.payload)
     return "INSERT OR IGNORE INTO aside VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", columns
+
+
+def dropping_oldest(limits: AsideLimits) -> Statement:
+    """Drop what is set aside beyond the limits."""
+    beyond = (
+        "SELECT id FROM (SELECT id, row_number() OVER latest AS place, sum(bytes) OVER latest AS held FROM aside"
+        " WINDOW latest AS (ORDER BY id DESC)) WHERE place > 1 AND (place > ? OR held > ?)"
+    )
+    return f"DELETE FROM aside WHERE id IN ({beyond})", (limits.rows, limits.bytes)  # noqa: S608  a constant
 
 
 def _sealed(*columns: Any) -> Columns:

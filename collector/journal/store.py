@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from collector.journal import AsideLimits
 from collector.journal.database import Database, is_damage
 from collector.journal.salvage import finish, salvage
 
@@ -25,12 +26,13 @@ class Store:
     `on_corrupt` is called with the place where a damaged file was moved to.
     """
 
-    def __init__(self, path: Path, on_corrupt: Callable[[Path], None], *, fsync: bool) -> None:
+    def __init__(self, path: Path, on_corrupt: Callable[[Path], None], *, fsync: bool, aside: AsideLimits) -> None:
         self.newest = 0
         self.damaged = False
         self._path = path
         self._on_corrupt = on_corrupt
         self._fsync = fsync
+        self._aside = aside
         self._database: Database | None = None
         self._salvage_at = 0.0
 
@@ -63,7 +65,7 @@ class Store:
                 self._on_corrupt(moved)
             if self.damaged:
                 self._salvage()
-            self._database = Database(self._path, fsync=self._fsync)
+            self._database = Database(self._path, fsync=self._fsync, aside=self._aside)
             self.newest = max(self.newest, self._database.newest())
         return self._database
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from collector.errors import ConfigError
+from collector.journal import AsideLimits
 from collector.journal.database import Database, Totals
 from collector.journal.jobs import Changed, Close, Committed, Corrupt, Event, Job, Loaded, Put, Read, Refused, Settle
 from collector.journal.lock import locked
@@ -33,12 +34,12 @@ _WRITTEN_PER_BYTE = 3  # at most: into the WAL, from there into the file, and ar
 class Worker:
     """Runs in a thread of its own, from `run` to a `Close`. `report` is called in that thread, and must be quick."""
 
-    def __init__(self, path: Path, report: Callable[[Event], None], *, fsync: bool) -> None:
+    def __init__(self, path: Path, report: Callable[[Event], None], *, fsync: bool, aside: AsideLimits) -> None:
         self.jobs: SimpleQueue[Job] = SimpleQueue()
         self.unsettled: list[Settle] = []
         self._path = path
         self._report = report
-        self._store = Store(path, self._replaced, fsync=fsync)
+        self._store = Store(path, self._replaced, fsync=fsync, aside=aside)
         self.released: dict[bytes, str] = {}
         self._unread: Read | None = None
         self._unreported = True
@@ -105,12 +106,14 @@ class Worker:
         records, settlements = [put.record for put in puts], [settle.settlement for settle in settles]
         try:
             self._check_room(records)
-            ids, totals = self._store.run(lambda database: (database.apply(records, settlements), database.totals))
+            ids, totals, dropped = self._store.run(
+                lambda database: (database.apply(records, settlements), database.totals, database.dropped)
+            )
         except Exception as error:  # noqa: BLE001  whatever it is, the thread must outlive it: every sender waits for it
             self._failed(error)
             return False
         self._store.newest = max(self._store.newest, *ids[-1:], 0)
-        self._report(Committed(puts, ids, settles, totals))
+        self._report(Committed(puts, ids, settles, totals, dropped))
         if settles:
             self.unsettled = []
         return True

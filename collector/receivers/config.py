@@ -14,6 +14,7 @@ from pydantic import model_validator as check
 
 from collector.endpoint import host_and_port
 from collector.tls import TlsServerConfig
+from processors.limits import CountLimits
 from processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ DEFAULT_MAX_MIB = 64
 DEFAULT_VALUE_LENGTH = 4 * MIB
 """MLflow keeps a span as one text of up to 4 GiB, in which values are quoted twice. What bounds it is the size of a
 statement, 16 MiB in the smallest default there is (MariaDB's max_allowed_packet)."""
+
+DEFAULT_COUNT = 10_000
+"""Conventions that flatten a conversation write some attributes for each message of it; SDKs stop at 128."""
 
 
 def _path(value: str) -> str:
@@ -192,7 +196,21 @@ class ProtocolsConfig(ConfigModel):
 
 
 class OtlpReceiverConfig(ConfigModel):
-    """The `otlp` receiver. `attribute_value_length_limit`, our addition, is in characters; 0 means no limit."""
+    """The `otlp` receiver.
+
+    The limits are our additions, with the names they have in OpenTelemetry's SDKs. Values longer than
+    `attribute_value_length_limit` characters (0: no limit) are cut; of more attributes, events or links than their
+    `_count_limit` the first stay. A request of more spans or log records than `max_request_items` is refused.
+    """
 
     protocols: Annotated[ProtocolsConfig, Enabled] = Field(default=None, validate_default=True)
     attribute_value_length_limit: NonNegativeInt = DEFAULT_VALUE_LENGTH
+    attribute_count_limit: PositiveInt = DEFAULT_COUNT
+    event_count_limit: PositiveInt = DEFAULT_COUNT
+    link_count_limit: PositiveInt = DEFAULT_COUNT
+    max_request_items: PositiveInt = 100_000
+
+    @property
+    def counts(self) -> CountLimits:
+        """What one span may hold."""
+        return CountLimits(self.attribute_count_limit, self.event_count_limit, self.link_count_limit)

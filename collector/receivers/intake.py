@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,12 +14,12 @@ from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias
 
 from collector import otlp
 from collector.compression import decompress
-from collector.errors import Busy, Invalid, Refusal
+from collector.errors import Busy, Invalid, Refusal, TooLarge
 from collector.otlp import Encoding, R, Status
 from collector.receivers import Accept, Authenticate, Identity
 from collector.telemetry import Telemetry
 from collector.tenancy import check_headers
-from processors.limits import truncate
+from processors.limits import CountLimits, trim, truncate
 from processors.types import Batch, Context, Logs
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ _NOBODY = Identity()
 class Receiver:
     """What a receiver's transports share. `id` is the component id, `logs` None means that logs are not taken.
 
-    `max_value` is the length to which attribute values are cut, in characters; 0 leaves them as they are.
+    `max_value` is the length to which attribute values are cut, in characters; 0 leaves them as they are. Of a span
+    with more than `counts` the rest is dropped; a request of more spans or records than `max_items` is refused.
     """
 
     id: str
@@ -58,6 +60,8 @@ class Receiver:
     logs: Accept | None = None
     authenticate: Authenticate | None = None
     max_value: int = 0
+    counts: CountLimits | None = None
+    max_items: int = sys.maxsize
 
 
 class Room:
@@ -119,6 +123,7 @@ class Intake(Generic[R]):
             counter.labels(*labels) for counter in (logs if kind is Logs else spans)
         )
         self._truncated = telemetry.truncated_values.labels(*labels)
+        self._dropped = telemetry.dropped_elements.labels(*labels)
         self._rejected = telemetry.rejected_spans.labels(*labels)
         self._outcome = {o: telemetry.requests.labels(*labels, o) for o in ("success", "refused", "failure")}
         self._next_log = 0.0
@@ -158,6 +163,11 @@ class Intake(Generic[R]):
     def _open(self, body: Body, encoding: Encoding) -> tuple[R, int]:
         plain = decompress(body.coding, body.data, self.max_bytes)
         request = otlp.decode(self._kind, encoding, plain, self.max_bytes)
+        limits = self._receiver
+        if (items := otlp.count(request)) > limits.max_items:
+            raise TooLarge(f"the request holds {items} items, the limit is {limits.max_items}; send fewer at a time")
+        if limits.counts and len(plain) > limits.counts.reach:
+            self._dropped.inc(trim(request, limits.counts))
         if 0 < self._receiver.max_value < len(plain):  # which nearly all requests are too small for
             self._truncated.inc(truncate(request, self._receiver.max_value))
         return request, otlp.drop_bad_ids(request) if isinstance(request, Batch) else 0

@@ -6,7 +6,8 @@
 | 64 MiB + 1 | integration/test_bombs.py test_one_byte_too_many, test_a_message_announced_and_not_sent... |
 | messages that unfold in memory | integration/test_bombs.py test_requests_made_of_nothing |
 | nested AnyValue | integration/test_bombs.py test_bottomless_nesting, unit/test_otlp.py |
-| 1 M attributes | integration/test_bombs.py test_a_million_attributes_are_taken_within_bounds |
+| 1 M attributes, events, links; 100,001 spans in a request | attacks/test_amounts.py, unit/test_limits.py, |
+| | integration/test_bombs.py test_a_million_attributes_are_taken_within_bounds |
 | attribute values without end | unit/test_limits.py, attacks/test_tenants.py |
 | slow loris | attacks/test_connections.py (many at once), integration/test_otlp_http.py test_slow_clients_are_cut, |
 | | test_dribbling_headers..., integration/test_otlp_grpc.py test_a_connection_that_does_not_speak..., ..._message_... |

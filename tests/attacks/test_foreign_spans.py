@@ -15,6 +15,7 @@ from collector.pieces import pieces
 from collector.telemetry import Telemetry
 from processors.types import Context
 from tests.fakes import MemoryExporter
+from tests.faults.flow import flowing
 from tests.polling import until
 from tests.spans import new_id, trace_batch
 from tests.traces import span, trace
@@ -117,3 +118,22 @@ async def test_what_is_denied_is_dropped_and_counted_and_the_rest_goes_on():
     assert not [aside for pending in settled for aside in pending.aside]
     labels = {"otel_signal": "traces", "reason": "experiment not allowed"}
     assert telemetry.registry.get_sample_value("spanbridge_dropped_items_total", labels) == 1
+
+
+@pytest.mark.parametrize("late", [B, ANYBODY])
+async def test_a_trace_stays_its_tenant_s_after_a_restart_too(late, tmp_path):
+    trace_id, exporter = new_id(16), MemoryExporter()
+    async with flowing(tmp_path, exporter, shutdown=5.0) as ground:
+        await ground.put(trace_batch(trace_id, 2, name="a"), A)
+        await until(ground.settled)
+    exporter.calls.clear()
+    async with flowing(tmp_path, exporter, shutdown=5.0) as ground:
+        await ground.put(trace_batch(trace_id, 1, name="thief"), late)
+        await until(ground.settled)
+        foreign = {"otel_signal": "traces", "reason": "another tenant's trace"}
+        assert ground.telemetry.registry.get_sample_value("spanbridge_dropped_items_total", foreign) == 1
+        assert not exporter.calls
+        await ground.put(trace_batch(trace_id, 1, name="own"), A_TOO)
+        await until(ground.settled)
+    assert exporter.calls == [[trace_id]]
+    assert sorted(exporter.spans.values()) == ["a", "child 0", "own"]

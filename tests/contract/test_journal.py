@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.errors import Busy, TooLarge
-from collector.journal import Entry, Journal, JournalState, Row, SetAside, Settlement
+from collector.journal import AsideLimits, Entry, Journal, JournalState, Row, SetAside, Settlement
 from collector.journal.context import dump, load
 from collector.journal.memory import MemoryJournal
 from collector.journal.sqlite import SqliteJournal
@@ -170,6 +170,22 @@ async def test_what_is_set_aside_is_kept_once_and_takes_room(journal: MakeJourna
         with pytest.raises(Busy):
             await opened.put(entry(bytes(21)))
         await opened.put(entry(bytes(20)))
+
+
+@pytest.mark.parametrize("limits", [AsideLimits(bytes=10_000, rows=3), AsideLimits(bytes=250, rows=100)])
+async def test_the_oldest_that_is_set_aside_goes_for_the_latest_and_is_told(
+    journal: MakeJournal, limits: AsideLimits
+) -> None:
+    dropped: list[int] = []
+    async with journal(aside=limits, on_dropped=dropped.append) as opened:
+        for number in range(5):
+            batch = SetAside(b"%d" % number * 80, Context(), "mlflow", "why")
+            await opened.settle(Settlement(aside=[batch, batch]))
+        assert (opened.state().aside, opened.state().bytes) == (3, 240)
+        assert sum(dropped) == 2
+        await opened.settle(Settlement(aside=[SetAside(bytes(20_000), Context(), "mlflow", "larger than all")]))
+        assert (opened.state().aside, opened.state().bytes) == (1, 20_000), "the latest stays"
+        assert sum(dropped) == 5
 
 
 async def test_state_tells_rows_and_the_age_of_the_oldest(journal: MakeJournal) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import sqlite3
+import subprocess
+import time
 from contextlib import asynccontextmanager
 
 import psycopg2
 import pytest
+from sqlalchemy import Engine, Pool, event
 
 from collector.exporters.mlflow.exporter import MlflowSpanExporter
 from tests.faults.flow import flowing
-from tests.polling import until
+from tests.mlflow_servers import postgres_bin
+from tests.polling import until, until_sync
 from tests.reading import span_ids
 from tests.spans import trace_batch
 
@@ -38,7 +43,11 @@ async def writing(uri, folder):
     assert set(found) == {(trace_id.hex(), span_id.hex()) for trace_id, span_id in ground.acknowledged}
 
 
-async def retried(ground, times):
+async def nothing():
+    """Happens meanwhile."""
+
+
+async def retried(ground, times, meanwhile=nothing):
     """Traces come in until so many sends have failed."""
     failed = ground.metric("spanbridge_delivery_retries_total")
     deadline = asyncio.get_running_loop().time() + 60
@@ -46,6 +55,7 @@ async def retried(ground, times):
         assert asyncio.get_running_loop().time() < deadline, "the fault was never felt"
         if ground.journal.state().rows < 100:
             await ground.put(trace_batch())
+        await meanwhile()
         await asyncio.sleep(0.01)
 
 
@@ -71,25 +81,54 @@ DISCONNECT = (
 
 async def test_connections_that_break_all_the_time(postgresql, database, tmp_path):
     async with writing(postgresql, tmp_path) as ground:
-        for _ in range(20):
-            for _ in range(5):
-                await ground.put(trace_batch())
-            await asyncio.sleep(0.02)  # somewhere in a send
-            await asyncio.to_thread(database, DISCONNECT)
-        await until(ground.settled, seconds=60, what="settlement of everything")
-        assert ground.metric("spanbridge_delivery_retries_total") > 0, "the fault was never felt"
+        await retried(ground, 5, meanwhile=lambda: asyncio.to_thread(database, DISCONNECT))  # some in a send
 
 
-@pytest.mark.parametrize(
-    "setting",
-    ["default_transaction_read_only = on", "statement_timeout = 1", "idle_in_transaction_session_timeout = 1"],
-)
-async def test_a_database_that_does_not_write_for_now(setting, postgresql, database, tmp_path):
-    """Read-only is what a failover looks like to who is still connected to the old primary."""
+@asynccontextmanager
+async def read_only(database):
+    """What a failover looks like to who is still connected to the old primary."""
+    database("ALTER DATABASE postgres SET default_transaction_read_only = on")
+    yield
+
+
+SLOW_WRITES = """
+CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END';
+CREATE TRIGGER dawdle AFTER INSERT ON spans FOR EACH STATEMENT EXECUTE FUNCTION dawdle();
+"""
+
+
+@asynccontextmanager
+async def slower_than_it_allows(database):
+    """Every statement that writes spans takes longer than a statement may."""
+    database(SLOW_WRITES)
+    database("ALTER DATABASE postgres SET statement_timeout = '50ms'")
+    try:
+        yield
+    finally:
+        database("DROP FUNCTION dawdle CASCADE")
+
+
+@asynccontextmanager
+async def client_that_dawdles(database):
+    """The database gives the client less time between two statements than it takes before each commit."""
+
+    def dawdle(_connection) -> None:
+        time.sleep(0.05)
+
+    database("ALTER DATABASE postgres SET idle_in_transaction_session_timeout = '5ms'")
+    event.listen(Engine, "commit", dawdle)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "commit", dawdle)
+
+
+@pytest.mark.parametrize("fault", [read_only, slower_than_it_allows, client_that_dawdles])
+async def test_a_database_that_does_not_write_for_now(fault, postgresql, database, tmp_path):
     async with writing(postgresql, tmp_path) as ground:
-        database(f"ALTER DATABASE postgres SET {setting}")
-        database(DISCONNECT)
-        await retried(ground, 20)
+        async with fault(database):
+            database(DISCONNECT)
+            await retried(ground, 10)
         database("ALTER DATABASE postgres RESET ALL")
         database(DISCONNECT)
 
@@ -101,6 +140,54 @@ async def test_tables_that_somebody_else_has_locked(postgresql, database, tmp_pa
         with contextlib.closing(psycopg2.connect(postgresql)) as other:
             other.cursor().execute("LOCK TABLE spans, trace_info IN ACCESS EXCLUSIVE MODE")
             await retried(ground, 5)
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_a_database_that_is_restarted(mode, postgresql, tmp_path):
+    """`immediate` is a crash: PostgreSQL recovers before it lets anybody in."""
+    async with writing(postgresql, tmp_path) as ground:
+        with contextlib.closing(psycopg2.connect(postgresql)) as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW data_directory")
+            data = cursor.fetchone()[0]
+        for _ in range(3):
+            restarting = asyncio.create_task(asyncio.to_thread(pg_ctl, "restart", "-D", data, "-m", mode, "-w"))
+            while not restarting.done():
+                if ground.journal.state().rows < 100:
+                    await ground.put(trace_batch())
+                await asyncio.sleep(0.01)
+            restarting.result()
+        assert ground.metric("spanbridge_delivery_retries_total") > 0, "the fault was never felt"
+
+
+def pg_ctl(*arguments):
+    """As the user that may run it."""
+    who = {"user": "postgres"} if os.geteuid() == 0 else {}
+    command = [postgres_bin() / "pg_ctl", *arguments, "-l", "/dev/null"]
+    subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, env={"LC_ALL": "C.UTF-8"}, **who)
+
+
+async def test_deadlocks(postgresql, database, tmp_path):
+    """Somebody takes the tables in the other order, and PostgreSQL makes an end of it at our expense."""
+    async with writing(postgresql, tmp_path) as ground:
+        database("ALTER DATABASE postgres SET deadlock_timeout = '100ms'")
+        database(DISCONNECT)
+        for _ in range(5):
+            rival = asyncio.create_task(asyncio.to_thread(deadlock, postgresql))
+            while not rival.done():
+                if ground.journal.state().rows < 100:
+                    await ground.put(trace_batch())
+                await asyncio.sleep(0.01)
+            rival.result()
+
+
+def deadlock(uri):
+    """Returns when the bridge has had to give way."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'spans'::regclass"
+    with contextlib.closing(psycopg2.connect(uri)) as other, other.cursor() as cursor:
+        cursor.execute("SET deadlock_timeout = '1h'")  # the other side notices
+        cursor.execute("LOCK TABLE spans IN SHARE MODE")
+        until_sync(lambda: cursor.execute(waiting) or cursor.fetchone()[0], what="a send that waits for the table")
+        cursor.execute("LOCK TABLE trace_info IN SHARE MODE")  # which that send has written to
 
 
 async def test_a_login_that_is_no_longer_allowed(postgresql, database, tmp_path):
@@ -123,6 +210,24 @@ async def test_sqlite_with_another_writer_that_takes_its_time(tmp_path):
             await asyncio.sleep(0.5)  # a time in which nothing may get through
             assert ground.journal.state().rows == 20
             other.execute("COMMIT")
+
+
+async def test_sqlite_on_a_full_disk(tmp_path):
+    """SQLite's own bound on pages answers as a full disk does."""
+    pages, file = 1 << 30, tmp_path / "mlflow.db"
+
+    def bound(connection, _record, _proxy) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    event.listen(Pool, "checkout", bound)
+    try:
+        async with writing(f"sqlite:///{file}", tmp_path) as ground:
+            with contextlib.closing(sqlite3.connect(file)) as other:
+                pages = other.execute("PRAGMA page_count").fetchone()[0]
+            await retried(ground, 10)
+            pages = 1 << 30
+    finally:
+        event.remove(Pool, "checkout", bound)
 
 
 async def test_sqlite_in_the_midst_of_a_migration(tmp_path):

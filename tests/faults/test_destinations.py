@@ -6,8 +6,8 @@ import logging
 from dataclasses import dataclass
 
 import pytest
-import urllib3
 
+from collector.exporters.in_time import pool_manager
 from collector.exporters.mlflow.exporter import MlflowSpanExporter
 from collector.exporters.otlp import OtlpHttpExporter
 from processors.types import Context
@@ -23,7 +23,7 @@ def mlflow(address: str) -> MlflowSpanExporter:
 
 
 def otlp_http(address: str) -> OtlpHttpExporter:
-    pool = urllib3.PoolManager(maxsize=4, retries=False, timeout=TIMEOUT)
+    pool = pool_manager(TIMEOUT, maxsize=4, retries=False)
     return OtlpHttpExporter(pool, f"{address}/v1/traces", headers={}, compression="gzip")
 
 
@@ -44,11 +44,28 @@ def hang_with_the_spans(server: Misbehaving, wire: Wire, request: Request) -> No
 
 
 def slow(server: Misbehaving, wire: Wire, request: Request) -> None:
-    """An answer that comes a byte at a time; each in time, all of them not."""
+    """An answer that comes a byte at a time, and in time."""
     server.take(request)
     for byte in b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}":
         wire.socket.sendall(bytes([byte]))
-        server.over.wait(TIMEOUT / 20)
+        server.over.wait(TIMEOUT / 100)
+
+
+def drip_head(server: Misbehaving, wire: Wire, request: Request) -> None:
+    """Bytes without end, each of them in time."""
+    server.take(request)
+    drip(server, wire, b"HTTP/1.1 200 OK\r\nx: ")
+
+
+def drip_body(server: Misbehaving, wire: Wire, request: Request) -> None:
+    server.take(request)
+    drip(server, wire, b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+
+
+def drip(server: Misbehaving, wire: Wire, begin: bytes) -> None:
+    wire.socket.sendall(begin)
+    while not server.over.wait(TIMEOUT / 20):
+        wire.socket.sendall(b"x")
 
 
 def vanish(server: Misbehaving, wire: Wire, request: Request) -> None:
@@ -116,6 +133,8 @@ CASES = {
     "hanging": Case(hang),
     "hanging with the spans": Case(hang_with_the_spans, takes=True),
     "slow": Case(slow),
+    "a head that drips for ever": Case(drip_head, takes=True),
+    "a body that drips for ever": Case(drip_body, takes=True),
     "gone without an answer": Case(vanish),
     "reset": Case(reset),
     "reset mid-answer": Case(reset_mid_answer, takes=True),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import signal
 import threading
 import time
 
@@ -10,6 +12,8 @@ import pytest
 from collector.service import ONE_SIGNAL
 from tests.faults.clients import load
 from tests.faults.misbehaving import Misbehaving
+from tests.faults.sizes import SEED
+from tests.faults.slow_disk import DELAY
 from tests.polling import until_sync
 from tests.program import Ports, Program, configuration
 from tests.sender import Sender, stream
@@ -149,3 +153,42 @@ def test_twice_ends_at_once(tmp_path):
             assert program.stop(later + TIMEOUT) == 1
             assert time.monotonic() - started < later + TIMEOUT
             again.join()
+
+
+def test_while_it_starts(ground):
+    """With a backlog in its journal, at any moment between nothing and readiness."""
+    ground.server._misdeed, ground.server._times = refuse, 1 << 30
+    acknowledged = ground.send()
+    assert ground.stop() < TIMEOUT + GRACE
+    dice = random.Random(SEED)
+    for _ in range(10):
+        process = ground.program.spawn()
+        time.sleep(dice.uniform(0, 1.0))  # the random moment
+        process.terminate()
+        assert process.wait(TIMEOUT + GRACE) in (0, -signal.SIGTERM)
+    ground.server._times = 0
+    ground.deliver_the_rest(acknowledged)
+
+
+def test_while_the_disk_is_slow(tmp_path):
+    """What waits for the disk is committed and answered, or is not answered with OK."""
+    server = Misbehaving(nothing, times=0)
+    with server.running() as address:
+        made = Ground(server, address, tmp_path)
+        made.program.module = "tests.faults.slow_disk"
+        with made.program as program:
+            clients = load(1, made.ports.grpc, made.ports.http, pause=0.0)
+            for client in clients:
+                client.start()
+            until_sync(lambda: all(client.sent.requests > 2 for client in clients), what="a load")
+            assert made.stop() < TIMEOUT + GRACE + 4 * DELAY  # the commits that are under way come on top
+            program.module = "collector"
+            program.start()
+            for client in clients:
+                client.stop()
+            for client in clients:
+                client.join(30)
+            acknowledged = set().union(*(client.sent.ids() for client in clients))
+            until_sync(lambda: program.metric("spanbridge_journal_bytes") == 0, what="an empty journal")
+            assert made.taken() == acknowledged
+            assert "Traceback" not in program.tail()

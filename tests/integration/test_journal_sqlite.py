@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from collector.errors import Busy, ConfigError
-from collector.journal import Entry, SetAside, Settlement, aside
+from collector.journal import AsideLimits, Entry, SetAside, Settlement, aside
 from collector.journal.sqlite import SqliteJournal
 from processors.types import Batch, Context
 
@@ -225,6 +225,16 @@ async def test_an_operator_sees_what_was_set_aside_and_why(path: Path) -> None:
     ]
     assert all(before <= item.time <= time.time() for item in listed)
     assert listed == aside.entries(path), "it is also there when no bridge runs"
+
+
+async def test_what_is_set_aside_is_bounded_and_the_oldest_goes(path: Path) -> None:
+    items = [refused(b"%016d" % number) for number in range(50)]
+    async with SqliteJournal(path, aside=AsideLimits(rows=10)) as journal:
+        for start in range(0, 50, 5):
+            await journal.settle(Settlement(aside=items[start : start + 5]))
+        await journal.put(entry(b"others are not shut out"))
+        assert journal.state().aside == 10
+    assert [item.trace_ids for item in aside.entries(path)] == [((b"%016d" % n).hex(),) for n in range(40, 50)]
 
 
 async def test_what_an_operator_retries_comes_out_of_the_running_bridge(path: Path) -> None:

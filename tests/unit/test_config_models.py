@@ -284,6 +284,7 @@ def test_no_experiment_templates(template):
         ({"experiment": "a", "experiment_id": 1}, "experiment and experiment_id exclude each other; keep one"),
         ({"username": "a"}, "username and password need each other; set both or neither"),
         ({"password": "a"}, "username and password need each other; set both or neither"),
+        ({"token": "a", "token_file": "b"}, "token_file excludes token, username and password; keep one"),
     ],
 )
 def test_what_excludes_or_needs_another(values, sentence):

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from collector.assembly import Pending
 from collector.backoff import Backoff
 from collector.delivery import Delivery, DeliveryOptions
-from collector.errors import Held, Permanent, Retryable
+from collector.errors import Held, Misplaced, Permanent, Retryable
 from collector.lanes import SendLimits
 from collector.telemetry import Telemetry
 from processors.types import Batch, Context, Trace, span_count, spans
@@ -27,9 +27,8 @@ class Ground:
         self.exporter = exporter
         self.settled = []
         self.telemetry = Telemetry(CollectorRegistry())
-        self.delivery = Delivery(
-            "fake", exporter, DeliveryOptions(backoff=FAST, **options), self.telemetry, self.settled.append
-        )
+        options = DeliveryOptions(**{"backoff": FAST, **options})
+        self.delivery = Delivery("fake", exporter, options, self.telemetry, self.settled.append)
 
     async def offer(self, batch, **context):
         trace_id = next(spans(batch)).trace_id
@@ -203,3 +202,64 @@ async def test_sends_wait_for_enough_spans_or_the_linger():
         await ground.offer(trace_batch())
         await until(lambda: len(ground.settled) == 4)
     assert [len(call) for call in ground.exporter.calls] == [3, 1]
+
+
+def there_is_no(experiment, error, there=lambda: False):
+    def verdict(traces):
+        if traces[0].context.experiment_name == experiment and not there():
+            raise error("it is deleted")
+
+    return MemoryExporter(verdict)
+
+
+async def test_what_waits_for_an_experiment_that_is_gone_leaves_room_for_the_others():
+    restored = False
+    async with running(there_is_no("gone", Misplaced, lambda: restored), room=300) as ground:
+        for number in range(1000):
+            async with asyncio.timeout(10):
+                await ground.offer(trace_batch(), experiment_name="gone" if number % 10 else "there")
+        await until(lambda: len(ground.exporter.spans) == 300)
+        aside = len(ground.aside())
+        assert ground.metric("spanbridge_set_aside_spans_total", reason="refused") == 3 * aside
+        assert 100 <= 3 * (900 - aside) <= 150 + 3  # half of the room, and one on its way
+        restored = True
+        await until(lambda: len(ground.settled) == 1000)
+    assert len(ground.exporter.spans) + 3 * aside == 3000
+
+
+async def test_nothing_is_set_aside_while_no_other_gets_through():
+    restored = False
+    async with running(there_is_no("gone", Misplaced, lambda: restored), room=300) as ground:
+        offers = [asyncio.create_task(ground.offer(trace_batch(), experiment_name="gone")) for _ in range(500)]
+        await until(lambda: (ground.metric("spanbridge_delivery_retries_total") or 0) > 20)
+        assert not ground.settled
+        assert not all(offer.done() for offer in offers)
+        restored = True
+        await asyncio.gather(*offers)
+        await until(lambda: len(ground.settled) == 500)
+    assert not ground.aside()
+
+
+async def test_suspects_have_a_room_of_their_own():
+    """What a destination refuses is tried again over many seconds; the others need not wait for that."""
+    patient = Backoff(initial_interval=60, max_interval=60)
+    async with running(MemoryExporter(refuse_spans("bad")), room=300, backoff=patient) as ground:
+        async with asyncio.timeout(10):
+            for _ in range(110):
+                await ground.offer(trace_batch(name="bad"))
+            await until(lambda: len(ground.exporter.calls) >= 110, what="each of them refused")
+            for _ in range(50):
+                await ground.offer(trace_batch())
+        await until(lambda: len(ground.settled) == 50)
+        assert not ground.aside()
+
+
+@pytest.mark.parametrize(("rejects", "sent"), [(2, 4), (99, 0)])
+async def test_what_a_destination_says_it_rejected_is_not_counted_as_sent(rejects, sent):
+    exporter = MemoryExporter()
+    exporter.rejects = rejects
+    async with running(exporter) as ground:
+        await ground.offer(trace_batch(size=6))
+        await until(lambda: ground.settled)
+    assert ground.metric("otelcol_exporter_sent_spans_total") == sent
+    assert ground.metric("otelcol_exporter_send_failed_spans_total") == 6 - sent

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from collector.assembly import Assembly, AssemblyLimits
 from collector.backoff import Backoff
 from collector.delivery import Delivery, DeliveryOptions
-from collector.errors import Held
+from collector.errors import Held, Permanent
 from collector.journal import Entry
 from collector.journal.memory import MemoryJournal
 from collector.pipeline import TRUNCATED_TAG, Flow, FlowOptions, Stage
@@ -274,3 +274,18 @@ async def test_the_end_does_not_wait_for_a_destination_longer_than_it_may():
         await ground.put(trace_batch(size=1))
     assert 0.2 <= asyncio.get_running_loop().time() - started < 2
     assert ground.journal.state().rows == 1
+
+
+async def test_sends_that_end_while_the_flow_does_are_not_gone_on_with(caplog):
+    """A batch that is refused would be sent again in halves, in threads that are no more."""
+
+    def verdict(traces):
+        raise Permanent("no")
+
+    for _ in range(20):
+        async with flowing(exporters=[MemoryExporter(verdict)]) as ground:
+            for _ in range(64):
+                await ground.put(trace_batch(size=1))
+            await until(lambda: ground.exporters[0].calls)
+        assert ground.journal.state().rows == 64
+    assert not [record for record in caplog.records if record.exc_info]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collector.errors import Held, Permanent, Retryable
+from collector.errors import Held, Misplaced, Permanent, Retryable
 from collector.exporters.mlflow.experiments import FAILED, FRESH, Experiment, Experiments
 from collector.exporters.mlflow.routing import Route
 
@@ -85,6 +85,7 @@ def test_workspaces_and_ids_are_kept_apart():
     [
         (Route("x"), False, Held),
         (Route("x", by_client=True), False, Permanent),
+        (Route("x", by_attributes=True), False, Misplaced),
         (Route("5", by_id=True), True, Held),
         (Route("5", by_id=True, by_client=True), True, Permanent),
     ],
@@ -92,3 +93,11 @@ def test_workspaces_and_ids_are_kept_apart():
 def test_one_that_does_not_exist(route, create, error):
     with pytest.raises(error, match="does not exist; create it"):
         of(Directory(), create=create).resolve(route)
+
+
+def test_what_one_sender_is_told_of_an_experiment_is_not_what_all_are_told():
+    experiments = of(Directory(), create=False)
+    with pytest.raises(Permanent):
+        experiments.resolve(Route("x", by_client=True))
+    with pytest.raises(Held):
+        experiments.resolve(Route("x", run_id="r"))

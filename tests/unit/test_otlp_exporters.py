@@ -211,11 +211,12 @@ def test_what_a_partial_success_rejects_is_told_and_not_sent_again(protocol, ans
         service = Service()
         service.answer = answer
         with grpc_exporter(service) as exporter:
-            exporter.send(traces())
+            rejected = exporter.send(traces())
     else:
         with http_server(lambda _: Answer(200, answer)) as address:
-            http_exporter(address).send(traces())
+            rejected = http_exporter(address).send(traces())
     assert caplog.messages == told
+    assert rejected == 2 * len(told)
 
 
 def test_nobody_listens_over_http():

@@ -1,6 +1,7 @@
 """What is remembered of traces that were handed on."""
 
 from collector.remembered import Remembered
+from processors.types import Context
 
 
 def test_the_latest_of_each_kind_are_remembered():
@@ -23,3 +24,17 @@ def test_a_trace_has_one_note_the_last():
     remembered.put(b"a", "kept")
     assert remembered.note(b"a") == "kept"
     assert remembered.note(b"b") == ""
+
+
+def test_what_the_journal_keeps_tells_the_note_and_the_owner_again():
+    owner, remembered = Context(tenant="a", allow_experiments=("team-a/*", "\x1f")), Remembered()
+    for key in (b"owned", b"owned too", b"free"):
+        remembered.put(key, "note")
+    remembered.own(b"owned", owner)
+    remembered.own(b"owned too", owner)
+    remembered.own(b"free", Context(tenant="anybody"))
+    again = Remembered({key: remembered.record(key) for key in (b"owned", b"owned too", b"free")})
+    assert [again.note(key) for key in (b"owned", b"owned too", b"free")] == ["note"] * 3
+    assert (again.owner(b"owned"), again.owner(b"owned too"), again.owner(b"free")) == (owner, owner, None)
+    assert again.owner(b"owned") is again.owner(b"owned too")
+    assert remembered.record(b"free") == "note"

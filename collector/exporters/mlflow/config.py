@@ -36,14 +36,16 @@ class MlflowExporterConfig(QueuedExporterConfig):
 
     `experiment` is a name or a template over resource attributes, like "{service.name}"; where it is empty or one of
     the attributes is missing, `default_experiment` counts. `experiment_id` takes its place. `resource_tags` are glob
-    patterns of resource attributes that become trace tags; null means the few that the exporter chooses. `timeout` is
-    30 s, as MLflow's writes are slow (5 s in the Collector).
+    patterns of resource attributes that become trace tags; null means the few that the exporter chooses. `token_file`
+    holds a token that is read again when it changes, as those of Kubernetes do. `timeout` is 30 s for a whole call, as
+    MLflow's writes are slow (5 s in the Collector).
     """
 
     tracking_uri: str = Field(default="", validate_default=True, repr=False)
     username: SecretStr = SecretStr("")
     password: SecretStr = SecretStr("")
     token: SecretStr = SecretStr("")
+    token_file: str = ""
     experiment: str = ""
     experiment_id: ExperimentId = ""
     create_experiments: bool = True
@@ -66,7 +68,7 @@ class MlflowExporterConfig(QueuedExporterConfig):
         groups = (
             (("tracking_uri",), {"tracking_uri": env.get("MLFLOW_TRACKING_URI")}),
             (("experiment", "experiment_id"), _experiment(env)),
-            (tuple(_CREDENTIALS), {key: env.get(name) for key, name in _CREDENTIALS.items()}),
+            ((*_CREDENTIALS, "token_file"), {key: env.get(name) for key, name in _CREDENTIALS.items()}),
             (("tls",), {"tls": _tls(env)}),
         )
         result = dict(given)
@@ -110,6 +112,8 @@ class MlflowExporterConfig(QueuedExporterConfig):
             raise ValueError("experiment and experiment_id exclude each other; keep one")
         if bool(self.username.get_secret_value()) != bool(self.password.get_secret_value()):
             raise ValueError("username and password need each other; set both or neither")
+        if self.token_file and (self.token.get_secret_value() or self.username.get_secret_value()):
+            raise ValueError("token_file excludes token, username and password; keep one")
         return self
 
 

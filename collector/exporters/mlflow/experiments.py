@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from collector.errors import ExportError, Held, Permanent
+from collector.errors import ExportError, Held, Misplaced, Permanent
 from collector.exporters.mlflow.routing import Route
 
 FRESH = 60.0
@@ -49,17 +49,18 @@ class Experiments:
         self._create = create
         self._where = where
         self._clock = clock
-        self._answers: dict[tuple[str, bool, str], tuple[float, str | ExportError]] = {}
+        self._answers: dict[Route, tuple[float, str | ExportError]] = {}
 
     def resolve(self, route: Route) -> str:
         """The id of the experiment of a route.
 
         Raises:
             Held: the configured experiment is unknown or deleted.
+            Misplaced: the same of one in whose name are attributes of the trace.
             Permanent: the one a sender named is, which is no reason to hold the others up.
             Retryable: MLflow can't be asked.
         """
-        key = (route.experiment, route.by_id, route.workspace)
+        key = replace(route, run_id="")
         expiry, answer = self._answers.get(key, (0.0, ""))
         if self._clock() >= expiry:
             expiry, answer = self._look(route)
@@ -72,7 +73,7 @@ class Experiments:
 
     def forget(self, route: Route) -> None:
         """Ask again next time: MLflow no longer knows the experiment."""
-        self._answers.pop((route.experiment, route.by_id, route.workspace), None)
+        self._answers.pop(replace(route, run_id=""), None)
 
     def _look(self, route: Route) -> tuple[float, str | ExportError]:
         try:
@@ -108,4 +109,6 @@ class Experiments:
     def _fault(self, route: Route, what: str) -> ExportError:
         kind = "experiment id" if route.by_id else "experiment"
         sentence = f"{self._where}: {kind} {route.experiment!r} {what}"
-        return Permanent(sentence) if route.by_client else Held(sentence)
+        if route.by_client:
+            return Permanent(sentence)
+        return Misplaced(sentence) if route.by_attributes else Held(sentence)

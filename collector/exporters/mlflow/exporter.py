@@ -65,7 +65,7 @@ class MlflowSpanExporter(SpanExporter):
         """
         return self._router(trace)
 
-    def send(self, traces: Sequence[Trace]) -> None:
+    def send(self, traces: Sequence[Trace]) -> int:
         """Write traces of one group; see `collector.exporters.Exporter`.
 
         One thread prepares at a time: more would take nothing but the interpreter from those who accept spans.
@@ -75,6 +75,7 @@ class MlflowSpanExporter(SpanExporter):
             records = [record for trace in traces if (record := self._record(trace, now)) is not None]
         if records:
             self._destination.write(self.group(traces[0]), records)
+        return 0  # MLflow takes a request as a whole or not at all
 
     def close(self) -> None:
         """Give back connections; no `send` follows."""

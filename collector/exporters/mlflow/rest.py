@@ -21,14 +21,15 @@ import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
 from collector.errors import ExportError, Held, Permanent, Retryable
+from collector.exporters.in_time import pool_manager
 from collector.exporters.mlflow.settings import MlflowSettings
+from collector.extensions.followed_file import FollowedFile
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONNECTIONS = 16
-_CONNECT_TIMEOUT = 10.0
 _REASON_LENGTH = 300
 
-CREDENTIALS = "MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
+CREDENTIALS = "MLFLOW_TRACKING_USERNAME and _PASSWORD, MLFLOW_TRACKING_TOKEN, or token_file"
 
 Json: TypeAlias = dict[str, Any]
 
@@ -77,6 +78,7 @@ class Rest:
         self._headers = {"User-Agent": "spanbridge", "Accept-Encoding": "identity"}
         if settings.authorization:
             self._headers["Authorization"] = settings.authorization
+        self._token = FollowedFile("token_file", settings.token_file, _token) if settings.token_file else None
         self._headers.update(settings.headers)
         self._pool = _pool(settings)
 
@@ -98,10 +100,10 @@ class Rest:
         return self._call("POST", path, payload, wire)
 
     def _call(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+        renewed = {"Authorization": f"Bearer {self._token()}"} if self._token else {}
+        headers = {**self._headers, **renewed, **headers}
         try:
-            answer = self._pool.request(
-                method, self.uri + path, body=body, headers={**self._headers, **headers}, redirect=False
-            )
+            answer = self._pool.request(method, self.uri + path, body=body, headers=headers, redirect=False)
         except SSLError as error:
             raise Held(
                 f"{self.uri}: TLS failed ({first_line(str(error))}); set ca_file or MLFLOW_TRACKING_SERVER_CERT_PATH"
@@ -117,11 +119,18 @@ class Rest:
         self._pool.clear()
 
 
+def _token(text: str) -> str:
+    token = text.strip()
+    if not token or not token.isascii() or not token.isprintable():
+        raise ValueError("holds no token on a line of its own")
+    return token
+
+
 def _pool(settings: MlflowSettings) -> urllib3.PoolManager:
-    return urllib3.PoolManager(
+    return pool_manager(
+        settings.timeout,
         maxsize=_CONNECTIONS,
         retries=False,
-        timeout=urllib3.Timeout(connect=min(_CONNECT_TIMEOUT, settings.timeout), read=settings.timeout),
         cert_reqs="CERT_NONE" if settings.insecure_skip_verify else "CERT_REQUIRED",
         ca_certs=settings.ca_file or None,
         cert_file=settings.cert_file or None,

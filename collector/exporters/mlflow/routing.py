@@ -25,11 +25,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a trace goes. `by_id` says that `experiment` is an id; `by_client` that its sender named it."""
+    """Where a trace goes. `by_id` says that `experiment` is an id; `by_client` that its sender named it.
+
+    `by_attributes` says that attributes of the trace are in its name.
+    """
 
     experiment: str
     by_id: bool = False
     by_client: bool = False
+    by_attributes: bool = False
     run_id: str = ""
     workspace: str = ""
 
@@ -65,20 +69,23 @@ class Router:
             return Route(name, by_client=True, run_id=run_id, workspace=workspace)
         if settings.experiment_id:
             return Route(settings.experiment_id, by_id=True, run_id=run_id, workspace=workspace)
-        return Route(self._fill(trace), run_id=run_id, workspace=workspace)
+        if name := self._filled(trace):
+            return Route(name, by_attributes=True, run_id=run_id, workspace=workspace)
+        fixed = settings.default_experiment if self._keys else self._template
+        return Route(fixed, run_id=run_id, workspace=workspace)
 
-    def _fill(self, trace: Trace) -> str:
+    def _filled(self, trace: Trace) -> str:
         """The template with the attributes of the root's resource (else the first) in it.
 
         It is filled in one pass, so a value can't bring a placeholder; in a template that is a path
-        (Databricks), it can't bring a slash either.
+        (Databricks), it can't bring a slash either. Empty if it takes no attribute, or one that is missing.
         """
         if not self._keys:
-            return self._template
+            return ""
         attributes = _resource_attributes(trace)
         values = {key: _value(attributes, key) for key in self._keys}
         if not all(values.values()):
-            return self._settings.default_experiment
+            return ""
         if self._template.startswith("/"):
             values = {key: value.replace("/", "_") for key, value in values.items()}
         return bounded(_PLACEHOLDER.sub(lambda match: values[match[1]], self._template))

@@ -37,9 +37,10 @@ class MlflowSettings:
     `experiment`: a name, or a template over resource attributes such as `"team-{team}/{service.name}"`;
     `default_experiment` is where a trace goes that lacks one of them. `experiment_id` wins over `experiment`.
     `resource_tags`: globs of resource attributes that become trace tags; None means `RESOURCE_TAGS`.
-    `username` and `password` win over `token`. `timeout`: seconds for one attempt. `ca_file`, `cert_file`, `key_file`,
-    `insecure_skip_verify`: TLS as the Collector names it. `unity_catalog`: the `catalog.schema` that traces go to in
-    Databricks, instead of an experiment. `artifact_root`: where experiments created in a database keep artifacts.
+    `username` and `password` win over `token`; `token_file` holds a token that may change. `timeout`: seconds for one
+    call. `ca_file`, `cert_file`, `key_file`, `insecure_skip_verify`: TLS as the Collector names it. `unity_catalog`:
+    the `catalog.schema` that traces go to in Databricks, instead of an experiment. `artifact_root`: where experiments
+    created in a database keep artifacts.
     """
 
     tracking_uri: str
@@ -56,6 +57,7 @@ class MlflowSettings:
     username: str = ""
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+    token_file: str = ""
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
@@ -87,7 +89,7 @@ def settings_from(environ: Mapping[str, str], **options: Any) -> MlflowSettings:
     """
     given = {name: value for name, value in options.items() if value not in (None, "")}
     found = _from_environment(environ)
-    for group in (("experiment", "experiment_id", "unity_catalog"), ("username", "password", "token")):
+    for group in (("experiment", "experiment_id", "unity_catalog"), ("username", "password", "token", "token_file")):
         if any(name in given for name in group):
             found = {name: value for name, value in found.items() if name not in group}
     settings = MlflowSettings(**{"tracking_uri": "", **found, **given})
