@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
@@ -36,6 +36,11 @@ TRUNCATED_TAG = "spanbridge.truncated_spans"
 """On a trace beyond its cap: how many spans of how many were dropped."""
 LARGE = 8
 """A trace that holds more than this part of a flow's memory is handed on as far as it has come."""
+PORTION = 512
+"""Spans of a large request that the head stage works on at a time, some 20 ms with everything switched on. What is more
+than twice that is large, of requests and of traces."""
+LARGE_ROW = 1 << 20
+"""Bytes of a row that takes some ms to be cut into traces."""
 TICK = 0.05
 """How often, in seconds, the assembly is asked what is due."""
 TURN = 0.002
@@ -77,10 +82,24 @@ class Head:
         self._telemetry = telemetry
 
     async def accept(self, request: Request, context: Context) -> None:
-        """Return once what is left of the request is committed. Raises `Busy`."""
+        """Return once what is left of the request is committed, all of it at once. Raises `Busy`."""
         signal: Signal = "traces" if isinstance(request, Batch) else "logs"
-        count = item_count(request)
         observed: list[tuple[Callable[[Request], Request], Request]] = []
+        payloads = []
+        for portion in portions(request):
+            payloads.append(self._run(portion, signal, observed))
+            if portion is not request:
+                await asyncio.sleep(0)  # others have their turn
+        if payload := b"".join(payloads):
+            await self._journal.put(Entry(payload, context, signal))
+        for observe, original in observed:
+            observe(original)
+
+    def _run(
+        self, request: Request, signal: Signal, observed: list[tuple[Callable[[Request], Request], Request]]
+    ) -> bytes:
+        """What the stages leave of a request, serialized; nothing if that is nothing."""
+        count = item_count(request)
         for stage in self._stages:
             if stage.observes:
                 observed.append((stage.process, deepcopy(request)))
@@ -91,10 +110,32 @@ class Head:
             self._telemetry.outgoing_items.labels(stage.name, signal).inc(count)
             if count == 0:
                 break
-        if count:
-            await self._journal.put(Entry(request.SerializeToString(), context, signal))
-        for observe, original in observed:
-            observe(original)
+        return request.SerializeToString() if count else b""
+
+
+def portions(request: Request) -> Iterator[Request]:
+    """The request itself; a large one in requests of some hundred spans each, between which others may have their turn.
+
+    A concatenation of requests, serialized, is a request.
+    """
+    if not isinstance(request, Batch) or span_count(request) <= 2 * PORTION:
+        yield request
+        return
+    portion, count = Batch(), 0
+    for resource_spans in request.resource_spans:
+        for scope_spans in resource_spans.scope_spans:
+            for start in range(0, len(scope_spans.spans), PORTION):
+                target = portion.resource_spans.add(schema_url=resource_spans.schema_url)
+                target.resource.CopyFrom(resource_spans.resource)
+                scope = target.scope_spans.add(schema_url=scope_spans.schema_url)
+                scope.scope.CopyFrom(scope_spans.scope)
+                scope.spans.extend(scope_spans.spans[start : start + PORTION])
+                count += len(scope.spans)
+                if count >= PORTION:
+                    yield portion
+                    portion, count = Batch(), 0
+    if count:
+        yield portion
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +220,16 @@ class Flow:
         while True:
             await self._room()
             row = await self._journal.take()
-            found = self._open(row)
+            found = await self._open(row)
             self._ledger.open(row.id, {piece.trace_id for piece in found})
             self._assembly.add(row, found, self._now())
             await self._release_before_time(found)
             await asyncio.sleep(0)
 
-    def _open(self, row: Row) -> list[Piece]:
+    async def _open(self, row: Row) -> list[Piece]:
         try:
+            if len(row.entry.payload) > LARGE_ROW:
+                return await asyncio.to_thread(pieces, row)
             return pieces(row)
         except DecodeError:
             log.exception("row %d of the journal is no OTLP request any more; set aside", row.id)
@@ -245,7 +288,7 @@ class Flow:
         self._count(pending)
         if self._recent is not None:
             self._recent.complete(pending, self._now())
-        trace = self._run_stages(pending) if self._passes(pending) else None
+        trace = await self._processed(pending) if self._passes(pending) else None
         pending.pieces.clear()
         pending.logs.clear()
         if trace is None:
@@ -270,6 +313,12 @@ class Flow:
             return True
         self._telemetry.dropped_items.labels("traces", "evicted").inc(pending.spans)
         return False
+
+    async def _processed(self, pending: Pending) -> Trace | None:
+        """What the stages make of a trace; a giant is worked on in a thread, so that senders need not wait for it."""
+        if pending.spans > 2 * PORTION:
+            return await asyncio.to_thread(self._run_stages, pending)
+        return self._run_stages(pending)
 
     def _run_stages(self, pending: Pending) -> Trace | None:
         trace: Trace | None = truncated(pending.decode(), pending.dropped)

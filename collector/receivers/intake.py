@@ -65,17 +65,36 @@ class Receiver:
 
 
 class Room:
-    """Bytes of requests under way, bounded: above it the next one is asked to come again."""
+    """Bytes of requests under way, bounded: above it the next one is asked to come again.
+
+    Half of it is the most that one client has, so that one who is slow with large requests shuts out no other.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.capacity = _ROOM * max_bytes
         self.used = 0
+        self._shares: dict[str, int] = {}
+
+    def take(self, client: str, size: int) -> None:
+        """Count bytes for a client. Raises `Busy` when there is no room for them."""
+        share = self._shares.get(client, 0) + size
+        if self.used + size > self.capacity or share > self.capacity // 2:
+            raise Busy("too many requests at once")
+        self.used += size
+        self._shares[client] = share
+
+    def give_back(self, client: str, size: int) -> None:
+        """What was taken."""
+        self.used -= size
+        if share := self._shares.pop(client, 0) - size:
+            self._shares[client] = share
 
 
 class Hold:
-    """One request's part of a `Room`; a context manager that gives it back."""
+    """One request's part of a `Room`; a context manager that gives it back. `client` is whose it is."""
 
     def __init__(self, room: Room) -> None:
+        self.client = ""
         self._room = room
         self._bytes = 0
 
@@ -83,13 +102,12 @@ class Hold:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._room.used -= self._bytes
+        if self._bytes:
+            self._room.give_back(self.client, self._bytes)
 
     def add(self, size: int) -> None:
         """Count `size` more bytes. Raises `Busy` when there is no room for them."""
-        if self._room.used + size > self._room.capacity:
-            raise Busy("too many requests at once")
-        self._room.used += size
+        self._room.take(self.client, size)
         self._bytes += size
 
 
@@ -128,11 +146,17 @@ class Intake(Generic[R]):
         self._outcome = {o: telemetry.requests.labels(*labels, o) for o in ("success", "refused", "failure")}
         self._next_log = 0.0
 
-    async def __call__(self, headers: dict[str, str], read: Read, encoding: Encoding = "protobuf") -> bytes | Status:
-        """Take one request in: the answer's body once what it holds is durable, or why not. `headers` in lower case."""
+    async def __call__(
+        self, headers: dict[str, str], read: Read, encoding: Encoding = "protobuf", *, peer: str
+    ) -> bytes | Status:
+        """Take one request in: the answer's body once what it holds is durable, or why not.
+
+        `headers` in lower case; `peer` is the address of the client, who is known by it unless it is by its tenant.
+        """
         try:
             with Hold(self._room) as hold:
                 context = await self._context(headers)
+                hold.client = context.tenant or peer
                 body = await read(hold)
                 request, rejected = await self._opened(body, encoding)
                 await self._hand_over(request, context)

@@ -75,7 +75,7 @@ def _export(intake: Intake[Any]) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def read(hold: Hold) -> Body:
             return await _message(call, hold)
 
-        answer = await intake(_headers(call), read)
+        answer = await intake(_headers(call), read, peer=call.peer().rpartition(":")[0])
         if isinstance(answer, Status):
             await _abort(call, answer)
         return answer

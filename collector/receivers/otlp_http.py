@@ -130,7 +130,7 @@ class Application:
             length = int(headers.get("content-length", "0"))
             return Body(await _body(receive, hold, length, intake.max_bytes), coding)
 
-        outcome = await intake(headers, read, encoding)
+        outcome = await intake(headers, read, encoding, peer=(scope["client"] or ("",))[0])
         if isinstance(outcome, Status):
             return _refusal(outcome, encoding)
         return Answer(200, outcome, CONTENT_TYPES[encoding])

@@ -109,7 +109,7 @@ class name(value):  # noqa: N801  reads as a function in the conventions' tables
     @property
     def decided_by(self) -> tuple[str, ...]:
         """See `decided_by`."""
-        return self.keys
+        return self.keys[:1]
 
     def __call__(self, view: SpanView) -> str | None:
         """The name, or None."""
@@ -161,7 +161,7 @@ class given:  # noqa: N801  reads as a function in the conventions' tables
 
 
 class word:  # noqa: N801  reads as a function in the conventions' tables
-    """A reader whose fact is decided by the text under a key, and by which keys there are besides."""
+    """A reader whose fact is decided by names under certain keys, and by which keys there are besides."""
 
     __slots__ = ("decided_by", "read")
 
@@ -178,7 +178,10 @@ class word:  # noqa: N801  reads as a function in the conventions' tables
 
 
 def decided_by(read: Read) -> tuple[str, ...] | None:
-    """The keys whose texts decide a narrowed reader's fact for all spans with the same keys; None if more does."""
+    """The keys under which names decide a narrowed reader's fact, for all spans with the same keys; None if more does.
+
+    Only where there is a name under each of them: without, a reader may go on to its next key.
+    """
     return getattr(read, "decided_by", None)
 
 

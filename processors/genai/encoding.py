@@ -12,28 +12,16 @@ from typing import Any
 from processors.genai.values import to_json_bytes
 
 _ATTRIBUTES, _KEY, _VALUE, _STRING = (bytes([number << 3 | 2]) for number in (9, 1, 2, 1))
-_SHORT = 64
 
 
-def attribute(key: str, found: Any) -> bytes:
-    """What `Span.MergeFromString` takes to add an attribute: a text as it is, anything else as JSON."""
-    if not isinstance(found, str):
-        return _encoded(key, to_json_bytes(found))
-    return _short(key, found) if len(found) <= _SHORT else _encoded(key, found.encode())
-
-
-@lru_cache(4096)
-def _short(key: str, text: str) -> bytes:
-    """Types, models and providers come again and again."""
-    return _encoded(key, text.encode())
-
-
-def _encoded(key: str, text: bytes) -> bytes:
+def attribute(key: str, found: Any) -> tuple[bytes, ...]:
+    """What `Span.MergeFromString` takes, joined, to add an attribute: a text as it is, anything else as JSON."""
+    text = found.encode() if isinstance(found, str) else to_json_bytes(found)
     head, length = _head(key), _varint(len(text))
     value_size = 1 + len(length) + len(text)
     value_length = _varint(value_size)
     size = _varint(len(head) + len(value_length) + value_size)
-    return b"".join((_ATTRIBUTES, size, head, value_length, _STRING, length, text))
+    return _ATTRIBUTES, size, head, value_length, _STRING, length, text
 
 
 @lru_cache(64)

@@ -12,7 +12,7 @@ from processors.genai.config import GenAiConfig
 from processors.genai.convention import Event
 from processors.genai.encoding import attribute
 from processors.genai.reading import CONTENT, INPUTS, OUTPUTS, Facts, Plan, Reading, event_content
-from processors.genai.values import is_empty, to_json
+from processors.genai.values import as_name, is_empty, to_json
 from processors.genai.view import SpanView
 from processors.types import Batch
 
@@ -56,8 +56,9 @@ class GenAi:
                     existing.CopyFrom(value)
 
     def _write(self, view: SpanView, plan: Plan) -> None:
-        added = _encoded(view, plan.facts)
-        view.span.MergeFromString(b"".join((*added.values(), self._words(view, plan))))
+        added, pieces = _encoded(view, plan.facts)
+        pieces.append(self._words(view, plan))
+        view.span.MergeFromString(b"".join(pieces))
         if (INPUTS not in added or OUTPUTS not in added) and view.span.events:
             missing = [key for key in CONTENT if key not in added and key not in view.raw]
             write_content(view, plan, view.events(), missing)
@@ -68,8 +69,8 @@ class GenAi:
         texts = tuple([raw[key].value.string_value for key in plan.spelled])
         written = self._written.get((plan, texts))
         if written is None:
-            written = b"".join(_encoded(view, plan.words).values())
-            if all(0 < len(text) <= _LONGEST_WORD for text in texts):  # an empty one may be a value that is no text
+            written = b"".join(_encoded(view, plan.words)[1])
+            if all(len(text) <= _LONGEST_WORD and as_name(text) for text in texts):
                 self._remember(plan, texts, written)
         return written
 
@@ -79,9 +80,10 @@ class GenAi:
         self._written[plan, texts] = written
 
 
-def _encoded(view: SpanView, facts: Facts) -> dict[str, bytes]:
-    """The attributes to add; those that are there already are set at once."""
-    added = {}
+def _encoded(view: SpanView, facts: Facts) -> tuple[list[str], list[bytes]]:
+    """The attributes to add: their keys, and the pieces of them all. Those that are there already are set at once."""
+    added: list[str] = []
+    pieces: list[bytes] = []
     for key, read in facts:
         found = read(view)
         if found is None or is_empty(found):
@@ -89,8 +91,9 @@ def _encoded(view: SpanView, facts: Facts) -> dict[str, bytes]:
         if key in view.raw:
             set_text(view, key, found)
         else:
-            added[key] = attribute(key, found)
-    return added
+            added.append(key)
+            pieces += attribute(key, found)
+    return added, pieces
 
 
 def write_content(view: SpanView, plan: Plan, events: Sequence[Event], missing: Sequence[str]) -> None:

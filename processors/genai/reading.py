@@ -91,7 +91,7 @@ class _Family:
 
     def plan(self, view: SpanView) -> Plan:
         """The plan for a span, of which each `only_if` is asked."""
-        accepted = tuple(one for one in self._conventions if one.only_if is None or one.only_if(view))
+        accepted = tuple([one for one in self._conventions if one.only_if is None or one.only_if(view)])
         if accepted not in self._plans:
             self._plans[accepted] = self._plan(accepted)
         return self._plans[accepted]

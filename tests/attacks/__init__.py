@@ -11,6 +11,7 @@
 | attribute values without end | unit/test_limits.py, attacks/test_tenants.py |
 | slow loris | attacks/test_connections.py (many at once), integration/test_otlp_http.py test_slow_clients_are_cut, |
 | | test_dribbling_headers..., integration/test_otlp_grpc.py test_a_connection_that_does_not_speak..., ..._message_... |
+| large requests that stall | attacks/test_connections.py test_a_client_that_is_slow_with_large_requests... |
 | 2,000 idle connections | attacks/test_connections.py |
 | header smuggling | attacks/test_connections.py, integration/test_otlp_http.py test_malformed_requests_are_refused... |
 | path tricks on the HTTP port | attacks/test_connections.py |

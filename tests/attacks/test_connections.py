@@ -131,6 +131,19 @@ async def test_slow_grpc_calls_do_not_shut_others_out(monkeypatch):
         assert {await call.code() for call in calls} == {grpc.StatusCode.INVALID_ARGUMENT}
 
 
+async def test_a_client_that_is_slow_with_large_requests_does_not_shut_others_out():
+    """Who has no name is known by the address."""
+    config = http_config(max_request_body_size=1000)
+    stalled = request(body=bytes(1000))[:-1]
+    async with serving(config) as served, crowd(served.port, 8, stalled):
+        await eventually(lambda: served.outcomes("http")["refused"] == 6)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, local_addr=("127.0.0.2", 0))
+        writer.write(request(more="connection: close\r\n"))
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        await writer.wait_closed()
+
+
 INNER = request(more="x-mlflow-experiment-name: smuggled\r\n")
 SMUGGLED = {
     "length and chunked": f"content-length: {len(INNER)}\r\ntransfer-encoding: chunked\r\n",

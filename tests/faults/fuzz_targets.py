@@ -101,7 +101,7 @@ def intake() -> Callable[[bytes], None]:
             hold.add(len(body))
             return Body(body, CODINGS[choice >> 2 & 3])
 
-        answer = loop.run_until_complete(intakes[choice & 3](headers, read, encoding))
+        answer = loop.run_until_complete(intakes[choice & 3](headers, read, encoding, peer="127.0.0.1"))
         assert room.used == 0
         if isinstance(answer, otlp.Status):
             assert answer.grpc in GRPC_CODES

@@ -598,19 +598,27 @@ async def test_when_no_connection_is_idle_the_new_one_is_asked_to_come_again():
         assert b"retry-after: 1" in refused
 
 
+async def by_header(headers):
+    return Identity(headers.get("authorization", ""))
+
+
 async def test_requests_are_refused_when_too_many_bytes_are_under_way():
+    """Four of the largest fit in, and two of them are all that one client may have."""
     gate = Gate()
     body = batch(5).SerializeToString()
-    limit = len(body)
-    async with serving(http_config(max_request_body_size=limit), sink=gate) as served:
-        taken = [asyncio.create_task(post(served.port, body)) for _ in range(4)]
-        for _ in range(4):
-            await gate.arrived.acquire()
-        refused = await post(served.port, body)
-        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    config = http_config(max_request_body_size=len(body))
+    async with serving(config, sink=gate, authenticate=by_header) as served:
+        taken = []
+        for tenant in ("a", "b"):
+            taken += [asyncio.create_task(post(served.port, body, headers={"authorization": tenant})) for _ in range(2)]
+            for _ in range(2):
+                await gate.arrived.acquire()
+            refused = await post(served.port, body, headers={"authorization": tenant})
+            assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert (await post(served.port, body, headers={"authorization": "c"})).status == 503
         gate.open.set()
         assert [response.status for response in await asyncio.gather(*taken)] == [200] * 4
-        assert (await post(served.port, body)).status == 200
+        assert (await post(served.port, body, headers={"authorization": "a"})).status == 200
 
 
 async def test_a_client_that_leaves_is_no_error(caplog):

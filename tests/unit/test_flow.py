@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from collector.delivery import Delivery, DeliveryOptions
 from collector.errors import Held, Permanent
 from collector.journal import Entry
 from collector.journal.memory import MemoryJournal
-from collector.pipeline import TRUNCATED_TAG, Flow, FlowOptions, Stage
+from collector.pipeline import PORTION, TRUNCATED_TAG, Flow, FlowOptions, Head, Stage
 from collector.remembered import Remembered
 from collector.tail_sampling import TailSampling
 from collector.telemetry import Telemetry
@@ -289,3 +290,65 @@ async def test_sends_that_end_while_the_flow_does_are_not_gone_on_with(caplog):
             await until(lambda: ground.exporters[0].calls)
         assert ground.journal.state().rows == 64
     assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_a_large_request_is_worked_on_in_portions_and_committed_as_one():
+    sizes, journal = [], MemoryJournal()
+
+    def look(request):
+        sizes.append(span_count(request))
+        return request
+
+    def drop_even(request):
+        for resource_spans in request.resource_spans:
+            kept = [span for span in resource_spans.scope_spans[0].spans if span.name[-1] in "13579"]
+            del resource_spans.scope_spans[0].spans[:]
+            resource_spans.scope_spans[0].spans.extend(kept)
+        return request
+
+    observed = []
+    stages = [Stage("metrics", observed.append, observes=True), Stage("look", look), Stage("drop", drop_even)]
+    request = Batch()
+    for service in range(3):
+        scope = request.resource_spans.add(schema_url=f"{service}").scope_spans.add(schema_url="scope")
+        for number in range((100, 10, 5000)[service]):
+            scope.spans.add(trace_id=b"t" * 16, span_id=number.to_bytes(8, "big"), name=f"{service} {number}")
+    names = {span.name for span in spans(request)}
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    await Head(stages, journal, Telemetry(CollectorRegistry())).accept(request, Context())
+    beside.cancel()
+    row = await journal.take()
+    assert journal.state().rows == 1
+    found = Batch.FromString(row.entry.payload)
+    assert {span.name for span in spans(found)} == {name for name in names if name[-1] in "13579"}
+    assert {(rs.schema_url, rs.scope_spans[0].schema_url) for rs in found.resource_spans} == {
+        ("0", "scope"),
+        ("1", "scope"),
+        ("2", "scope"),
+    }
+    assert sum(sizes) == sum(span_count(each) for each in observed) == 5110
+    assert max(sizes) <= 2 * PORTION
+    assert turns >= len(sizes) > 5
+
+
+@pytest.mark.parametrize(("size", "here"), [(10, True), (3 * PORTION, False)])
+async def test_a_giant_trace_does_not_keep_the_loop_from_senders(size, here):
+    threads = []
+
+    def look(trace):
+        threads.append(threading.current_thread() is threading.main_thread())
+        return trace
+
+    async with flowing(stages=[look]) as ground:
+        await ground.put(trace_batch(size=size))
+        await ground.settled()
+    assert threads == [here]
+    assert len(ground.names()) == size

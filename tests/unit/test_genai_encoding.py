@@ -17,7 +17,7 @@ def test_what_is_merged_stands_behind_what_there_was(told):
     merged, expected = Span(name="chat"), Span(name="chat")
     for span in (merged, expected):
         span.attributes.add(key="first").value.int_value = 1
-    merged.MergeFromString(b"".join(attribute(key, text) for key, text in told))
+    merged.MergeFromString(b"".join(piece for key, text in told for piece in attribute(key, text)))
     for key, text in told:
         expected.attributes.add(key=key).value.string_value = text
 
@@ -26,7 +26,7 @@ def test_what_is_merged_stands_behind_what_there_was(told):
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_every_length_is_told_right(length):
-    span = Span.FromString(attribute("mlflow.spanInputs", "ä" + "x" * length))
+    span = Span.FromString(b"".join(attribute("mlflow.spanInputs", "ä" + "x" * length)))
     assert span.attributes[0].value.string_value == "ä" + "x" * length
 
 
@@ -34,6 +34,6 @@ def test_every_length_is_told_right(length):
     ("found", "text"), [({"a": [1, None]}, '{"a":[1,null]}'), (3, "3"), (b"\xff", '"/w=="'), ("", "")]
 )
 def test_what_is_no_text_is_written_as_json(found, text):
-    span = Span.FromString(attribute("key", found))
+    span = Span.FromString(b"".join(attribute("key", found)))
     assert [(one.key, one.value.string_value) for one in span.attributes] == [("key", text)]
     assert span.attributes[0].value.WhichOneof("value") == "string_value"
