@@ -64,6 +64,9 @@ num_traces in the first place, and half a million spans of 0.8 KB should fit whe
 half as much again."""
 MLFLOW_SEND = SendLimits(max_traces=64, max_spans=2048)
 """MLflow's cost is per trace, and a send has to end well within its timeout in the slowest of stores."""
+SERVER_CONSUMERS = 4
+"""Sends under way to an MLflow tracking server unless told otherwise: the workers that `mlflow server` starts. More
+share a worker's interpreter lock, and one that waits for a slow database is one of four."""
 FORWARD_SEND = SendLimits(max_traces=8192, max_spans=8192)
 """The Collector's send_batch_size."""
 
@@ -277,14 +280,17 @@ def _delivery(service: Service, exporter_id: str, made: Plan, flow: Flow) -> Del
     backoff = Backoff(retry.initial_interval, retry.max_interval, retry.multiplier, retry.randomization_factor)
     usual = MLFLOW_SEND if isinstance(config, MlflowExporterConfig) else FORWARD_SEND
     limits = made.send_limits(usual)
-    options = DeliveryOptions(_consumers(config, queue), 4 * limits.max_spans, limits, backoff)
+    options = DeliveryOptions(consumers(config, queue), 4 * limits.max_spans, limits, backoff)
     return Delivery(exporter_id, exporter, options, service.telemetry, flow.settled)
 
 
-def _consumers(config: ConfigModel, queue: SendingQueueConfig) -> int:
-    """SQLite has one writer: more would wait for each other's lock."""
-    if isinstance(config, MlflowExporterConfig) and config.tracking_uri.startswith("sqlite"):
+def consumers(config: ConfigModel, queue: SendingQueueConfig) -> int:
+    """How many sends may be under way. SQLite has one writer: more would wait for each other's lock."""
+    uri = config.tracking_uri if isinstance(config, MlflowExporterConfig) else ""
+    if uri.startswith("sqlite"):
         return 1
+    if uri.startswith("http") and "num_consumers" not in queue.model_fields_set:
+        return SERVER_CONSUMERS
     return queue.num_consumers
 
 
