@@ -37,8 +37,8 @@ class MlflowExporterConfig(QueuedExporterConfig):
     `experiment` is a name or a template over resource attributes, like "{service.name}"; where it is empty or one of
     the attributes is missing, `default_experiment` counts. `experiment_id` takes its place. `resource_tags` are glob
     patterns of resource attributes that become trace tags; null means the few that the exporter chooses. `timeout` is
-    30 s, as MLflow's writes are slow (5 s in the Collector). `sending_queue.num_consumers` is 4 towards a tracking server
-    unless it is given: as many as an MLflow server has workers.
+    30 s, as MLflow's writes are slow (5 s in the Collector). `sending_queue.num_consumers` is 4 towards a tracking
+    server unless it is given: as many as an MLflow server has workers.
     """
 
     tracking_uri: str = Field(default="", validate_default=True, repr=False)
