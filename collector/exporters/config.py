@@ -73,8 +73,7 @@ class SendingQueueConfig(ConfigModel):
     """`sending_queue`: here the journal of the pipeline, on disk when `storage` names a file_storage extension.
 
     The journal is bounded in bytes, by `queue_size` when `sizer` is "bytes", else by 1 GiB: the Collector's 1000
-    requests are no bound for a disk. `num_consumers` is how many sends may be under way at once;
-    a PostgreSQL or MySQL tracking database gets 3 if none is given, and SQLite 1 in any case.
+    requests are no bound for a disk. `num_consumers` is how many sends may be under way at once.
     """
 
     NOTES: ClassVar[Mapping[str, str]] = {

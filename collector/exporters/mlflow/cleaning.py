@@ -7,6 +7,7 @@ names the MLflow 3.17 module that it protects; `mlflow/` is left out of those na
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -17,8 +18,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from collector.exporters.mlflow.values import OPAQUE, clean_value, dumps, is_plain, loads, plain_text, text, unquoted
 from processors.attributes import assign, find, to_python
 
-Attributes: TypeAlias = dict[str, str | AnyValue]
-"""Attributes by key: texts as they are, other values as OTLP has them."""
+Value: TypeAlias = str | bool | int | float | AnyValue
+"""Of an attribute: what is no text, number or truth value is left as OTLP has it."""
+
+Attributes: TypeAlias = dict[str, Value]
+"""The values of attributes by key."""
 
 MAX_TIME = (1 << 63) - 1
 """Times are BIGINT columns (store/tracking/dbmodels/models.py SqlSpan)."""
@@ -79,12 +83,31 @@ _TOKEN_KEYS = (
     "cache_creation_input_tokens",
     "cache_creation_input_tokens_above_1hr",
 )
+_WRITTEN_USAGE = re.compile(
+    r"\{(?!\})" + "".join(rf'(?:"{key}":(?:0|[1-9][0-9]{{0,14}})(?:,(?!\}})|(?=\}})))?' for key in _TOKEN_KEYS) + r"\}"
+)
+"""Token usage as the rule for it writes it, in that order and without spaces."""
 _COST_KEYS = ("input_cost", "output_cost", "total_cost")
 
 
 def by_key(attributes: Iterable[KeyValue]) -> Attributes:
-    """Attributes by key, the last of each."""
-    return {attribute.key: (value := attribute.value).string_value or value for attribute in attributes}
+    """The last of each key."""
+    return {attribute.key: (value := attribute.value).string_value or _value(value) for attribute in attributes}
+
+
+def _value(value: AnyValue) -> Value:
+    """Of what is no text, or an empty one."""
+    match value.WhichOneof("value"):
+        case "int_value":
+            return value.int_value
+        case "double_value":
+            return value.double_value
+        case "bool_value":
+            return value.bool_value
+        case "string_value":
+            return ""
+        case _:
+            return value
 
 
 def clean_already(span: Span) -> Attributes | None:
@@ -99,7 +122,7 @@ def clean_already(span: Span) -> Attributes | None:
     if len(attributes) != len(span.attributes):
         return None
     texts = [value for value in attributes.values() if isinstance(value, str)]
-    others = [value for value in attributes.values() if not isinstance(value, str)]
+    others = [value for value in attributes.values() if not isinstance(value, (str, int))]
     if not is_plain("\n".join((span.name, span.status.message, *texts))) or not all(map(_is_clean, others)):
         return None
     ruled = [key for key in attributes if _ruled[key]]
@@ -120,8 +143,10 @@ _MOST_KEYS = 10_000
 _ruled = _Ruled()
 
 
-def _is_clean(value: AnyValue) -> bool:
+def _is_clean(value: float | AnyValue) -> bool:
     """Whether `clean_value` leaves a value as it is; False if that is not certain."""
+    if isinstance(value, float):
+        return math.isfinite(value)
     match value.WhichOneof("value"):
         case "int_value" | "bool_value" | None:
             return True
@@ -135,8 +160,12 @@ def _is_clean(value: AnyValue) -> bool:
             return False
 
 
-def _is_settled(key: str, value: str | AnyValue) -> bool:
-    return isinstance(value, str) and len(value) <= _LONGEST_REMEMBERED and _is_left_alone(key, value)
+def _is_settled(key: str, value: Value) -> bool:
+    if not isinstance(value, str):
+        return False
+    if key == "mlflow.chat.tokenUsage":  # never the same, so that remembering it would be of no use
+        return _WRITTEN_USAGE.fullmatch(value) is not None
+    return len(value) <= _LONGEST_REMEMBERED and _is_left_alone(key, value)
 
 
 _LONGEST_REMEMBERED = 250

@@ -38,7 +38,9 @@ class MlflowExporterConfig(QueuedExporterConfig):
     the attributes is missing, `default_experiment` counts. `experiment_id` takes its place. `resource_tags` are glob
     patterns of resource attributes that become trace tags; null means the few that the exporter chooses. `token_file`
     holds a token that is read again when it changes, as those of Kubernetes do. `timeout` is 30 s for a whole call, as
-    MLflow's writes are slow (5 s in the Collector).
+    MLflow's writes are slow (5 s in the Collector). `sending_queue.num_consumers` is 4 towards a tracking server unless
+    it is given, as many as an MLflow server has workers; 3 towards a PostgreSQL or MySQL database, and always 2 towards
+    SQLite.
     """
 
     tracking_uri: str = Field(default="", validate_default=True, repr=False)

@@ -17,7 +17,6 @@ from collector.errors import ConfigError
 
 RESOURCE_TAGS = (
     "service.name",
-    "service.namespace",
     "service.version",
     "deployment.*",
     "environment",

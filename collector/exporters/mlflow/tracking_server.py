@@ -12,7 +12,6 @@ from http import HTTPStatus
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.errors import Held, Permanent, Retryable
 from collector.exporters.mlflow.amendment import (
@@ -29,6 +28,7 @@ from collector.exporters.mlflow.record import TraceRecord
 from collector.exporters.mlflow.rest import Json, Reply, Rest, checked
 from collector.exporters.mlflow.routing import Route
 from collector.exporters.mlflow.settings import MlflowSettings
+from processors.types import Batch
 
 TRACES = "/v1/traces"
 _EXPERIMENTS = "/api/2.0/mlflow/experiments"
@@ -81,7 +81,7 @@ class TrackingServer:
         yield self._experiments.check(route)
         if found := self._experiments.look(route):
             headers = {"x-mlflow-experiment-id": found.id, **_scope(route)}
-            nothing = ExportTraceServiceRequest()
+            nothing = Batch()
             nothing.resource_spans.add()
             checked(self._rest.send_otlp(TRACES, nothing.SerializeToString(), headers), self._rest.uri)
             yield f"traces can be written to experiment {found.name!r}"
@@ -166,8 +166,18 @@ def _scope(route: Route) -> dict[str, str]:
 
 
 def encode(records: Sequence[TraceRecord]) -> bytes:
-    """One OTLP request. Messages put one behind the other are one message with the fields of all."""
-    return b"".join(record.batch.SerializeToString() for record in records)
+    """One OTLP request of whole traces.
+
+    MLflow takes the tags of a trace from the first of its spans that has a resource, and decodes a resource anew for
+    each span under it (entities/span.py `Span.from_otel_proto`): so the head of a trace alone gets it.
+    """
+    request = Batch()
+    for record in records:
+        head = request.resource_spans.add(resource=record.resource)
+        head.scope_spans.add().spans.append(record.spans[0])
+        if len(record.spans) > 1:
+            request.resource_spans.add().scope_spans.add().spans.extend(record.spans[1:])
+    return request.SerializeToString()
 
 
 def _end_trace(update: Amendment) -> Json:

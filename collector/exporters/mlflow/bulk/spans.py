@@ -19,7 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from collector.exporters.mlflow.bulk.foreign import Event, translate
 from collector.exporters.mlflow.bulk.prices import Prices
 from collector.exporters.mlflow.bulk.values import Unfit, as_json, mapping, plain, quote, stored
-from collector.exporters.mlflow.cleaning import Attributes
+from collector.exporters.mlflow.cleaning import Attributes, Value
 from processors.attributes import to_python
 from processors.types import NO_PARENT
 
@@ -133,15 +133,12 @@ def _times(span: Span) -> tuple[int, int]:
     return start, end
 
 
-def _type_column(value: str | AnyValue | None) -> str | None:
+def _type_column(value: Value | None) -> str | None:
     """The span type as sent: MLflow fills the column from the untranslated span."""
     if value is None or isinstance(value, str):
         return value
-    match value.WhichOneof("value"):
-        case None:
-            return None
-        case "string_value":
-            return value.string_value
+    if isinstance(value, AnyValue) and value.WhichOneof("value") is None:
+        return None
     raise Unfit("the span type is not a string")
 
 
@@ -177,7 +174,7 @@ def _content(span: Span, ids: TraceIds, status: str, attributes: dict[str, str],
     """`json.dumps` of the span as `Span.to_dict` has it, with the translated attributes."""
     parent = "null" if span.parent_span_id in NO_PARENT else f'"{b64encode(span.parent_span_id).decode()}"'
     message = quote(span.status.message) if status == "ERROR" else '""'
-    pairs = ", ".join([f"{quote(key)}: {quote(text)}" for key, text in attributes.items()])
+    pairs = ", ".join([_quoted[key] + quote(text) for key, text in attributes.items()])
     return (
         f'{{"trace_id": "{ids.base64}", "span_id": "{b64encode(span.span_id).decode()}", "parent_span_id": {parent}, '
         f'"name": {quote(span.name)}, "start_time_unix_nano": {span.start_time_unix_nano}, '
@@ -185,6 +182,20 @@ def _content(span: Span, ids: TraceIds, status: str, attributes: dict[str, str],
         f'"status": {{"code": "STATUS_CODE_{status}", "message": {message}}}, "attributes": {{{pairs}}}, '
         f'"links": {as_json([_link(link) for link in span.links]) if span.links else "[]"}}}'
     )
+
+
+class _Quoted(dict[str, str]):
+    """Attribute key -> how JSON begins a member with it. Learns the keys it is asked for, up to a bound."""
+
+    def __missing__(self, key: str) -> str:
+        if len(self) >= _MOST_KEYS:
+            self.clear()
+        self[key] = f"{quote(key)}: "
+        return self[key]
+
+
+_MOST_KEYS = 10_000
+_quoted = _Quoted()
 
 
 def _event(event: Span.Event) -> Event:

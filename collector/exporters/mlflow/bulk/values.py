@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
+from collector.exporters.mlflow.cleaning import Value
 from processors.attributes import to_python
 
 __all__ = ["Unfit", "as_json", "mapping", "plain", "quote", "stored"]
@@ -30,11 +31,11 @@ class Unfit(Exception):
     """The bulk path does not know what MLflow would make of this trace: MLflow's own store decides."""
 
 
-def stored(value: str | AnyValue) -> str:
+def stored(value: Value) -> str:
     """The text MLflow keeps of an attribute's value."""
     if isinstance(value, str):
         return value if value and value[0] in _BEFORE_JSON and _holds_json(value) else quote(value)
-    return _json(value)
+    return _number(value) if isinstance(value, (int, float)) else _json(value)
 
 
 def plain(text: str) -> str:
@@ -57,6 +58,12 @@ def mapping(text: str | None) -> dict[str, Any] | None:
     return dict(value)
 
 
+def _number(value: float) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, int) or math.isfinite(value) else as_json(value)
+
+
 def _json(value: AnyValue) -> str:
     """`as_json(to_python(value))`, without the Python value in between."""
     match value.WhichOneof("value"):
@@ -66,8 +73,8 @@ def _json(value: AnyValue) -> str:
             return quote(value.string_value)
         case "bool_value":
             return "true" if value.bool_value else "false"
-        case "double_value" if math.isfinite(value.double_value):
-            return repr(value.double_value)
+        case "double_value":
+            return _number(value.double_value)
         case "array_value":
             return f"[{', '.join([_json(item) for item in value.array_value.values])}]"
         case "kvlist_value":

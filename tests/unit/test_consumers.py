@@ -1,0 +1,33 @@
+"""How many sends an exporter has under way at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from collector.exporters.config import OtlpHttpExporterConfig, SendingQueueConfig
+from collector.exporters.mlflow.config import MlflowExporterConfig
+from collector.service import consumers
+
+SERVER, DATABASE, FILE = "http://mlflow:5000", "postgresql://mlflow@host/mlflow", "sqlite:///mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("uri", "given", "expected"),
+    [
+        (SERVER, {}, 4),
+        (SERVER, {"num_consumers": 10}, 10),
+        (DATABASE, {}, 3),
+        (DATABASE, {"num_consumers": 2}, 2),
+        ("databricks", {}, 10),
+        (FILE, {}, 2),
+        (FILE, {"num_consumers": 10}, 2),
+    ],
+)
+def test_towards_mlflow(uri, given, expected):
+    config = MlflowExporterConfig(tracking_uri=uri, sending_queue=SendingQueueConfig(**given))
+    assert consumers(config, config.sending_queue) == expected
+
+
+def test_towards_another_collector_as_in_the_collector():
+    config = OtlpHttpExporterConfig(endpoint="http://gateway:4318")
+    assert consumers(config, config.sending_queue) == 10
