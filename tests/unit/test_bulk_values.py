@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.store.tracking.sqlalchemy_store import _try_parse_json_string
 from mlflow.tracing.otel.translation import sanitize_attributes
@@ -95,6 +95,7 @@ def test_json_on_which_mlflow_gives_up_is_unfit(text: str):
 
 
 @given(nearly_json | text)
+@example('""\r\n')
 def test_plain_text_is_what_mlflow_reads(value: str):
     kept = stored(value)
     assert plain(kept) == _try_parse_json_string(kept)

@@ -42,7 +42,7 @@ def plain(text: str) -> str:
     """The string that stored text stands for; stored text of anything else as it is."""
     if text.lstrip(_BLANK)[:1] != '"':
         return text
-    if text[0] == '"' and "\\" not in text:
+    if text[0] == text[-1] == '"' and "\\" not in text:
         return text[1:-1]
     return str(json.loads(text))
 
