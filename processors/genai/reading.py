@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, TypeAlias
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -50,9 +50,10 @@ _READERS: tuple[tuple[str, Callable[[Convention], Read]], ...] = (
 
 Facts: TypeAlias = tuple[tuple[str, Read], ...]
 
-_MAX_LAYOUTS = 2048
+_MAX_FAMILIES = 4096
 _MAX_KEYS = 128
-"""Spans with more keys are worked out each time, which bounds what the remembered ones can hold."""
+_MAX_CHARACTERS = 8192
+"""Spans with more or longer keys are worked out each time, which bounds what the remembered ones can hold."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,17 +152,25 @@ class Reading:
         self.settings = config.settings([convention.name for convention in CONVENTIONS])
         self._on = tuple(convention for convention in CONVENTIONS if convention.name in self.settings)
         self._overwrite = frozenset(name for name, source in self.settings.items() if source.overwrite)
-        # A tuple is found faster than a set, but the same keys may come in many orders.
-        family = lru_cache(_MAX_LAYOUTS)(self._family_of)
-        self._in_order = lru_cache(_MAX_LAYOUTS)(lambda keys: family(frozenset(keys)))
+        self._families: dict[Hashable, _Family] = {}
 
     def read(self, span: Span) -> tuple[SpanView, Plan]:
         """A span, ready to be read, and what to do with it."""
         raw = by_key(span.attributes)
         keys = tuple(raw)
-        family = self._in_order(keys) if len(keys) <= _MAX_KEYS else self._family_of(frozenset(keys))
+        family = self._families.get(keys) or self._family(keys)
         view = SpanView(span, raw, family.layout)
         return view, family.certain or family.plan(view)
+
+    def _family(self, in_order: tuple[str, ...]) -> _Family:
+        """Worked out once for the same keys, in whatever order they come: a tuple is found faster than a set."""
+        keys = frozenset(in_order)
+        family = self._families.get(keys) or self._family_of(keys)
+        if len(keys) <= _MAX_KEYS and sum(map(len, keys)) <= _MAX_CHARACTERS:
+            if len(self._families) >= _MAX_FAMILIES:
+                self._families.clear()
+            self._families[in_order] = self._families[keys] = family
+        return family
 
     def _family_of(self, keys: frozenset[str]) -> _Family:
         namespaces = {key.partition(".")[0] for key in keys}

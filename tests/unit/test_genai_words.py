@@ -93,3 +93,22 @@ def test_the_order_of_attributes_says_nothing():
     for seed in range(20):
         keys = random.Random(seed).sample(sorted(values), len(values))
         assert facts({key: values[key] for key in keys}) == expected
+
+
+def test_what_is_remembered_of_keys_and_texts_is_bounded():
+    stage = GenAi(GenAiConfig())
+    for number in range(5000):
+        values = {"gen_ai.operation.name": "chat", "gen_ai.request.model": f"model-{number}", f"key-{number}": 1}
+        told = as_dict(next(spans(stage(trace([span(b"1" * 16, b"2" * 8, values=values)]).batch))).attributes)
+        assert told["mlflow.llm.model"] == f"model-{number}"
+    assert len(stage._written) <= 4096
+    assert len(stage._reading._families) <= 4097
+
+
+@pytest.mark.parametrize("keys", [[f"key-{number}" for number in range(129)], ["k" * 9000]])
+def test_spans_with_many_or_long_keys_are_not_remembered(keys):
+    stage = GenAi(GenAiConfig())
+    values = {"gen_ai.operation.name": "chat", **dict.fromkeys(keys, 1)}
+    told = as_dict(next(spans(stage(trace([span(b"1" * 16, b"2" * 8, values=values)]).batch))).attributes)
+    assert told["mlflow.spanType"] == "CHAT_MODEL"
+    assert not stage._reading._families
