@@ -39,9 +39,17 @@ def total_memory(cgroup_files: tuple[Path, ...] = CGROUP_LIMITS, meminfo: Path =
     return machine
 
 
-def resident_memory() -> int:
-    """The resident bytes of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+def resident_memory(proc: Path = Path("/proc")) -> int:
+    """The resident bytes of this process and of its children."""
+    children = [pid for file in proc.glob("self/task/*/children") for pid in file.read_text().split()]
+    return sum(_resident(proc / pid / "statm") for pid in ("self", *children))
+
+
+def _resident(statm: Path) -> int:
+    try:
+        return int(statm.read_text().split()[1]) * 4096
+    except OSError:  # it has ended
+        return 0
 
 
 class MemoryLimiter:

@@ -70,10 +70,6 @@ MLFLOW_SEND = SendLimits(max_traces=64, max_spans=2048)
 """MLflow's cost is per trace, and a send has to end well within its timeout in the slowest of stores."""
 DATABASE_SEND = SendLimits(max_traces=256, max_spans=2048)
 """A transaction costs the same for few traces as for many."""
-CONSUMERS = {"sqlite": 2, "postgresql": 3, "mysql": 3, "http": 4, "https": 4}
-"""Sends under way to an MLflow unless told otherwise. To a database: one makes rows while others are written; more only
-keep more rows in memory. To a tracking server: as many as the workers that `mlflow server` starts; more share a
-worker's interpreter lock, and one that waits for a slow database is one of four."""
 FORWARD_SEND = SendLimits(max_traces=8192, max_spans=8192)
 """The Collector's send_batch_size."""
 
@@ -304,7 +300,8 @@ def _delivery(service: Service, exporter_id: str, made: Plan, flow: Flow) -> Del
     retry = getattr(config, "retry_on_failure", RetryConfig())
     backoff = Backoff(retry.initial_interval, retry.max_interval, retry.multiplier, retry.randomization_factor)
     limits = made.send_limits(_usual_send(config))
-    options = DeliveryOptions(consumers(config, queue), 4 * limits.max_spans, limits, backoff)
+    consumers = config.consumers if isinstance(config, MlflowExporterConfig) else queue.num_consumers
+    options = DeliveryOptions(consumers, 4 * limits.max_spans, limits, backoff)
     return Delivery(exporter_id, exporter, options, service.telemetry, flow.settled)
 
 
@@ -312,14 +309,6 @@ def _usual_send(config: ConfigModel) -> SendLimits:
     if not isinstance(config, MlflowExporterConfig):
         return FORWARD_SEND
     return DATABASE_SEND if scheme_of(config.tracking_uri) in DATABASES else MLFLOW_SEND
-
-
-def consumers(config: ConfigModel, queue: SendingQueueConfig) -> int:
-    """How many sends may be under way. SQLite has one writer: more would wait for each other's lock."""
-    scheme = scheme_of(config.tracking_uri) if isinstance(config, MlflowExporterConfig) else ""
-    if "num_consumers" in queue.model_fields_set and scheme != "sqlite":
-        return queue.num_consumers
-    return CONSUMERS.get(scheme, queue.num_consumers)
 
 
 def _watch(service: Service, pipeline: PipelineConfig, journal: Journal, assembly: Assembly) -> None:

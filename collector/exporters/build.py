@@ -11,6 +11,7 @@ from collector.errors import ConfigError
 from collector.exporters import Exporter
 from collector.exporters.config import DebugExporterConfig, OtlpGrpcExporterConfig, OtlpHttpExporterConfig
 from collector.exporters.mlflow.config import MlflowExporterConfig
+from collector.exporters.mlflow.settings import DATABASES, scheme_of
 from collector.tls import client_ssl_context, grpc_channel_credentials
 from processors.settings import ConfigModel
 
@@ -39,6 +40,10 @@ def _plain(headers: Mapping[str, SecretStr]) -> dict[str, str]:
 
 
 def _mlflow(config: MlflowExporterConfig, environ: Mapping[str, str]) -> Exporter:
+    if scheme_of(config.tracking_uri) in DATABASES:
+        from collector.exporters.mlflow.process import ExporterProcess
+
+        return ExporterProcess(config.consumers, environ, **mlflow_options(config))
     from collector.exporters.mlflow.exporter import MlflowSpanExporter
 
     return MlflowSpanExporter(environ=environ, **mlflow_options(config))

@@ -6,7 +6,6 @@ import pytest
 
 from collector.exporters.config import OtlpHttpExporterConfig, SendingQueueConfig
 from collector.exporters.mlflow.config import MlflowExporterConfig
-from collector.service import consumers
 
 SERVER, DATABASE, FILE = "http://mlflow:5000", "postgresql://mlflow@host/mlflow", "sqlite:///mlflow.db"
 
@@ -25,9 +24,9 @@ SERVER, DATABASE, FILE = "http://mlflow:5000", "postgresql://mlflow@host/mlflow"
 )
 def test_towards_mlflow(uri, given, expected):
     config = MlflowExporterConfig(tracking_uri=uri, sending_queue=SendingQueueConfig(**given))
-    assert consumers(config, config.sending_queue) == expected
+    assert config.consumers == expected
 
 
 def test_towards_another_collector_as_in_the_collector():
     config = OtlpHttpExporterConfig(endpoint="http://gateway:4318")
-    assert consumers(config, config.sending_queue) == 10
+    assert config.sending_queue.num_consumers == 10

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from collector.exporters.config import QueuedExporterConfig, check_url
+from collector.exporters.mlflow.settings import scheme_of
 from collector.tls import TlsClientConfig
 from processors.settings import Duration
 
@@ -29,6 +30,12 @@ ExperimentId: TypeAlias = Annotated[
     str, BeforeValidator(lambda value: str(value) if type(value) is int else value, json_schema_input_type=str | int)
 ]
 """MLflow's experiment ids look like numbers, so YAML may well hold one."""
+
+
+CONSUMERS = {"sqlite": 2, "postgresql": 3, "mysql": 3, "http": 4, "https": 4}
+"""Sends under way to an MLflow unless told otherwise. To a database: one makes rows while others are written; more only
+keep more rows in memory. To a tracking server: as many as the workers that `mlflow server` starts; more share a
+worker's interpreter lock, and one that waits for a slow database is one of four."""
 
 
 class MlflowExporterConfig(QueuedExporterConfig):
@@ -58,6 +65,14 @@ class MlflowExporterConfig(QueuedExporterConfig):
     tls: TlsClientConfig = TlsClientConfig()
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     timeout: Duration = 30.0
+
+    @property
+    def consumers(self) -> int:
+        """How many sends may be under way. SQLite has one writer: more would wait for each other's lock."""
+        scheme, queue = scheme_of(self.tracking_uri), self.sending_queue
+        if "num_consumers" in queue.model_fields_set and scheme != "sqlite":
+            return queue.num_consumers
+        return CONSUMERS.get(scheme, queue.num_consumers)
 
     @classmethod
     def with_environment(cls, given: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:

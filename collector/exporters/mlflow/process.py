@@ -1,0 +1,191 @@
+"""`MlflowSpanExporter` in a process of its own, for tracking databases.
+
+To make rows of spans takes as much of an interpreter as all that comes before it, from the socket to the whole trace.
+In one process the two would share one, and senders would wait for their OK while rows are made. So the traces of a send
+go to a second process, and the answer comes back, over one of several socket pairs: a line for each send that may be
+under way. Nothing is settled before the answer: a process that dies is started again, and the send is repeated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cache
+from logging.handlers import QueueHandler
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any
+
+from collector import allocator
+from collector.errors import ExportError, Retryable
+from collector.exporters.mlflow.exporter import MlflowSpanExporter
+from collector.exporters.mlflow.routing import Route, Router
+from collector.exporters.mlflow.settings import settings_from
+from processors.types import Batch, Trace
+
+_log = logging.getLogger(__name__)
+
+
+class ExporterProcess:
+    """An Exporter; `at_a_time` is how many sends may be under way, the rest are arguments of `MlflowSpanExporter`."""
+
+    def __init__(self, at_a_time: int, environ: Mapping[str, str], **options: Any) -> None:
+        """Raises ConfigError as `MlflowSpanExporter` does; the process is started by the first send."""
+        self._router = Router(settings_from(environ, **options))
+        self._at_a_time = at_a_time
+        self._start_message = pickle.dumps((dict(environ), options))
+        self._starting = threading.Lock()
+        self._child: Child | None = None
+
+    def group(self, trace: Trace) -> Route:
+        """See `MlflowSpanExporter.group`."""
+        return self._router(trace)
+
+    def send(self, traces: Sequence[Trace]) -> int:
+        """See `collector.exporters.Exporter`."""
+        try:
+            outcome, records = self._running().ask(written(traces))
+        except (EOFError, OSError) as error:
+            raise Retryable(
+                "the process that writes to the tracking database has ended; it is started again"
+            ) from error
+        for record in records:
+            logging.getLogger(record.name).handle(record)
+        if isinstance(outcome, ExportError):
+            raise outcome
+        return int(outcome)
+
+    def close(self) -> None:
+        """End the process; a transaction that is under way is rolled back."""
+        with self._starting:
+            if self._child is not None:
+                self._child.end()
+
+    def _running(self) -> Child:
+        with self._starting:
+            if self._child is None or self._child.process.poll() is not None:
+                self._child = Child(self._at_a_time, self._start_message)
+            return self._child
+
+
+class Child:
+    """A process that has been started, and the lines to it that are free."""
+
+    def __init__(self, lines: int, start_message: bytes) -> None:
+        pairs = [socket.socketpair() for _ in range(lines)]
+        theirs = [of_child.fileno() for _, of_child in pairs]
+        # A session of its own: what a terminal sends to all of a group ends this program in order, and it the child.
+        self.process = subprocess.Popen(  # noqa: S603  this program itself
+            [sys.executable, "-m", __name__, str(logging.getLogger().level), *map(str, theirs)],
+            pass_fds=theirs,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._free: SimpleQueue[Connection] = SimpleQueue()
+        for ours, of_child in pairs:
+            of_child.close()
+            line = Connection(ours.detach())
+            line.send_bytes(start_message)
+            self._free.put(line)
+
+    def ask(self, message: bytes) -> tuple[ExportError | int, list[logging.LogRecord]]:
+        """The child's answer; it comes when the child has done what it could. Raises EOFError or OSError."""
+        line = self._free.get()
+        try:
+            line.send_bytes(message)
+            answer: tuple[ExportError | int, list[logging.LogRecord]] = pickle.loads(line.recv_bytes())  # noqa: S301  from our own process
+            return answer
+        finally:
+            self._free.put(line)
+
+    def end(self) -> None:
+        """End it at once, and see it gone."""
+        self.process.kill()
+        self.process.wait()
+
+
+def written(traces: Sequence[Trace]) -> bytes:
+    """Traces for the other process; their log records have done their work."""
+    return pickle.dumps(
+        [
+            (t.trace_id, t.batch.SerializeToString(), t.context, t.late, t.tags, t.metadata, t.client_request_id)
+            for t in traces
+        ]
+    )
+
+
+def read(message: bytes) -> list[Trace]:
+    """What `written` wrote."""
+    return [
+        Trace(trace_id, Batch.FromString(batch), context, late, None, tags, metadata, client_request_id)
+        for trace_id, batch, context, late, tags, metadata, client_request_id in pickle.loads(message)  # noqa: S301  from our own process
+    ]
+
+
+class Collected(QueueHandler):
+    """Keeps log records until an answer takes them along: the other process writes them as it writes its own."""
+
+    queue: SimpleQueue[logging.LogRecord]
+
+    def taken(self) -> list[logging.LogRecord]:
+        """The records since the last time."""
+        return [self.queue.get() for _ in range(self.queue.qsize())]
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        self.queue.put(record)
+
+
+def serve(line: Connection, exporter: MlflowSpanExporter, collected: Collected) -> None:
+    """Answer one send after the other, until nobody is there to ask."""
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            traces = read(line.recv_bytes())
+            line.send_bytes(pickle.dumps((_outcome(exporter, traces), collected.taken())))
+            _settle()
+
+
+def _outcome(exporter: MlflowSpanExporter, traces: Sequence[Trace]) -> ExportError | int:
+    try:
+        return exporter.send(traces)
+    except ExportError as error:
+        return error.with_traceback(None)
+    except Exception as fault:  # noqa: BLE001  the other process is told
+        _log.exception("the mlflow exporter failed in a way it should not")
+        return Retryable(f"{type(fault).__name__} in the exporter")
+
+
+@cache
+def _settle() -> None:
+    """Once all that is imported late is there."""
+    allocator.give_back()
+
+
+def main(level: int, descriptors: Sequence[int]) -> None:
+    """Serve the lines with these descriptors; ends with the other process, or when that kills it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    allocator.keep_little()
+    collected = Collected(SimpleQueue())
+    logging.basicConfig(level=level, handlers=[collected])
+    lines = [Connection(descriptor) for descriptor in descriptors]
+    *_, (environ, options) = (pickle.loads(line.recv_bytes()) for line in lines)  # noqa: S301  from our own process
+    exporter = MlflowSpanExporter(environ=environ, **options)
+    threads = [threading.Thread(target=serve, args=(line, exporter, collected)) for line in lines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), list(map(int, sys.argv[2:])))

@@ -1,0 +1,146 @@
+"""The exporter in a process of its own: the same answers, and nothing lost or left behind when either process ends."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.errors import ConfigError, Held, Retryable
+from collector.exporters.build import build_exporter
+from collector.exporters.mlflow.config import MlflowExporterConfig
+from collector.exporters.mlflow.process import ExporterProcess, read, written
+from processors.types import Context, Trace
+from tests.mlflow_traces import new_trace, whole_trace
+from tests.polling import until_sync
+from tests.reading import span_ids
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # at the import of mlflow
+    pytest.mark.timeout(180),
+]
+
+
+@pytest.fixture(name="uri")
+def fixture_uri(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture(name="exporter")
+def fixture_exporter(uri: str) -> Iterator[ExporterProcess]:
+    exporter = ExporterProcess(2, {}, tracking_uri=uri, experiment="apart")
+    yield exporter
+    exporter.close()
+
+
+def pid(exporter: ExporterProcess) -> int:
+    assert exporter._child is not None
+    return exporter._child.process.pid
+
+
+def ids(*traces: Trace) -> set[tuple[str, str]]:
+    return {
+        (span.trace_id.hex(), span.span_id.hex())
+        for trace in traces
+        for resource in trace.batch.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    }
+
+
+def test_databases_are_written_by_a_process_of_their_own(uri: str):
+    exporter = build_exporter(MlflowExporterConfig(tracking_uri=uri), {})
+    assert isinstance(exporter, ExporterProcess)
+    exporter.close()  # it was never started
+
+
+def test_what_is_sent_is_there(exporter: ExporterProcess, uri: str):
+    sent = [whole_trace() for _ in range(20)]
+    with ThreadPoolExecutor(2) as threads:
+        assert sum(threads.map(exporter.send, ([trace] for trace in sent))) == 0
+    assert set(span_ids(uri, "apart")) == ids(*sent)
+
+
+def test_a_send_whose_process_dies_is_to_be_repeated(exporter: ExporterProcess, uri: str):
+    first, second = whole_trace(), whole_trace()
+    exporter.send([first])
+    before, child = pid(exporter), exporter._child
+    assert child is not None
+    child.process.send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as thread:
+        sending = thread.submit(exporter.send, [second])
+        until_sync(lambda: child._free.qsize() == 1, what="the send")
+        child.process.kill()
+        with pytest.raises(Retryable, match="has ended"):
+            sending.result()
+    child.process.wait()
+    assert exporter.send([second]) == 0
+    assert pid(exporter) != before
+    assert sorted(span_ids(uri, "apart")) == sorted(ids(first, second))
+
+
+def test_errors_come_across(uri: str):
+    exporter = ExporterProcess(1, {}, tracking_uri=uri, experiment="nobody made it", create_experiments=False)
+    with pytest.raises(Held, match="nobody made it"):
+        exporter.send([whole_trace()])
+    exporter.close()
+
+
+def test_log_lines_come_across(
+    exporter: ExporterProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_SQL_TRACE_ROLLUPS_ENABLED", "true")
+    with caplog.at_level(logging.WARNING):
+        exporter.send([whole_trace()])
+    assert any("MLFLOW_SQL_TRACE_ROLLUPS_ENABLED" in record.getMessage() for record in caplog.records)
+
+
+def test_a_wrong_configuration_is_known_before_there_is_a_process():
+    with pytest.raises(ConfigError):
+        ExporterProcess(1, {}, tracking_uri="", experiment="x")
+
+
+PARENT = """
+import os, sys
+from collector.exporters.mlflow.process import ExporterProcess
+from tests.mlflow_traces import whole_trace
+exporter = ExporterProcess(2, {}, tracking_uri=sys.argv[1], experiment="apart")
+exporter.send([whole_trace()])
+print(exporter._child.process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_it_does_not_outlive_the_program(uri: str):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, uri],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert parent.stdout is not None
+    assert parent.stdin is not None
+    child = Path(f"/proc/{int(parent.stdout.readline())}")
+    assert b"process" in (child / "cmdline").read_bytes()
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    parent.stdin.close()
+    until_sync(
+        lambda: not child.exists() or "Z" in (child / "stat").read_text().split()[2], what="the end of the child"
+    )
+
+
+@given(st.booleans(), st.dictionaries(st.text(), st.text()), st.text(), st.lists(st.text(max_size=5), max_size=2))
+def test_traces_arrive_as_they_were(late: bool, tags: dict[str, str], request_id: str, globs: list[str]):
+    context = Context(experiment_name="e", tenant="t", allow_experiments=tuple(globs))
+    trace = Trace(b"t" * 16, new_trace().batch, context, late, None, tags, dict(tags), request_id)
+    assert read(written([trace, trace])) == [trace, trace]
