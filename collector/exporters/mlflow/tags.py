@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from collector.exporters.mlflow.values import dumps, from_python, loads
 
@@ -40,6 +41,7 @@ def by_root(key: str) -> bool:
     return key.startswith(("telemetry.sdk.", "mlflow."))
 
 
+@lru_cache(maxsize=10_000)
 def tag_key(key: str) -> str:
     """A key MLflow takes as a tag's; empty if there is none."""
     key = _TAG_CHARACTER.sub("_", key)[:KEY_LENGTH]
