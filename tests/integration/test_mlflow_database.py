@@ -141,7 +141,7 @@ def test_experiments(exporter, client, database):
     with pytest.raises(Held, match="does not exist; create it"):
         MlflowSpanExporter(database, "none", create_experiments=False, environ={}).send([whole_trace()])
     route = exporter.group(whole_trace(service="vanishing"))
-    exporter._destination._experiments._answers[(route.experiment, False, "")] = (1e12, "987655")
+    exporter._destination._experiments._answers[route] = (1e12, "987655")
     with pytest.raises(Retryable, match="looking it up again"):
         exporter.send([whole_trace(service="vanishing")])
     exporter.send([whole_trace(service="vanishing")])

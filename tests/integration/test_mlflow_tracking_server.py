@@ -277,7 +277,7 @@ def test_a_deleted_experiment_is_held_with_the_mend(server, client):
 def test_an_experiment_that_vanished_is_looked_up_again(exporter, client):
     exporter.send([whole_trace(service="vanishing")])
     route = exporter.group(whole_trace(service="vanishing"))
-    exporter._destination._experiments._answers[(route.experiment, False, "")] = (1e12, "987655")
+    exporter._destination._experiments._answers[route] = (1e12, "987655")
     with pytest.raises(Retryable, match="looking it up again"):
         exporter.send([whole_trace(service="vanishing")])
     exporter.send([whole_trace(service="vanishing")])
