@@ -28,6 +28,7 @@ from collector.receivers.intake import CONTEXT_HEADERS, Body, Intake, Receiver, 
 from collector.receivers.otlp_http import Application, _uvicorn
 from collector.telemetry import Telemetry
 from processors.genai import GenAi, GenAiConfig, GenAiTrace
+from processors.limits import CountLimits
 from processors.ottl import OttlError, compile_condition
 from processors.redaction import Redaction, RedactionConfig
 from processors.types import Batch, Context, Logs, Trace, spans
@@ -81,10 +82,13 @@ def otlp_json() -> Callable[[bytes], None]:
     return check
 
 
+COUNTS, ITEMS = CountLimits(attributes=3, events=2, links=1), 30
+
+
 def intake() -> Callable[[bytes], None]:
     """A message and its metadata, as gRPC and HTTP hand them over: coding, context headers, body."""
     loop = asyncio.new_event_loop()
-    receiver = Receiver("otlp", Telemetry(CollectorRegistry()), _take, logs=_take)
+    receiver = _receiver()
     room = Room(LIMIT)
     intakes: list[Intake[Any]] = [
         Intake(kind, receiver, transport, room) for kind in (Batch, Logs) for transport in ("grpc", "http")
@@ -111,8 +115,17 @@ def intake() -> Callable[[bytes], None]:
     return check
 
 
+def _receiver() -> Receiver:
+    telemetry = Telemetry(CollectorRegistry())
+    return Receiver("otlp", telemetry, _take, logs=_take, max_value=20, counts=COUNTS, max_items=ITEMS)
+
+
 async def _take(request: otlp.Request, context: Context) -> None:
     request.SerializeToString()
+    if isinstance(request, Batch):
+        assert len(list(spans(request))) <= ITEMS
+        assert all(len(span.attributes) <= COUNTS.attributes for span in spans(request))
+        assert all(len(span.events) <= COUNTS.events and len(span.links) <= COUNTS.links for span in spans(request))
 
 
 class _Wire(asyncio.Transport):
@@ -146,7 +159,7 @@ def http() -> Callable[[bytes], None]:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     config = HttpConfig.model_validate({"endpoint": "127.0.0.1:0"})
-    application = Application(config, Receiver("otlp", Telemetry(CollectorRegistry()), _take, logs=_take))
+    application = Application(config, _receiver())
     shared = Connections(config, _uvicorn(application))
 
     async def talk(data: bytes) -> bytes:
