@@ -132,10 +132,17 @@ class Program:
         """The sum of all samples whose name and labels begin with `prefix`."""
         return sum(value for name, value in self.metrics().items() if name.startswith(prefix))
 
-    def rss(self) -> int:
-        """Resident bytes."""
+    def children(self) -> list[int]:
+        """The processes it has started."""
         assert self.process
-        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * 4096
+        files = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for file in files for pid in file.read_text().split()]
+
+    def rss(self) -> int:
+        """Resident bytes, with those of its children."""
+        assert self.process
+        statms = [Path(f"/proc/{pid}/statm") for pid in (self.process.pid, *self.children())]
+        return sum(int(statm.read_text().split()[1]) * 4096 for statm in statms)
 
     def descriptors(self) -> int:
         """Open files and connections."""

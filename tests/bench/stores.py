@@ -42,7 +42,7 @@ from tests.traces import bench_trace
 
 ROUNDS = 3
 WORKERS = os.environ.get("MLFLOW_WORKERS", "1")
-OWN, SERVER, DATABASE = 192, 512, 2500
+OWN, SERVER, DATABASE = 192, 512, 5000
 """Traces a round: through MLflow's endpoint, through it from the bridge or a forwarder, into a database."""
 TOGETHER = 250
 """Traces in a transaction of ready rows."""

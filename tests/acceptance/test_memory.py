@@ -1,0 +1,52 @@
+"""Memory of the program, and of the process that writes for it, while a long stream goes into PostgreSQL."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from sqlalchemy import create_engine, text
+
+from collector.exporters.mlflow.bulk import prepare_database
+from tests.bench.load import EXPORT
+from tests.bench.requests import SPANS, whole
+from tests.polling import until_sync
+from tests.postgres import cluster
+from tests.program import Ports, Program, configuration
+from tests.traces import bench_trace
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SAMPLES, TRACES = 6, 6_272
+"""Traces between samples; in all 301,056 spans."""
+AHEAD = 1024
+"""Traces that may be under way: a backlog is memory too, and says nothing of what is kept for ever."""
+PROCESSORS = {"genai": {}, "groupbytrace": {"wait_duration_after_root_received": "100ms"}, "tag_schema": {}}
+
+
+def test_it_stays_flat_over_300_000_spans_into_postgresql(tmp_path):
+    ports, sizes, sent = Ports(), [], 0
+    with cluster() as running:
+        uri = running.database("memory")
+        config = configuration(ports, tmp_path, {"tracking_uri": uri, "experiment": "memory"}, processors=PROCESSORS)
+        engine = create_engine(uri)
+        prepare_database(uri)
+
+        def stored(traces: int) -> bool:
+            with engine.connect() as connection:
+                return connection.execute(text("SELECT count(*) FROM trace_info")).scalar_one() >= traces
+
+        with Program(config, tmp_path, ports) as program, grpc.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+            call = channel.unary_unary(EXPORT)
+            for _ in range(SAMPLES):
+                for _ in range(TRACES // 64):
+                    [request] = whole([bench_trace(sent + number) for number in range(64)], 64)
+                    call(request, timeout=120, wait_for_ready=True)
+                    sent += 64
+                    if sent > AHEAD:
+                        until_sync(lambda sent=sent: stored(sent - AHEAD), seconds=300, what="those before")
+                until_sync(lambda sent=sent: stored(sent), seconds=300, what=f"{sent} traces")
+                sizes.append(program.rss() / 2**20)
+        engine.dispose()
+    print(f"MiB after every {TRACES * SPANS:,} spans: {', '.join(f'{size:.0f}' for size in sizes)}")
+    assert max(sizes) < 1.1 * sizes[0]
+    assert min(sizes) > 0.9 * sizes[0]
