@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from collector.exporters.mlflow.bulk import NewTrace
 from collector.exporters.mlflow.cleaning import clean_already
 from collector.exporters.mlflow.record import Recorder, TraceRecord
+from collector.exporters.mlflow.tracking_server import encode
 from processors.genai import GenAi, GenAiConfig, GenAiTrace
 from processors.tag_schema import TagSchema, TagSchemaConfig
-from processors.types import Trace
+from processors.types import Batch, Trace
 from tests.integration.bulk_stores import (  # noqa: F401  fixtures
     DatabasesOf,
     Pair,
@@ -33,14 +34,19 @@ from tests.traces import START_NS, bench_trace
 record = Recorder(["*"])
 
 
+def request(one: TraceRecord) -> Batch:
+    """What a tracking server is sent of a record."""
+    return Batch.FromString(encode([one]))
+
+
 def write(pair: Pair, records: list[TraceRecord]) -> list[TraceRecord]:
     """Into both; returns what the bulk writer left."""
     for one in records:
-        assert log_by_endpoint(pair.truth, one.batch) == 200
+        assert log_by_endpoint(pair.truth, request(one)) == 200
     fresh = [replace(one, _spans=[]) for one in records]  # as they are before anybody asks for copies
     left = pair.writer.write(map(NewTrace.of, fresh), "0")
     for index in left:
-        assert log_by_endpoint(pair.ours, records[index].batch) == 200
+        assert log_by_endpoint(pair.ours, request(records[index])) == 200
     return [records[index] for index in left]
 
 

@@ -25,7 +25,7 @@ from collector.exporters.mlflow.cleaning import (
 from collector.exporters.mlflow.tags import TRACE_NAME, TRACE_TAG, by_root, clean_tags, tag_attribute
 from collector.exporters.mlflow.values import from_python, plain_text, text
 from processors.attributes import find, put
-from processors.types import NO_PARENT, Batch, Trace
+from processors.types import NO_PARENT, Trace
 
 State: TypeAlias = Literal["OK", "ERROR", "IN_PROGRESS"]
 
@@ -114,14 +114,6 @@ class TraceRecord:
             if not by_root(key):
                 resource.attributes.add(key=key).value.string_value = value
         return resource
-
-    @property
-    def batch(self) -> Batch:
-        """The spans as OTLP, under the resource that makes MLflow's tags of them."""
-        batch = Batch()
-        resource_spans = batch.resource_spans.add(resource=self.resource)
-        resource_spans.scope_spans.add().spans.extend(self.spans)
-        return batch
 
     def _facts(self) -> Iterator[Mapping[str, str]]:
         """What MLflow drops of each span, named as in OTel's mapping to non-OTLP formats."""

@@ -7,6 +7,7 @@ import uuid
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import starmap
 from typing import Any, Literal
 
 from mlflow.entities.entity_type import EntityAssociationType
@@ -73,11 +74,11 @@ class NewTrace:
     def of(cls, record: TraceRecord) -> NewTrace:
         """What a record says. A late part without a root does not end its trace, nor name it."""
         ends = record.has_root or not record.late
+        (head, its_attributes), *others = record.attributes()
         service = record.tags.get("service.name", "")
-        service = service if service in KNOWN_SERVICES else ""
         return cls(
             record.trace_id,
-            [Source(span, attributes, service) for span, attributes in record.attributes()],
+            [Source(head, its_attributes, service if service in KNOWN_SERVICES else ""), *starmap(Source, others)],
             {**record.tags, TraceTagKey.TRACE_NAME: record.name} if ends and record.name else record.tags,
             record.metadata,
             record.client_request_id,
