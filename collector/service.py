@@ -55,9 +55,8 @@ log = logging.getLogger(__name__)
 
 ONE_SIGNAL = 1.0
 """Seconds within which signals are one: a shell, make and a supervisor may each pass the same one on."""
-SWITCH_INTERVAL = 0.002
-"""Seconds after which a thread that prepares a delivery gives way to the event loop, where senders wait for OK. At half
-a millisecond a tenth of the time went into changing over."""
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that prepares a delivery gives way to the event loop, where senders wait for OK."""
 MEMORY = 128 * MIB
 """Bytes of spans that one pipeline holds in memory; what is more waits in its journal."""
 SAMPLING_SHARE = 3

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 
@@ -47,15 +48,21 @@ class TrackingServer:
 
     def __init__(self, settings: MlflowSettings) -> None:
         self._rest = Rest(settings)
+        self._encoding = threading.Lock()
         self._experiments = Experiments(self, create=settings.create_experiments, where=settings.tracking_uri)
 
     def write(self, route: Route, records: Sequence[TraceRecord]) -> None:
-        """Send the spans of all records in one request, then the rest of those that need it."""
+        """Send the spans of all records in one request, then the rest of those that need it.
+
+        One thread encodes at a time: more would take nothing but the interpreter from those who accept spans.
+        """
         experiment_id = self._experiments.resolve(route)
         headers = {"x-mlflow-experiment-id": experiment_id, **_scope(route)}
         if route.run_id:
             headers["x-mlflow-run-id"] = route.run_id
-        reply = self._rest.send_otlp(TRACES, encode(records), headers)
+        with self._encoding:
+            body = encode(records)
+        reply = self._rest.send_otlp(TRACES, body, headers)
         if reply.error_code == _UNKNOWN:
             self._experiments.forget(route)
             raise Retryable(f"{self._rest.uri}: experiment {experiment_id} is gone; looking it up again")
