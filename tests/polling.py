@@ -19,10 +19,10 @@ async def until(check: Callable[[], Result], seconds: float = 20.0, what: str = 
     return value
 
 
-def until_sync(check: Callable[[], Result], seconds: float = 60.0, what: str = "it") -> Result:
+def until_sync(check: Callable[[], Result], seconds: float = 60.0, what: str = "it", *, every: float = 0.02) -> Result:
     """The same for tests without an event loop."""
     deadline = time.monotonic() + seconds
     while not (value := check()):
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.02)
+        time.sleep(every)
     return value

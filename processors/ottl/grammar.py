@@ -17,6 +17,7 @@ _MAX_LENGTH: Final = 16_384
 
 # One ladder for booleans and arithmetic: a parenthesis may open either, which one token of lookahead can't tell. The
 # compiler refuses what OTTL's own two-tier grammar would not derive.
+# In a set of characters the quote has to come first: lark takes a backslash before it for an escape, and drops it.
 _GRAMMAR: Final = r"""
 condition: expr
 statement: NAME "(" [arguments] ")" ["where" expr]
@@ -49,7 +50,7 @@ MULTIPLY: "*" | "/"
 BYTES.3: /0x[a-fA-F0-9]+/
 FLOAT.2: /\d*\.\d+([eE][-+]?\d+)?/
 INT.1: /\d+/
-STRING: /"(\\.|[^\\"])*"/
+STRING: /"(\\.|[^"\\])*"/
 SYMBOL: /[A-Z][A-Za-z0-9_]*/
 NAME: /[a-z][a-z0-9_]*/
 %ignore /\s+/

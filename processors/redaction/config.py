@@ -105,11 +105,14 @@ class RedactionConfig(ConfigModel):
         return self
 
 
-_ANCHOR = re.compile(r"\\[bBAzQ]|\$|(?<!\[)\^|\(\?\w*m")
+_ANCHOR = re.compile(r"\\[bBAzQ]|\$|(?<!\[)\^|\(\?\w*m|\[:")
 
 
 def floats(pattern: str) -> bool:
-    """Whether a pattern is about its match alone, not about what stands beside it; in doubt it is not."""
+    """Whether a pattern is about its match alone, not about what stands beside it; in doubt it is not.
+
+    Nor is it if it means something else when others are joined to it: of "[:" RE2 seeks the end in what follows.
+    """
     return not _ANCHOR.search(pattern)
 
 

@@ -101,7 +101,8 @@ def timed(store_: Store, experiment: str, traces: int, send: Callable[[], None],
     experiment_id = _id(store_, experiment)
     started = time.perf_counter()
     send()
-    until_sync(lambda: store_.holds(experiment_id, before + traces), seconds=300, what="the last span")
+    # To count rows takes time from those who write them.
+    until_sync(lambda: store_.holds(experiment_id, before + traces), seconds=300, what="the last span", every=0.1)
     seconds = time.perf_counter() - started
     found = sum(1 for _ in search(store_.server, experiment, spans=False))
     assert found == before + traces, f"a search finds {found} of {before + traces} traces"

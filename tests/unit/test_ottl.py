@@ -394,6 +394,12 @@ def test_statements_refused(text, problem):
         compile_statement(text, "span", {"set": _set})
 
 
+def test_a_long_run_of_backslashes_is_read_once():
+    """To look for the end of this string in all ways there are would take longer than any test may."""
+    with pytest.raises(OttlError, match="unexpected character"):
+        compile_condition('IsMatch(name, "' + "\\" * 2000 + "x)", "span")
+
+
 @pytest.mark.parametrize(
     "function",
     ["Int", "Double", "ToSnakeCase", "ToCamelCase", "Duration"],

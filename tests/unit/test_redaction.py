@@ -245,6 +245,7 @@ def test_ignored_keys_are_left_as_they_are() -> None:
         ([r"C:\\\w+"], '{"a": "C:\\\\bob"}', '{"a": "****"}'),
         ([r'"ssn": \d+'], '{"ssn": 1, "a": 2}', '{****, "a": 2}'),
         ([r"\d{5}"], '{"zip": 12345}', '{"zip": "****"}'),
+        (["x[[:a]", "b:]y"], "xa and b:]y", "**** and ****"),  # joined to one they would be a third
     ],
 )
 def test_blocked_values(patterns: list[str], text: str, expected: str) -> None:
