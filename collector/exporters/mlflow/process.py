@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -32,6 +33,8 @@ from collector.exporters.mlflow.settings import settings_from
 from processors.types import Batch, Trace
 
 _log = logging.getLogger(__name__)
+_PROGRAM = Path("/proc/self/exe")
+"""The interpreter that runs here: its path may be closed to the user to whom the program was handed over."""
 
 
 class ExporterProcess:
@@ -85,6 +88,7 @@ class Child:
         # A session of its own: what a terminal sends to all of a group ends this program in order, and it the child.
         self.process = subprocess.Popen(  # noqa: S603  this program itself
             [sys.executable, "-m", __name__, str(logging.getLogger().level), *map(str, theirs)],
+            executable=_PROGRAM if _PROGRAM.exists() else None,
             pass_fds=theirs,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
