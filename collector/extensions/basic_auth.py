@@ -12,7 +12,6 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import bcrypt
 from pydantic import SecretStr, field_validator, model_validator
 
 from collector.errors import Busy, Unauthenticated
@@ -132,6 +131,8 @@ class _Passwords:
 
 
 def _matches(password: bytes, hashed: bytes) -> bool:
+    import bcrypt  # noqa: PLC0415  who has no basicauth does not pay for it
+
     try:
         return bcrypt.checkpw(password[:_BCRYPT_BYTES], hashed)
     except ValueError:
@@ -149,6 +150,8 @@ def basic_auth(config: BasicAuthConfig, section: str) -> Authenticate:
     in_file = FollowedFile(f"{section}::htpasswd::file", htpasswd.file, users_of) if htpasswd.file else dict
     passwords = _Passwords()
     # Checked for users there are not, so that the time does not tell who there is.
+    import bcrypt  # noqa: PLC0415  the same
+
     nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(_cost({**in_file(), **inline})))
 
     async def authenticate(headers: dict[str, str]) -> Identity:
