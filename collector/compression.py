@@ -6,11 +6,10 @@ the limit is passed: memory stays below the limit and one such slice, whatever i
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
-
-import zstandard
 
 from collector.errors import Invalid, TooLarge
 
@@ -38,6 +37,8 @@ class _Format(NamedTuple):
 
 
 def _zstd() -> _Decompressor:
+    import zstandard  # noqa: PLC0415  memory, for a coding that few clients use
+
     return zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
 
 
@@ -76,8 +77,14 @@ def decompress(coding: str, body: bytes | bytearray, limit: int) -> bytes | byte
         return body
     try:
         return _unfold(_FORMATS[coding](body), body, limit)
-    except (zlib.error, zstandard.ZstdError) as error:
+    except _broken() as error:
         raise Invalid(f"the body is not valid {coding}") from error
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    """What the libraries in use raise about a body."""
+    zstd = sys.modules.get("zstandard")
+    return (zlib.error, zstd.ZstdError) if zstd else (zlib.error,)
 
 
 def _unfold(form: _Format, body: bytes | bytearray, limit: int) -> bytearray:
