@@ -78,7 +78,7 @@ class Worker:
 
     def _turn(self) -> bool:
         jobs = self._waiting()
-        self.unsettled += [job for job in jobs if isinstance(job, Settle)]
+        self.unsettled = [*self.unsettled, *(job for job in jobs if isinstance(job, Settle))]
         self._commit([job for job in jobs if isinstance(job, Put)])
         self._unread = next((job for job in jobs if isinstance(job, Read)), self._unread)
         self._read()
@@ -113,7 +113,7 @@ class Worker:
             self._failed(error)
             return False
         self._store.newest = max(self._store.newest, *ids[-1:], 0)
-        self._report(Committed(puts, ids, settles, totals, dropped))
+        self._report(Committed(puts, ids, tuple(settles), totals, dropped))
         if settles:
             self.unsettled = []
         return True

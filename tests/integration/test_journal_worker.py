@@ -1,0 +1,37 @@
+"""The journal's worker on its own: what it reports belongs to the commit that it reports."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+from collector.journal import AsideLimits, Entry, Settlement
+from collector.journal.jobs import Close, Committed, Event, Put, Settle
+from collector.journal.statements import Record
+from collector.journal.worker import Worker
+from processors.types import Context
+from tests.polling import until
+
+
+async def test_a_commit_reported_tells_nothing_of_what_came_after_it(tmp_path: Path) -> None:
+    """The event loop may be busy when the report comes: a settlement that it finds there must be in the file."""
+    events: list[Event] = []
+
+    def commits() -> list[Committed]:
+        return [event for event in events if isinstance(event, Committed)]
+
+    worker = Worker(tmp_path / "traces.journal", events.append, fsync=False, aside=AsideLimits())
+    thread = threading.Thread(target=worker.run, args=(lambda: None,))
+    thread.start()
+    loop = asyncio.get_running_loop()
+    try:
+        worker.jobs.put(Put(Record(0.0, Entry(b"payload", Context()), b""), loop.create_future()))
+        await until(lambda: len(commits()) == 1)
+        settle = Settle(Settlement(rows=[1]), loop.create_future())
+        worker.jobs.put(settle)
+        await until(lambda: len(commits()) == 2)
+    finally:
+        worker.jobs.put(Close())
+        thread.join()
+    assert [list(event.settles) for event in commits()] == [[], [settle]]
