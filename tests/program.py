@@ -13,6 +13,7 @@ from pathlib import Path
 import urllib3
 import yaml
 
+from collector.memory_limiter import resident_memory
 from tests.polling import until_sync
 
 POOL = urllib3.PoolManager(retries=False, timeout=5)
@@ -132,17 +133,10 @@ class Program:
         """The sum of all samples whose name and labels begin with `prefix`."""
         return sum(value for name, value in self.metrics().items() if name.startswith(prefix))
 
-    def children(self) -> list[int]:
-        """The processes it has started."""
-        assert self.process
-        files = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(pid) for file in files for pid in file.read_text().split()]
-
     def rss(self) -> int:
-        """Resident bytes, with those of its children."""
+        """Resident bytes, with those of all it has started; what they share is counted once."""
         assert self.process
-        statms = [Path(f"/proc/{pid}/statm") for pid in (self.process.pid, *self.children())]
-        return sum(int(statm.read_text().split()[1]) * 4096 for statm in statms)
+        return resident_memory(Path(f"/proc/{self.process.pid}"))
 
     def descriptors(self) -> int:
         """Open files and connections."""

@@ -164,6 +164,15 @@ def test_the_other_driver_of_postgresql(databases_of: DatabasesOf):
     store.engine.dispose()
 
 
+def test_postgresql_compresses_by_lz4_where_it_can(databases_of: DatabasesOf):
+    with databases_of("postgresql").store() as store, store.engine.connect() as connection:
+        can = "SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression'"
+        if not connection.scalar(text(can)):
+            pytest.skip("this PostgreSQL was built without lz4")
+        assert left(BulkWriter(store), [one_span(1, values={"text": "long " * 1000})]) == []
+        assert connection.scalar(text("SELECT pg_column_compression(content) FROM spans")) == "lz4"
+
+
 def test_runs_are_linked_as_mlflow_links_them(pair: Pair):
     pair.write([bench_trace(1), trace([span(b"t" * 16, b"12345678", b"parent__")])], run_id="r" * 32)
     pair.assert_equal()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,6 +90,39 @@ def test_a_send_whose_process_dies_is_to_be_repeated(exporter: ExporterProcess, 
     assert sorted(span_ids(uri, "apart")) == sorted(ids(first, second))
 
 
+def writers(exporter: ExporterProcess) -> list[int]:
+    first = pid(exporter)
+    return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+
+
+def gone(process: int) -> bool:
+    stat = Path(f"/proc/{process}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def sent_at_last(exporter: ExporterProcess, trace: Trace) -> bool:
+    with contextlib.suppress(Retryable):
+        return exporter.send([trace]) == 0
+    return False
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="a writer has a processor to itself, and here is one")
+def test_four_lines_have_two_writers_and_when_one_dies_both_are_started_again(uri: str):
+    exporter = ExporterProcess(4, {}, tracking_uri=uri, experiment="apart")
+    sent = [whole_trace() for _ in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(sent_at_last, [exporter] * 4, sent[:4]))
+        before = writers(exporter)
+        os.kill(before[1], signal.SIGKILL)
+        for trace in sent[4:]:
+            threads.submit(until_sync, partial(sent_at_last, exporter, trace))
+    after = writers(exporter)
+    exporter.close()
+    assert (len(before), len(after)) == (2, 2)
+    until_sync(lambda: all(map(gone, before + after)), what="the end of all writers")
+    assert sorted(span_ids(uri, "apart")) == sorted(ids(*sent))
+
+
 def test_errors_come_across(uri: str):
     exporter = ExporterProcess(1, {}, tracking_uri=uri, experiment="nobody made it", create_experiments=False)
     with pytest.raises(Held, match="nobody made it"):
@@ -128,15 +164,13 @@ def test_it_does_not_outlive_the_program(uri: str):
     )
     assert parent.stdout is not None
     assert parent.stdin is not None
-    child = Path(f"/proc/{int(parent.stdout.readline())}")
-    assert b"process" in (child / "cmdline").read_bytes()
+    child = int(parent.stdout.readline())
+    assert not gone(child)
     parent.kill()
     parent.wait()
     parent.stdout.close()
     parent.stdin.close()
-    until_sync(
-        lambda: not child.exists() or "Z" in (child / "stat").read_text().split()[2], what="the end of the child"
-    )
+    until_sync(lambda: gone(child), what="the end of the child")
 
 
 @given(st.booleans(), st.dictionaries(st.text(), st.text()), st.text(), st.lists(st.text(max_size=5), max_size=2))

@@ -15,7 +15,7 @@ SERVER, DATABASE, FILE = "http://mlflow:5000", "postgresql://mlflow@host/mlflow"
     [
         (SERVER, {}, 4),
         (SERVER, {"num_consumers": 10}, 10),
-        (DATABASE, {}, 3),
+        (DATABASE, {}, 4),
         (DATABASE, {"num_consumers": 2}, 2),
         ("databricks", {}, 10),
         (FILE, {}, 2),

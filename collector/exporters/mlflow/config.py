@@ -32,10 +32,11 @@ ExperimentId: TypeAlias = Annotated[
 """MLflow's experiment ids look like numbers, so YAML may well hold one."""
 
 
-CONSUMERS = {"sqlite": 2, "postgresql": 3, "mysql": 3, "http": 4, "https": 4}
-"""Sends under way to an MLflow unless told otherwise. To a database: one makes rows while others are written; more only
-keep more rows in memory. To a tracking server: as many as the workers that `mlflow server` starts; more share a
-worker's interpreter lock, and one that waits for a slow database is one of four."""
+CONSUMERS = {"sqlite": 2, "postgresql": 4, "mysql": 4, "http": 4, "https": 4}
+"""Sends under way to an MLflow unless told otherwise. To a database: of each two, which have a process, the rows of one
+are made while those of the other are written; SQLite has one writer. To a tracking server: as many as the workers that
+`mlflow server` starts; more share a worker's interpreter lock, and one that waits for a slow database is one of
+four."""
 
 
 class MlflowExporterConfig(QueuedExporterConfig):
@@ -46,8 +47,8 @@ class MlflowExporterConfig(QueuedExporterConfig):
     patterns of resource attributes that become trace tags; null means the few that the exporter chooses. `token_file`
     holds a token that is read again when it changes, as those of Kubernetes do. `timeout` is 30 s for a whole call, as
     MLflow's writes are slow (5 s in the Collector). `sending_queue.num_consumers` is 4 towards a tracking server unless
-    it is given, as many as an MLflow server has workers; 3 towards a PostgreSQL or MySQL database, and always 2 towards
-    SQLite.
+    it is given, as many as an MLflow server has workers; 4 towards a PostgreSQL or MySQL database, where each two have
+    a process if there are processors for them, and always 2 towards SQLite.
     """
 
     tracking_uri: str = Field(default="", validate_default=True, repr=False)

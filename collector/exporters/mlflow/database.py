@@ -124,12 +124,20 @@ class Database:
             raise database_fault(error, self._where) from error
 
 
-def open_store(settings: MlflowSettings) -> Store:
-    """MLflow's store; it creates the tables of an empty database."""
+def import_store() -> None:
+    """Import ahead what writing takes, and set MLflow up for it: it costs seconds and most of a process's memory."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # Else MLflow asks for fresh prices on the Internet while it writes, and without a way out waits a minute for them.
     os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
+    from mlflow.tracking._tracking_service import utils  # noqa: F401, PLC0415  only who needs it pays
+
+    from collector.exporters.mlflow import bulk  # noqa: F401, PLC0415  only who needs it pays
+
+
+def open_store(settings: MlflowSettings) -> Store:
+    """MLflow's store; it creates the tables of an empty database."""
     _probe(settings.tracking_uri)
+    import_store()
     from mlflow.tracking._tracking_service import utils  # noqa: PLC0415  only who needs it pays
 
     from collector.exporters.mlflow.bulk import prepare_database  # noqa: PLC0415  only who needs it pays

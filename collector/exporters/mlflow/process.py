@@ -1,9 +1,10 @@
-"""`MlflowSpanExporter` in a process of its own, for tracking databases.
+"""`MlflowSpanExporter` in processes of its own, for tracking databases.
 
 To make rows of spans takes as much of an interpreter as all that comes before it, from the socket to the whole trace.
 In one process the two would share one, and senders would wait for their OK while rows are made. So the traces of a send
 go to a second process, and the answer comes back, over one of several socket pairs: a line for each send that may be
-under way. Nothing is settled before the answer: a process that dies is started again, and the send is repeated.
+under way. That process divides into writers of two lines each: one's rows are made while the other's are written.
+Nothing is settled before the answer: when a writer dies, all are started again, and their sends are repeated.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cache
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 
 from collector import allocator
 from collector.errors import ExportError, Retryable
+from collector.exporters.mlflow.database import import_store
 from collector.exporters.mlflow.exporter import MlflowSpanExporter
 from collector.exporters.mlflow.routing import Route, Router
 from collector.exporters.mlflow.settings import settings_from
@@ -35,6 +36,10 @@ from processors.types import Batch, Trace
 _log = logging.getLogger(__name__)
 _PROGRAM = Path("/proc/self/exe")
 """The interpreter that runs here: its path may be closed to the user to whom the program was handed over."""
+_OPTIONS = ("-W", "ignore::DeprecationWarning:__main__")
+"""From Python 3.12 on a fork warns where a library has threads of its own; those of mlflow's do nothing for us."""
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
+"""mlflow imports numpy, which else starts a thread for each processor."""
 
 
 class ExporterProcess:
@@ -80,16 +85,17 @@ class ExporterProcess:
 
 
 class Child:
-    """A process that has been started, and the lines to it that are free."""
+    """The writers that have been started, and the lines to them that are free."""
 
     def __init__(self, lines: int, start_message: bytes) -> None:
         pairs = [socket.socketpair() for _ in range(lines)]
         theirs = [of_child.fileno() for _, of_child in pairs]
         # A session of its own: what a terminal sends to all of a group ends this program in order, and it the child.
         self.process = subprocess.Popen(  # noqa: S603  this program itself
-            [sys.executable, "-m", __name__, str(logging.getLogger().level), *map(str, theirs)],
+            [sys.executable, *_OPTIONS, "-m", __name__, str(logging.getLogger().level), *map(str, theirs)],
             executable=_PROGRAM if _PROGRAM.exists() else None,
             pass_fds=theirs,
+            env={**os.environ, **_ENVIRONMENT},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -101,19 +107,24 @@ class Child:
             self._free.put(line)
 
     def ask(self, message: bytes) -> tuple[ExportError | int, list[logging.LogRecord]]:
-        """The child's answer; it comes when the child has done what it could. Raises EOFError or OSError."""
+        """A writer's answer; it comes when it has done what it could. Raises EOFError or OSError."""
         line = self._free.get()
         try:
             line.send_bytes(message)
-            answer: tuple[ExportError | int, list[logging.LogRecord]] = pickle.loads(line.recv_bytes())  # noqa: S301  from our own process
-            return answer
+            answer = line.recv_bytes()
+        except (EOFError, OSError):
+            self.end()
+            raise
         finally:
             self._free.put(line)
+        outcome: tuple[ExportError | int, list[logging.LogRecord]] = pickle.loads(answer)  # noqa: S301  from our own process
+        return outcome
 
     def end(self) -> None:
-        """End it at once, and see it gone."""
-        self.process.kill()
-        self.process.wait()
+        """End all writers at once. Those that the first has left behind end as they see that nobody asks any more."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 def written(traces: Sequence[Trace]) -> bytes:
@@ -154,7 +165,6 @@ def serve(line: Connection, exporter: MlflowSpanExporter, collected: Collected) 
         while True:
             traces = read(line.recv_bytes())
             line.send_bytes(pickle.dumps((_outcome(exporter, traces), collected.taken())))
-            _settle()
 
 
 def _outcome(exporter: MlflowSpanExporter, traces: Sequence[Trace]) -> ExportError | int:
@@ -167,10 +177,21 @@ def _outcome(exporter: MlflowSpanExporter, traces: Sequence[Trace]) -> ExportErr
         return Retryable(f"{type(fault).__name__} in the exporter")
 
 
-@cache
-def _settle() -> None:
-    """Once all that is imported late is there."""
-    allocator.give_back()
+def share(lines: Sequence[Connection]) -> Sequence[Connection]:
+    """Divide this process into writers; the lines of the one that this is.
+
+    There is a writer for two lines, and none that would find no processor. They share the memory of what is imported.
+    """
+    writers = min((len(lines) + 1) // 2, len(os.sched_getaffinity(0)))
+    mine = 0
+    for other in range(1, writers):
+        if os.fork() == 0:
+            mine = other
+            break
+    for place, line in enumerate(lines):
+        if place % writers != mine:
+            line.close()
+    return lines[mine::writers]
 
 
 def main(level: int, descriptors: Sequence[int]) -> None:
@@ -183,7 +204,10 @@ def main(level: int, descriptors: Sequence[int]) -> None:
     lines = [Connection(descriptor) for descriptor in descriptors]
     *_, (environ, options) = (pickle.loads(line.recv_bytes()) for line in lines)  # noqa: S301  from our own process
     exporter = MlflowSpanExporter(environ=environ, **options)
-    threads = [threading.Thread(target=serve, args=(line, exporter, collected)) for line in lines]
+    with contextlib.suppress(ImportError):  # each send will tell
+        import_store()
+    allocator.give_back()
+    threads = [threading.Thread(target=serve, args=(line, exporter, collected)) for line in share(lines)]
     for thread in threads:
         thread.start()
     for thread in threads:
