@@ -42,14 +42,17 @@ def total_memory(cgroup_files: tuple[Path, ...] = CGROUP_LIMITS, meminfo: Path =
 def resident_memory(process: Path = Path("/proc/self")) -> int:
     """The resident bytes of a process and of all that it has started; what they share is counted once."""
     family = _family(process)
-    if len(family) == 1:
-        return int((process / "statm").read_text().split()[1]) * 4096
-    return sum(map(_part, family))
+    return sum(map(_part, family)) if len(family) > 1 else _resident(process)
 
 
 def _family(process: Path) -> list[Path]:
     children = [pid for file in process.glob("task/*/children") for pid in _read(file).split()]
     return [process, *(member for pid in children for member in _family(process.with_name(pid)))]
+
+
+def _resident(process: Path) -> int:
+    pages = _read(process / "statm").split()[1:2]
+    return sum(map(int, pages)) * 4096
 
 
 def _part(process: Path) -> int:
@@ -61,7 +64,7 @@ def _part(process: Path) -> int:
 def _read(file: Path) -> str:
     try:
         return file.read_text()
-    except OSError:  # the process has ended
+    except OSError:  # the process has ended, or this is no Linux
         return ""
 
 

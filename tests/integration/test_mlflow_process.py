@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,10 +99,13 @@ def gone(process: int) -> bool:
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def sent_at_last(exporter: ExporterProcess, trace: Trace) -> bool:
-    with contextlib.suppress(Retryable):
-        return exporter.send([trace]) == 0
-    return False
+def sent_at_last(exporter: ExporterProcess, trace: Trace) -> None:
+    def sent() -> bool:
+        with contextlib.suppress(Retryable):
+            return exporter.send([trace]) == 0
+        return False
+
+    until_sync(sent, what="a send")
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="a writer has a processor to itself, and here is one")
@@ -111,11 +113,10 @@ def test_four_lines_have_two_writers_and_when_one_dies_both_are_started_again(ur
     exporter = ExporterProcess(4, {}, tracking_uri=uri, experiment="apart")
     sent = [whole_trace() for _ in range(8)]
     with ThreadPoolExecutor(4) as threads:
-        assert all(threads.map(sent_at_last, [exporter] * 4, sent[:4]))
+        list(threads.map(sent_at_last, [exporter] * 4, sent[:4]))
         before = writers(exporter)
         os.kill(before[1], signal.SIGKILL)
-        for trace in sent[4:]:
-            threads.submit(until_sync, partial(sent_at_last, exporter, trace))
+        list(threads.map(sent_at_last, [exporter] * 4, sent[4:]))
     after = writers(exporter)
     exporter.close()
     assert (len(before), len(after)) == (2, 2)

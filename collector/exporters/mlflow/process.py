@@ -181,7 +181,10 @@ def share(lines: Sequence[Connection]) -> Sequence[Connection]:
     """Divide this process into writers; the lines of the one that this is.
 
     There is a writer for two lines, and none that would find no processor. They share the memory of what is imported.
+    On a Mac, where libraries do not outlive a fork, there is one.
     """
+    if sys.platform != "linux":
+        return lines
     writers = min((len(lines) + 1) // 2, len(os.sched_getaffinity(0)))
     mine = 0
     for other in range(1, writers):
