@@ -15,6 +15,7 @@ from pathlib import Path
 
 from collector.errors import Busy
 from collector.otlp import Request
+from collector.processes import resident_memory
 
 MIB = 1 << 20
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -37,35 +38,6 @@ def total_memory(cgroup_files: tuple[Path, ...] = CGROUP_LIMITS, meminfo: Path =
         if file.exists() and (text := file.read_text().strip()).isdigit():
             return min(int(text), machine)
     return machine
-
-
-def resident_memory(process: Path = Path("/proc/self")) -> int:
-    """The resident bytes of a process and of all that it has started; what they share is counted once."""
-    family = _family(process)
-    return sum(map(_part, family)) if len(family) > 1 else _resident(process)
-
-
-def _family(process: Path) -> list[Path]:
-    children = [pid for file in process.glob("task/*/children") for pid in _read(file).split()]
-    return [process, *(member for pid in children for member in _family(process.with_name(pid)))]
-
-
-def _resident(process: Path) -> int:
-    pages = _read(process / "statm").split()[1:2]
-    return sum(map(int, pages)) * 4096
-
-
-def _part(process: Path) -> int:
-    """Of a page that several processes share each has its part. To work that out takes the kernel milliseconds."""
-    lines = _read(process / "smaps_rollup").splitlines()
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:  # the process has ended, or this is no Linux
-        return ""
 
 
 class MemoryLimiter:

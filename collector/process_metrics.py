@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from collector.memory_limiter import resident_memory
+from collector.processes import cpu_seconds, resident_memory
 
 
 class ProcessMetrics(Collector):
-    """Uptime and CPU in seconds, resident memory in bytes, and what the process is."""
+    """Uptime and CPU in seconds, resident memory in bytes, both of all its processes, and what it is."""
 
     def __init__(self, version: str) -> None:
         self._version = version
@@ -21,17 +20,13 @@ class ProcessMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The families of this moment."""
-        times = os.times()
+        resident = resident_memory()
         yield CounterMetricFamily(
             "otelcol_process_uptime", "Seconds since the start.", value=time.monotonic() - self._started
         )
-        yield CounterMetricFamily(
-            "otelcol_process_cpu_seconds", "CPU seconds, user and system.", value=times.user + times.system
-        )
-        yield GaugeMetricFamily("otelcol_process_memory_rss", "Resident bytes.", value=resident_memory())
-        yield GaugeMetricFamily(
-            "otelcol_process_runtime_total_sys_memory_bytes", "Resident bytes.", value=resident_memory()
-        )
+        yield CounterMetricFamily("otelcol_process_cpu_seconds", "CPU seconds, user and system.", value=cpu_seconds())
+        yield GaugeMetricFamily("otelcol_process_memory_rss", "Resident bytes.", value=resident)
+        yield GaugeMetricFamily("otelcol_process_runtime_total_sys_memory_bytes", "Resident bytes.", value=resident)
         target = GaugeMetricFamily("target_info", "What this is.", labels=["service_name", "service_version"])
         target.add_metric(["spanbridge", self._version], 1)
         yield target

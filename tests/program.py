@@ -13,7 +13,7 @@ from pathlib import Path
 import urllib3
 import yaml
 
-from collector.memory_limiter import resident_memory
+from collector.processes import resident_memory
 from tests.polling import until_sync
 
 POOL = urllib3.PoolManager(retries=False, timeout=5)

@@ -1,13 +1,9 @@
 """The memory limiter's thresholds, on a memory of plain numbers."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from collector.errors import Busy
-from collector.memory_limiter import MemoryLimiter, MemoryLimits, resident_memory, total_memory
+from collector.memory_limiter import MemoryLimiter, MemoryLimits, total_memory
 from processors.types import Batch
 
 
@@ -41,28 +37,3 @@ def test_the_cgroup_bounds_the_machine(tmp_path):
     assert total_memory((bound,), meminfo) == 1000 * 1024
     bound.write_text("4096\n")
     assert total_memory((bound,), meminfo) == 4096
-
-
-def test_resident_memory_is_that_of_this_process():
-    assert 1 << 20 < resident_memory() < 1 << 34
-
-
-FORKED = """
-import os
-held = os.urandom(64 << 20)
-if os.fork() == 0:
-    if os.fork() == 0:
-        own = os.urandom(32 << 20)
-    os.write(1, b"x")
-os.read(0, 1)
-"""
-
-
-def test_what_processes_share_is_counted_once():
-    with subprocess.Popen([sys.executable, "-c", FORKED], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
-        assert first.stdin
-        assert first.stdout
-        assert first.stdout.read(2) == b"xx"
-        size = resident_memory(Path(f"/proc/{first.pid}")) >> 20
-        first.stdin.close()
-    assert 96 <= size < 96 + 60
