@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from itertools import chain
 from struct import Struct
@@ -37,6 +37,9 @@ _ASSOCIATION = ("association_id", "source_type", "source_id", "destination_type"
 _PIECE_BYTES = 1 << 20
 _SQLITE_ROWS = 1024 if sqlite3.sqlite_version_info >= (3, 32) else 32  # bound parameters: 32,766, and 999 before
 _NULL = b"\xff\xff\xff\xff"
+_RECURRING = frozenset({"trace_id", "request_id", "key", "name", "type", "status", "model_name", "model_provider"})
+"""Columns with texts that come again within a trace, or from trace to trace."""
+_REMEMBERED = 1024
 _FOUR, _EIGHT = (4).to_bytes(4), (8).to_bytes(4)
 _DOUBLE = Struct(">d").pack
 
@@ -149,11 +152,11 @@ def _field(column: Column[Any]) -> Field:
         case BigInteger():
             return _int8
         case Integer():
-            return _int4
+            return _recurring_int4
         case Float():
             return _float8
         case String():
-            return _text
+            return _recurring_text if column.name in _RECURRING else _text
     raise LookupError(f"no binary form is known for {column.table.name}.{column.name}")
 
 
@@ -168,6 +171,10 @@ def _int4(value: int) -> bytes:
 
 def _int8(value: int) -> bytes:
     return _EIGHT + value.to_bytes(8, signed=True)
+
+
+_recurring_text = lru_cache(_REMEMBERED)(_text)
+_recurring_int4 = lru_cache(_REMEMBERED)(_int4)
 
 
 def _float8(value: float) -> bytes:
