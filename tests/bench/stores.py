@@ -158,7 +158,7 @@ def bridge(uri: str, experiment: str) -> Iterator[int]:
 
 def bridged(store_: Store, uri: str, traces: int) -> float:
     """The program; some traces before the clock starts load what is loaded late."""
-    experiment, warm = _experiment(store_), 64
+    experiment, warm = _experiment(store_), 256
     with bridge(uri, experiment) as port:
         to_otlp(port, as_they_end(_fresh(warm)))
         until_sync(lambda: store_.holds(_id(store_, experiment), warm), what="the first traces")
