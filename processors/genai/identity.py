@@ -145,7 +145,7 @@ def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
     """What MLflow takes: the first key that a span has, even with an empty value, of the first span with one."""
     for view in views:
         for key in keys:
-            if key in view.raw:
+            if key in view.places:
                 return view.get(key)
     return None
 
@@ -153,7 +153,7 @@ def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
 def _place(trace: Trace, top: SpanView, views: Sequence[SpanView], key: str, value: str) -> None:
     """Put it on the top span, before any other span that says something else."""
     top.set(key, value)
-    if any(seen in view.raw for view in views if view is not top for seen in _SEEN[key]):
+    if any(seen in view.places for view in views if view is not top for seen in _SEEN[key]):
         _move_to_front(trace, top.span.span_id)
 
 
