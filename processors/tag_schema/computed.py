@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from processors.attributes import MAX_DEPTH, Value, find, find_last, to_python
+from processors.attributes import MAX_DEPTH, Value, find
 from processors.tag_schema.view import SpanView, TraceView
 
 Compute: TypeAlias = Callable[[TraceView, Mapping[str, str]], Value]
@@ -56,12 +56,11 @@ def _outermost(retrievers: Mapping[bytes, SpanView], view: TraceView) -> list[Sp
 
 def response_length(view: TraceView, _tags: Mapping[str, str]) -> int:
     """How many characters the final answer has: the top span's output, or else that of the last model call."""
-    outputs = view.given.get(_OUTPUTS)
-    if outputs is None:
-        calls = [each for each in view.spans if each.type in ("LLM", "CHAT_MODEL") and _OUTPUTS in each.attributes]
-        last = max(calls, key=lambda call: call.span.end_time_unix_nano, default=None)
-        outputs = last.attributes[_OUTPUTS] if last else None
-    return len(final_answer(to_python(outputs.value))) if outputs is not None else 0
+    answered = view.top
+    if _OUTPUTS not in view.given:
+        calls = [each for each in view.spans if each.type in ("LLM", "CHAT_MODEL") and _OUTPUTS in each.places]
+        answered = max(calls, key=lambda call: call.span.end_time_unix_nano, default=None)
+    return len(final_answer(answered.value(_OUTPUTS))) if answered else 0
 
 
 def has_error(view: TraceView, _tags: Mapping[str, str]) -> bool:
@@ -102,13 +101,12 @@ def _ancestors(parent: bytes, parents: Mapping[bytes, bytes]) -> Iterator[bytes]
 
 def _document_count(retriever: SpanView) -> int:
     for key in (_OUTPUTS, _DOCUMENTS):
-        found = find_last(retriever.span.attributes, key)
-        documents = None if found is None else _parsed(to_python(found))
+        documents = _parsed(retriever.value(key))
         if isinstance(documents, dict):
             documents = documents.get("documents")
         if isinstance(documents, list):
             return len(documents)
-    indexed = (_INDEXED_DOCUMENT.match(attribute.key) for attribute in retriever.span.attributes)
+    indexed = map(_INDEXED_DOCUMENT.match, retriever.places)
     return len({match[1] for match in indexed if match})
 
 
