@@ -91,7 +91,7 @@ class Head:
             if portion is not request:
                 await asyncio.sleep(0)  # others have their turn
         if payload := b"".join(payloads):
-            await self._journal.put(Entry(payload, context, signal))
+            await self._journal.put(Entry(payload, context, signal, sound=True))
         for observe, original in observed:
             observe(original)
 
