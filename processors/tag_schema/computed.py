@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from processors.attributes import MAX_DEPTH, Value, find
+from processors.attributes import MAX_DEPTH, Value, find, find_last, to_python
 from processors.tag_schema.view import SpanView, TraceView
 
 Compute: TypeAlias = Callable[[TraceView, Mapping[str, str]], Value]
@@ -101,12 +101,13 @@ def _ancestors(parent: bytes, parents: Mapping[bytes, bytes]) -> Iterator[bytes]
 
 def _document_count(retriever: SpanView) -> int:
     for key in (_OUTPUTS, _DOCUMENTS):
-        documents = _parsed(retriever.value(key))
+        found = find_last(retriever.span.attributes, key)
+        documents = None if found is None else _parsed(to_python(found))
         if isinstance(documents, dict):
             documents = documents.get("documents")
         if isinstance(documents, list):
             return len(documents)
-    indexed = map(_INDEXED_DOCUMENT.match, retriever.places)
+    indexed = (_INDEXED_DOCUMENT.match(attribute.key) for attribute in retriever.span.attributes)
     return len({match[1] for match in indexed if match})
 
 

@@ -87,7 +87,7 @@ class TraceView:
 
     def root(self, key: str) -> Value:
         """An attribute of the top span, or None."""
-        return self.top.value(key) if self.top else None
+        return self.top.value(key) if self.top and key in self.given else None
 
     def span(self, key: str) -> Value:
         """An attribute of the top span, or else of the first span that has it, or None."""
