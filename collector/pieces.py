@@ -45,9 +45,11 @@ class Piece:
 
 
 def pieces(row: Row) -> list[Piece]:
-    """The pieces of a row, less those of traces that were settled before."""
+    """The pieces of a row, less those of traces that were settled before. Raises DecodeError."""
     if row.entry.signal == "logs":
         return _split_logs(row.entry.payload, row.settled)
+    if not row.entry.sound:
+        Batch.FromString(row.entry.payload)  # what can't be read is to be known here, not when a trace is released
     return _split_spans(row.entry.payload, row.settled)
 
 
@@ -86,7 +88,6 @@ def drop_repeats(batch: Batch) -> None:
 
 
 def _split_spans(payload: bytes, skip: frozenset[bytes]) -> list[Piece]:
-    Batch.FromString(payload)  # what can't be read is to be known here, and not when its trace is released
     found: dict[bytes, Piece] = {}
     parts: dict[bytes, list[bytes]] = {}
     for trace_id, part, count, has_root in _parts(payload):

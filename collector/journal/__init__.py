@@ -17,11 +17,16 @@ Signal: TypeAlias = Literal["traces", "logs"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A batch on its way in: the serialized OTLP request and the context it came with."""
+    """A batch on its way in: the serialized OTLP request and the context it came with.
+
+    `sound` says that this process has serialized the request, so that nobody need try whether it can be read; of what
+    comes back from a file nobody knows.
+    """
 
     payload: bytes
     context: Context
     signal: Signal = "traces"
+    sound: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai.messages import Message, all_show, chat_messages, is_message, shaped_message, shows
+from processors.genai.messages import Message, all_show, chat_messages, is_message, plain_text, shaped_message, shows
 from processors.genai.parts import Turn
 from processors.genai.values import decoded, first, is_empty
 
@@ -32,11 +32,18 @@ def answer(text: str, finish_reason: Any = None) -> dict[str, Any]:
 
 def choices(items: list[Message]) -> dict[str, Any] | None:
     """Output messages: choices when each is the assistant's, else (an agent's whole exchange) messages."""
+    if len(items) == 1 and (text := _assistants_text(items[0])) is not None:
+        return {"choices": [_choice(0, text, first(items[0], _REASONS))]}
     shaped = [message for item in items for message in shaped_message(item)]
     if not shaped:
         return None
     entries = _each_a_choice(shaped, items) if len(shaped) == len(items) else None
     return {"messages": shaped} if entries is None else {"choices": entries}
+
+
+def _assistants_text(item: Message) -> Message | None:
+    """The most common answer, a single part of text: what follows would come to the same in twice the time."""
+    return plain_text(item) if item.get("role") == "assistant" and "content" not in item else None
 
 
 def _each_a_choice(shaped: list[Message], items: list[Message]) -> list[dict[str, Any]] | None:

@@ -12,28 +12,30 @@ from typing import Any
 from processors.genai.values import to_json_bytes
 
 _ATTRIBUTES, _KEY, _VALUE, _STRING = (bytes([number << 3 | 2]) for number in (9, 1, 2, 1))
+_MAX_REMEMBERED = 8192
+"""A few keys with texts of up to some thousand bytes: beyond, what is done with the text takes longer than this."""
 
 
-def attribute(key: str, found: Any) -> tuple[bytes, ...]:
+def attribute(key: str, found: Any) -> tuple[bytes, bytes]:
     """What `Span.MergeFromString` takes, joined, to add an attribute: a text as it is, anything else as JSON."""
     text = found.encode() if isinstance(found, str) else to_json_bytes(found)
-    head, length = _head(key), _varint(len(text))
-    value_size = 1 + len(length) + len(text)
-    value_length = _varint(value_size)
-    size = _varint(len(head) + len(value_length) + value_size)
-    return _ATTRIBUTES, size, head, value_length, _STRING, length, text
+    return _before(key, len(text)), text
 
 
-@lru_cache(64)
-def _head(key: str) -> bytes:
+@lru_cache(_MAX_REMEMBERED)
+def _before(key: str, length: int) -> bytes:
+    """All that comes before a text of so many bytes."""
     encoded = key.encode()
-    return _KEY + _varint(len(encoded)) + encoded + _VALUE
+    head = _KEY + _varint(len(encoded)) + encoded + _VALUE
+    text = _STRING + _varint(length)
+    value = _varint(len(text) + length)
+    return _ATTRIBUTES + _varint(len(head) + len(value) + len(text) + length) + head + value + text
 
 
-@lru_cache(4096)
 def _varint(number: int) -> bytes:
     encoded = bytearray()
     while number > 127:  # noqa: PLR2004  seven bits a byte, the eighth says that more follow
         encoded.append(number & 127 | 128)
         number >>= 7
-    return bytes([*encoded, number])
+    encoded.append(number)
+    return bytes(encoded)

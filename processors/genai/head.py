@@ -60,13 +60,13 @@ class GenAi:
         pieces.append(self._words(view, plan))
         view.span.MergeFromString(b"".join(pieces))
         if (INPUTS not in added or OUTPUTS not in added) and view.span.events:
-            missing = [key for key in CONTENT if key not in added and key not in view.raw]
+            missing = [key for key in CONTENT if key not in added and key not in view.places]
             write_content(view, plan, view.events(), missing)
 
     def _words(self, view: SpanView, plan: Plan) -> bytes:
         """Type, model and provider: the same few texts come again and again, so what they amount to is remembered."""
-        raw = view.raw
-        texts = tuple([raw[key].value.string_value for key in plan.spelled])
+        attributes, places = view.attributes, view.places
+        texts = tuple([attributes[places[key]].value.string_value for key in plan.spelled])
         written = self._written.get((plan, texts))
         if written is None:
             written = b"".join(_encoded(view, plan.words)[1])
@@ -88,7 +88,7 @@ def _encoded(view: SpanView, facts: Facts) -> tuple[list[str], list[bytes]]:
         found = read(view)
         if found is None or is_empty(found):
             continue
-        if key in view.raw:
+        if key in view.places:
             set_text(view, key, found)
         else:
             added.append(key)

@@ -145,7 +145,7 @@ def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
     """What MLflow takes: the first key that a span has, even with an empty value, of the first span with one."""
     for view in views:
         for key in keys:
-            if key in view.raw:
+            if key in view.places:
                 return view.get(key)
     return None
 
@@ -153,12 +153,13 @@ def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
 def _place(trace: Trace, top: SpanView, views: Sequence[SpanView], key: str, value: str) -> None:
     """Put it on the top span, before any other span that says something else."""
     top.set(key, value)
-    if any(seen in view.raw for view in views if view is not top for seen in _SEEN[key]):
+    if any(seen in view.places for view in views if view is not top for seen in _SEEN[key]):
         _move_to_front(trace, top.span.span_id)
 
 
 def _move_to_front(trace: Trace, span_id: bytes) -> None:
     """Sorting is stable, so only the one span moves, and its scope and resource with it."""
+    trace.read = None  # which is in the order of the batch
     for resource_spans in trace.batch.resource_spans:
         for scope_spans in resource_spans.scope_spans:
             scope_spans.spans.sort(key=lambda span: span.span_id != span_id)

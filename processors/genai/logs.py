@@ -26,7 +26,7 @@ def join_logs(read: Sequence[tuple[SpanView, Plan]], logs: Logs) -> None:
     records = _by_span(logs)
     for view, plan in read:
         found = records.get(view.span.span_id)
-        missing = [key for key in CONTENT if key not in view.raw]
+        missing = [key for key in CONTENT if key not in view.places]
         if found and missing:
             found.sort(key=lambda record: record.time_unix_nano or record.observed_time_unix_nano)
             events = [_event(record) for record in found]

@@ -122,7 +122,7 @@ def shaped_message(item: Message) -> list[Message]:
     """One message of any make; tool results within it become messages of their own."""
     if "content" in item and shows(item):
         return [item]
-    if (plain := _plain_text(item)) is not None:
+    if (plain := plain_text(item)) is not None:
         return [plain]
     message = _unwrapped(item)
     role = _role(message, item)
@@ -134,7 +134,7 @@ def shaped_message(item: Message) -> list[Message]:
     return [main, *results] if role == "assistant" else [*results, main]
 
 
-def _plain_text(item: Message) -> Message | None:
+def plain_text(item: Message) -> Message | None:
     """The most common message of OTel semconv, a single part of text: read without a turn, for speed."""
     parts, role = item.get("parts"), item.get("role")
     if not isinstance(parts, list) or len(parts) != 1 or role not in _SHOWN_ROLES or "name" in item:

@@ -21,16 +21,16 @@ def write_previews(root: SpanView, ordered: Sequence[SpanView]) -> None:
 
     `ordered` is by start. Without a model call that says anything, an agent's or a chain's words serve.
     """
-    if INPUTS not in root.raw and (found := _derived(root, ordered, INPUTS, question)) is not None:
+    if INPUTS not in root.places and (found := _derived(root, ordered, INPUTS, question)) is not None:
         set_text(root, INPUTS, found)
-    if OUTPUTS not in root.raw and (found := _derived(root, ordered[::-1], OUTPUTS, final_answer)) is not None:
+    if OUTPUTS not in root.places and (found := _derived(root, ordered[::-1], OUTPUTS, final_answer)) is not None:
         set_text(root, OUTPUTS, found)
 
 
 def _derived(root: SpanView, views: Sequence[SpanView], key: str, shape: Callable[[Any], Any]) -> Any:
     unshaped = framed = None
     for view in views:
-        if view is root or key not in view.raw:
+        if view is root or key not in view.places:
             continue
         kind, said = view.name(SPAN_TYPE), view.get(key)
         if kind in types.MODEL_CALLS:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.attributes import by_key
+from processors.attributes import keys_of, places_of
 from processors.genai.config import GenAiConfig
 from processors.genai.convention import Content, Convention, Event, Read, decided_by, narrowed, word
 from processors.genai.conventions import CONVENTIONS
@@ -50,7 +50,7 @@ _READERS: tuple[tuple[str, Callable[[Convention], Read]], ...] = (
 
 Facts: TypeAlias = tuple[tuple[str, Read], ...]
 
-_MAX_FAMILIES = 4096
+_MAX_ARRANGEMENTS = 2048
 _MAX_KEYS = 128
 _MAX_CHARACTERS = 8192
 """Spans with more or longer keys are worked out each time, which bounds what the remembered ones can hold."""
@@ -145,6 +145,10 @@ def _most_telling(readers: Sequence[Read]) -> Read:
     return read
 
 
+_Arrangement: TypeAlias = tuple[_Family, dict[str, int]]
+"""The family of keys that come in a certain order, and where each of them stands."""
+
+
 class Reading:
     """The conventions that are on, prepared so that a span of none costs little: only its keys are looked at."""
 
@@ -152,25 +156,28 @@ class Reading:
         self.settings = config.settings([convention.name for convention in CONVENTIONS])
         self._on = tuple(convention for convention in CONVENTIONS if convention.name in self.settings)
         self._overwrite = frozenset(name for name, source in self.settings.items() if source.overwrite)
-        self._families: dict[Hashable, _Family] = {}
+        self._families: dict[frozenset[str], _Family] = {}
+        self._arrangements: dict[tuple[str, ...], _Arrangement] = {}
 
     def read(self, span: Span) -> tuple[SpanView, Plan]:
         """A span, ready to be read, and what to do with it."""
-        raw = by_key(span.attributes)
-        keys = tuple(raw)
-        family = self._families.get(keys) or self._family(keys)
-        view = SpanView(span, raw, family.layout)
+        attributes = span.attributes[:]  # a slice of a protobuf field is read faster than the field itself
+        keys = keys_of(attributes)
+        family, places = self._arrangements.get(keys) or self._arrangement(keys)
+        view = SpanView(span, attributes, places, family.layout)
         return view, family.certain or family.plan(view)
 
-    def _family(self, in_order: tuple[str, ...]) -> _Family:
-        """Worked out once for the same keys, in whatever order they come: a tuple is found faster than a set."""
+    def _arrangement(self, in_order: tuple[str, ...]) -> _Arrangement:
+        """Worked out once for the same keys in the same order, and what does not depend on that once for the keys."""
         keys = frozenset(in_order)
-        family = self._families.get(keys) or self._family_of(keys)
-        if len(keys) <= _MAX_KEYS and sum(map(len, keys)) <= _MAX_CHARACTERS:
-            if len(self._families) >= _MAX_FAMILIES:
+        arrangement = self._families.get(keys) or self._family_of(keys), places_of(in_order)
+        if len(in_order) <= _MAX_KEYS and sum(map(len, in_order)) <= _MAX_CHARACTERS:
+            if len(self._arrangements) >= _MAX_ARRANGEMENTS:
                 self._families.clear()
-            self._families[in_order] = self._families[keys] = family
-        return family
+                self._arrangements.clear()
+            self._arrangements[in_order] = arrangement
+            self._families[keys] = arrangement[0]
+        return arrangement
 
     def _family_of(self, keys: frozenset[str]) -> _Family:
         namespaces = {key.partition(".")[0] for key in keys}

@@ -36,7 +36,7 @@ class _Counted:
 
 def settle_rollups(read: Sequence[tuple[SpanView, Plan]], parents: Mapping[bytes, bytes]) -> None:
     """Hide each roll-up that does not agree with the calls below it. Usage that an application set itself stays."""
-    stating = {view.span.span_id: (view, plan) for view, plan in read if USAGE in view.raw}
+    stating = {view.span.span_id: (view, plan) for view, plan in read if USAGE in view.places}
     if not _is_nested(stating, parents):
         return
     counted = {
@@ -55,7 +55,7 @@ def _is_nested(stating: Mapping[bytes, Any], parents: Mapping[bytes, bytes]) -> 
 
 
 def _usage(view: SpanView) -> Usage:
-    stored = as_object(view.raw[USAGE].value.string_value)
+    stored = as_object(view.text(USAGE))
     return {key: as_count(stored.get(key)) or 0 for key in (INPUT, OUTPUT)} if stored else {}
 
 
@@ -112,5 +112,5 @@ def _settle(one: _Counted) -> None:
 
 def _is_ours(one: _Counted) -> bool:
     """Whether the usage is what a convention states, and not an application's own `mlflow.chat.tokenUsage`."""
-    stored = as_object(one.view.raw[USAGE].value.string_value)
+    stored = as_object(one.view.text(USAGE))
     return any(stated((convention.usage,), one.view) == stored for convention in one.conventions)

@@ -68,7 +68,7 @@ def _put(tags: dict[str, str], key: str, value: Any, identities: frozenset[str])
 
 def write_name(trace: Trace, ordered: Sequence[tuple[SpanView, Plan]], telling: Iterable[SpanView]) -> None:
     """Set the trace's name when a convention states one; without, the exporter takes the root's."""
-    if TRACE_NAME in trace.tags or any(STATED_NAME in view.raw for view in telling):
+    if TRACE_NAME in trace.tags or any(STATED_NAME in view.places for view in telling):
         return
     for view, plan in ordered:
         for convention in plan.naming:

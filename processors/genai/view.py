@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
@@ -60,21 +60,21 @@ def _rows(keys: Iterable[tuple[str, str]]) -> tuple[Row, ...]:
 class SpanView:
     """A span's attributes as a mapping without empty values: what says nothing is as good as absent.
 
-    `raw` maps each key to its attribute. Values are decoded on demand, as most of a span's attributes are of no
-    interest to a convention.
+    `places` says where among the `attributes` each key is, and is shared by all spans with the same keys in the same
+    order. Values are decoded on demand, as most of a span's attributes are of no interest to a convention.
     """
 
-    __slots__ = ("layout", "raw", "span")
+    __slots__ = ("attributes", "layout", "places", "span")
 
-    def __init__(self, span: Span, raw: dict[str, KeyValue], layout: Layout) -> None:
-        self.span, self.raw, self.layout = span, raw, layout
+    def __init__(self, span: Span, attributes: list[KeyValue], places: Mapping[str, int], layout: Layout) -> None:
+        self.span, self.attributes, self.places, self.layout = span, attributes, places, layout
 
     def get(self, key: str) -> Any:
         """The value under a key, or None when there is none or it says nothing."""
-        found = self.raw.get(key)
-        if found is None:
+        place = self.places.get(key)
+        if place is None:
             return None
-        any_value = found.value
+        any_value = self.attributes[place].value
         text = any_value.string_value
         if text:
             return None if len(text) <= LONGEST_EMPTY and text in EMPTY_TEXTS else text
@@ -88,24 +88,30 @@ class SpanView:
     def first(self, *keys: str) -> Any:
         """The first of the keys' values that says something, or None."""
         for key in keys:
-            if key in self.raw and (value := self.get(key)) is not None:
+            if key in self.places and (value := self.get(key)) is not None:
                 return value
         return None
+
+    def text(self, key: str) -> str:
+        """The text under a key, as it stands there; empty when there is none."""
+        place = self.places.get(key)
+        return "" if place is None else self.attributes[place].value.string_value
 
     def name(self, *keys: str) -> str | None:
         """The first of the keys' values that is a name, or None."""
         for key in keys:
-            found = self.raw.get(key)
-            if found is not None and (value := as_name(found.value.string_value or self.get(key))) is not None:
+            if key in self.places and (value := as_name(self.text(key) or self.get(key))) is not None:
                 return value
         return None
 
     def count(self, key: str) -> int | None:
         """The number of tokens under a key, or None."""
-        found = self.raw.get(key)
-        if found is None:
+        place = self.places.get(key)
+        if place is None:
             return None
-        number = found.value.int_value  # most counts are plain integers, and this says so without asking for the kind
+        number = self.attributes[
+            place
+        ].value.int_value  # most counts are plain integers, and this says so without asking for the kind
         return number if 0 < number < MAX_COUNT else as_count(self.get(key))
 
     def under(self, prefix: str) -> dict[str, Any]:
@@ -125,11 +131,12 @@ class SpanView:
 
     def set(self, key: str, text: str) -> None:
         """Set an attribute of the span to a text."""
-        attribute = self.raw.get(key)
-        if attribute is None:
-            attribute = self.span.attributes.add(key=key)
-            self.raw[key] = attribute
-        attribute.value.string_value = text
+        place = self.places.get(key)
+        if place is None:
+            place = len(self.attributes)
+            self.places = {**self.places, key: place}  # of its own from now on
+            self.attributes.append(self.span.attributes.add(key=key))
+        self.attributes[place].value.string_value = text
 
 
 def nested(row: dict[str, Any], prefix: str) -> list[dict[str, Any]]:

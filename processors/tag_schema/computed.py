@@ -56,12 +56,11 @@ def _outermost(retrievers: Mapping[bytes, SpanView], view: TraceView) -> list[Sp
 
 def response_length(view: TraceView, _tags: Mapping[str, str]) -> int:
     """How many characters the final answer has: the top span's output, or else that of the last model call."""
-    outputs = view.given.get(_OUTPUTS)
-    if outputs is None:
-        calls = [each for each in view.spans if each.type in ("LLM", "CHAT_MODEL") and _OUTPUTS in each.attributes]
-        last = max(calls, key=lambda call: call.span.end_time_unix_nano, default=None)
-        outputs = last.attributes[_OUTPUTS] if last else None
-    return len(final_answer(to_python(outputs.value))) if outputs is not None else 0
+    answered = view.top
+    if _OUTPUTS not in view.given:
+        calls = [each for each in view.spans if each.type in ("LLM", "CHAT_MODEL") and _OUTPUTS in each.places]
+        answered = max(calls, key=lambda call: call.span.end_time_unix_nano, default=None)
+    return len(final_answer(answered.value(_OUTPUTS))) if answered else 0
 
 
 def has_error(view: TraceView, _tags: Mapping[str, str]) -> bool:

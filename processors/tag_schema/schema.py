@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import re2
 
-from processors.attributes import Value, to_python
+from processors.attributes import Value
 from processors.patterns import compiled
 from processors.tag_schema.computed import COMPUTED
 from processors.tag_schema.config import VIOLATIONS_TAG, SchemaConfig, SourceConfig, TagConfig, TagSchemaConfig
@@ -119,7 +119,7 @@ class Tag:
         given = view.given
         for key in self._root_keys:
             if key in given:
-                yield to_python(given[key].value)
+                yield view.root(key)
         for look in self._looks_late if trace.late else self._looks:
             yield look(view, trace.tags)
 

@@ -2,43 +2,61 @@
 
 from __future__ import annotations
 
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from collections.abc import Mapping, Sequence
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from processors.attributes import Value, by_key, find_last, to_python
-from processors.types import NO_PARENT, Trace
+from processors.attributes import Value, by_key, find_last, keys_of, places_of, to_python
+from processors.types import NO_PARENT, ReadSpan, Trace, spans
 
 SPAN_TYPE = "mlflow.spanType"
 _ERROR = Status.STATUS_CODE_ERROR
 
 
 class SpanView:
-    """A span, its MLflow span type and its attributes."""
+    """A span, its MLflow span type and its attributes, which may have been `read` before."""
 
-    __slots__ = ("_attributes", "span", "type")
+    __slots__ = ("_attributes", "_places", "span", "type")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, read: ReadSpan | None = None) -> None:
         self.span = span
-        self._attributes: dict[str, KeyValue] | None = None
-        found = find_last(span.attributes, SPAN_TYPE)  # where the `genai` processor has put it
+        self._attributes: Sequence[KeyValue] = ()
+        self._places: Mapping[str, int] | None = None
+        if read is None:
+            found = find_last(span.attributes, SPAN_TYPE)  # where the `genai` processor has put it
+        else:
+            self._attributes, self._places = read.attributes, read.places
+            found = self.find(SPAN_TYPE)
         # MLflow's own tracing writes attributes as JSON, so a type may stand in quotes.
         self.type = "" if found is None else found.string_value.strip('"')
 
     @property
-    def attributes(self) -> dict[str, KeyValue]:
-        """The attributes by their keys."""
-        if self._attributes is None:
-            self._attributes = by_key(self.span.attributes)
-        return self._attributes
+    def places(self) -> Mapping[str, int]:
+        """Where each key is among the attributes."""
+        if self._places is None:
+            self._attributes = self.span.attributes[:]
+            self._places = places_of(keys_of(self._attributes))
+        return self._places
+
+    def find(self, key: str) -> AnyValue | None:
+        """The value under a key, or None."""
+        place = self.places.get(key)
+        return None if place is None else self._attributes[place].value
+
+    def value(self, key: str) -> Value:
+        """The value under a key in its Python form, or None."""
+        found = self.find(key)
+        return None if found is None else to_python(found)
 
     def text(self, key: str) -> str:
         """A string attribute; empty if there is none."""
-        attribute = self.attributes.get(key)
-        return attribute.value.string_value if attribute is not None else ""
+        found = self.find(key)
+        return "" if found is None else found.string_value
 
 
 class TraceView:
-    """A trace's spans, those that failed, its top span and what that was `given`, its resources, the top span's first.
+    """A trace's spans, those that failed, its top span, the keys it was `given`, its resources, the top span's first.
 
     The top span is the root or, in a trace whose root has not come, the earliest of the spans whose parent is not
     there either: what a service does for a caller that is traced elsewhere is all there is of the trace here.
@@ -48,37 +66,35 @@ class TraceView:
 
     def __init__(self, trace: Trace) -> None:
         self.metadata = trace.metadata
-        self.spans: list[SpanView] = []
+        self.spans = _views(trace)
         self.resources: list[dict[str, KeyValue]] = []
         homes: list[int] = []
         for home, resource_spans in enumerate(trace.batch.resource_spans):
             self.resources.append(by_key(resource_spans.resource.attributes))
             for scope_spans in resource_spans.scope_spans:
-                self.spans += map(SpanView, scope_spans.spans)
-                homes += [home] * (len(self.spans) - len(homes))
+                homes += [home] * len(scope_spans.spans)
         self.failed = [each for each in self.spans if each.span.status.code == _ERROR]
         self.top: SpanView | None = None
-        self.given: dict[str, KeyValue] = {}
+        self.given: Mapping[str, int] = {}
         tops = [place for place, each in enumerate(self.spans) if each.span.parent_span_id in NO_PARENT]
         self.has_root = bool(tops)
         if self.spans:
             tops = tops or self._orphans()
             top = tops[0] if len(tops) == 1 else min(tops, key=self._start)
             self.top = self.spans[top]
-            self.given = self.top.attributes
+            self.given = self.top.places
             self.resources.insert(0, self.resources.pop(homes[top]))
 
     def root(self, key: str) -> Value:
         """An attribute of the top span, or None."""
-        found = self.given.get(key)
-        return None if found is None else to_python(found.value)
+        return self.top.value(key) if self.top and key in self.given else None
 
     def span(self, key: str) -> Value:
         """An attribute of the top span, or else of the first span that has it, or None."""
         if key in self.given:
-            return to_python(self.given[key].value)
-        holder = next((each for each in self.spans if key in each.attributes), None)
-        return to_python(holder.attributes[key].value) if holder else None
+            return self.root(key)
+        holder = next((each for each in self.spans if key in each.places), None)
+        return holder.value(key) if holder else None
 
     def resource(self, key: str) -> Value:
         """A resource attribute, or None."""
@@ -94,3 +110,9 @@ class TraceView:
         present = {each.span.span_id for each in self.spans}
         orphans = [place for place, each in enumerate(self.spans) if each.span.parent_span_id not in present]
         return orphans or list(range(len(self.spans)))
+
+
+def _views(trace: Trace) -> list[SpanView]:
+    if trace.read is None:
+        return list(map(SpanView, spans(trace.batch)))
+    return [SpanView(one.span, one) for one in trace.read]

@@ -60,6 +60,13 @@ async def test_after_a_restart_what_was_not_settled_is_due_again(path: Path) -> 
     assert [row.settled for row in again] == [{TRACE, bytes(16)}, frozenset(), frozenset()]
 
 
+async def test_what_comes_back_from_the_file_is_not_known_to_be_sound(path: Path) -> None:
+    async with SqliteJournal(path) as journal:
+        await journal.put(Entry(b"payload", Context(), sound=True))
+    async with SqliteJournal(path) as journal:
+        assert not (await journal.take()).entry.sound
+
+
 async def test_ids_are_never_used_again(path: Path) -> None:
     async with SqliteJournal(path) as journal:
         await journal.put(entry())

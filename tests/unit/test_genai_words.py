@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from processors.attributes import as_dict, by_key
+from processors.attributes import as_dict, keys_of, places_of
 from processors.genai import GenAi, GenAiConfig
 from processors.genai.convention import decided_by, narrowed
 from processors.genai.conventions import CONVENTIONS
@@ -39,17 +39,20 @@ class Recorded(dict):
 @pytest.mark.parametrize("fact", ["span_type", "model", "provider"])
 def test_a_word_is_decided_by_the_names_it_says(convention, fact):
     for one in SPANS:
-        raw = Recorded(by_key(one.attributes))
-        layout = Layout(frozenset(raw))
+        attributes = one.attributes[:]
+        places = Recorded(places_of(keys_of(attributes)))
+        layout = Layout(frozenset(places))
         reader = narrowed(getattr(convention, fact), layout.keys)
         if reader is None or not convention.recognise(layout) or (keys := decided_by(reader)) is None:
             continue
-        assert set(keys) <= raw.keys()
-        if not all(as_name(raw[key].value.string_value) for key in keys):
+        assert set(keys) <= places.keys()
+        if not all(as_name(attributes[places[key]].value.string_value) for key in keys):
             continue
-        raw.asked.clear()
-        reader(SpanView(None, raw, layout))  # without a span: its name, kind and status decide nothing either
-        assert raw.asked & raw.keys() <= set(keys)
+        places.asked.clear()
+        reader(
+            SpanView(None, attributes, places, layout)
+        )  # without a span: its name, kind and status decide nothing either
+        assert places.asked & places.keys() <= set(keys)
 
 
 def facts(values):

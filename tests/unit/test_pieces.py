@@ -1,5 +1,7 @@
 """Taking a request apart by trace loses no span and no resource, whatever is in it."""
 
+import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,9 +33,9 @@ def flat(batch):
     )
 
 
-@given(batches(), st.frozensets(ids, max_size=2))
-def test_pieces_put_together_are_the_request_less_what_was_settled(batch, settled):
-    found = pieces(Row(1, Entry(batch.SerializeToString(), Context()), settled))
+@given(batches(), st.frozensets(ids, max_size=2), st.booleans())
+def test_pieces_put_together_are_the_request_less_what_was_settled(batch, settled, sound):
+    found = pieces(Row(1, Entry(batch.SerializeToString(), Context(), sound=sound), settled))
 
     together = Batch.FromString(b"".join(piece.payload for piece in found))
     expected = [item for item in spans_in_context(batch) if item[2].trace_id not in settled]
@@ -45,3 +47,12 @@ def test_pieces_put_together_are_the_request_less_what_was_settled(batch, settle
         assert {span.trace_id for _, _, span in own} == {piece.trace_id}
         assert piece.spans == len(own)
         assert piece.has_root == any(span.parent_span_id in (b"", bytes(8)) for _, _, span in own)
+
+
+def test_what_nobody_vouches_for_is_read_before_it_is_taken_apart():
+    batch = Batch()
+    batch.resource_spans.add().scope_spans.add().spans.add(trace_id=b"t" * 16, span_id=b"s" * 8, name="name")
+    payload = batch.SerializeToString().replace(b"name", b"\xff\xff\xff\xff")  # no UTF-8
+
+    with pytest.raises(DecodeError):
+        pieces(Row(1, Entry(payload, Context())))

@@ -25,11 +25,11 @@ def _found(view: SpanView, key: str) -> Any:
 
 
 def _span_type(view: SpanView) -> str | None:
-    if "gen_ai.operation.name" in view.raw:
+    if "gen_ai.operation.name" in view.places:
         return None
-    if _PREFIX + "llm_request" in view.raw and "gen_ai.request.model" in view.raw:
+    if _PREFIX + "llm_request" in view.places and "gen_ai.request.model" in view.places:
         return types.LLM
-    return types.TOOL if _PREFIX + "tool_call_args" in view.raw else types.CHAIN
+    return types.TOOL if _PREFIX + "tool_call_args" in view.places else types.CHAIN
 
 
 def _inputs(view: SpanView) -> Any:

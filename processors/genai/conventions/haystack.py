@@ -64,7 +64,7 @@ def _span_type(view: SpanView) -> str:
     if component:
         return next((kind for word, kind in _COMPONENTS if word in component), types.TASK)
     named = _TYPE_BY_NAME.get(view.span.name)
-    return named or next((kind for key, kind in _TYPE_BY_KEY if key in view.raw), types.CHAIN)
+    return named or next((kind for key, kind in _TYPE_BY_KEY if key in view.places), types.CHAIN)
 
 
 def _inputs(view: SpanView) -> Any:

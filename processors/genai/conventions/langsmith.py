@@ -56,7 +56,7 @@ def _outputs(view: SpanView) -> Any:
 
 def _usage(view: SpanView) -> Usage | None:
     stated = usage_object(view.get("langsmith.metadata.usage_metadata"))
-    if stated is None and "gen_ai.completion" in view.raw and "gen_ai.usage.input_tokens" in view.raw:
+    if stated is None and "gen_ai.completion" in view.places and "gen_ai.usage.input_tokens" in view.places:
         stated = usage_object(as_object(view.get("gen_ai.completion")).get("usage_metadata"))
     return stated or USAGE(view)
 

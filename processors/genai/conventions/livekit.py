@@ -36,9 +36,9 @@ def _content(view: SpanView, name: str) -> Any:
 
 
 def _span_type(view: SpanView) -> str | None:
-    if "gen_ai.operation.name" in view.raw:
+    if "gen_ai.operation.name" in view.places:
         return None
-    return next((kind for key, kind in _TYPE_BY_KEY if key in view.raw), types.UNKNOWN)
+    return next((kind for key, kind in _TYPE_BY_KEY if key in view.places), types.UNKNOWN)
 
 
 def _inputs(view: SpanView) -> Any:

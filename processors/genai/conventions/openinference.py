@@ -63,9 +63,9 @@ _said_type = lookup("openinference.span.kind", _KINDS)
 
 
 def _span_type(view: SpanView) -> str | None:
-    if "openinference.span.kind" in view.raw:
+    if "openinference.span.kind" in view.places:
         return _said_type(view)
-    return types.LLM if "llm.model_name" in view.raw else None
+    return types.LLM if "llm.model_name" in view.places else None
 
 
 def _inputs(view: SpanView) -> Any:

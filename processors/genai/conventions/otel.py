@@ -117,7 +117,7 @@ def _span_type(view: SpanView) -> str | None:
         known = OPERATIONS.get(operation) or next((kind for part, kind in _LIKENESS if part in operation), None)
         if known:
             return known
-    return next((kind for key, kind in _TYPE_BY_KEY if key in view.raw), None)
+    return next((kind for key, kind in _TYPE_BY_KEY if key in view.places), None)
 
 
 def _asked(view: SpanView) -> Any:
@@ -130,7 +130,7 @@ def _asked(view: SpanView) -> Any:
 
 
 def _prompt_or_query(view: SpanView) -> Any:
-    if "gen_ai.prompt" in view.raw:
+    if "gen_ai.prompt" in view.places:
         return shown_input(view.get("gen_ai.prompt"))
     return _query(view) or view.get("gen_ai.task.input")
 
@@ -159,7 +159,7 @@ def _choices(found: Any) -> Any:
 
 
 def _completion_or_documents(view: SpanView) -> Any:
-    if "gen_ai.completion" in view.raw:
+    if "gen_ai.completion" in view.places:
         found = view.decoded("gen_ai.completion")
         return None if found == {"output": None} else shown_output(view.get("gen_ai.completion"))
     found = view.get("gen_ai.retrieval.documents")

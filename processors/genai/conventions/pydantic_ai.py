@@ -53,13 +53,13 @@ def _recognise(layout: Layout) -> bool:
 
 def _span_type(view: SpanView) -> str | None:
     """Only what spans of old versions, which state no operation, can be known by."""
-    if "gen_ai.operation.name" in view.raw:
+    if "gen_ai.operation.name" in view.places:
         return None
-    if "tool_arguments" in view.raw or "tool_response" in view.raw:
+    if "tool_arguments" in view.places or "tool_response" in view.places:
         return types.TOOL
-    if "request_data" in view.raw and "gen_ai.request.model" in view.raw:
+    if "request_data" in view.places and "gen_ai.request.model" in view.places:
         return types.CHAT_MODEL
-    return types.AGENT if "agent_name" in view.raw and "model_name" in view.raw else None
+    return types.AGENT if "agent_name" in view.places and "model_name" in view.places else None
 
 
 def _run(view: SpanView) -> list[Message]:
@@ -73,7 +73,7 @@ def _run(view: SpanView) -> list[Message]:
 
 
 def _old_events(view: SpanView, key: str) -> Content:
-    if key not in view.raw:
+    if key not in view.places:
         return None, None
     stated = [(str(event.get("event.name") or _event_name(event)), event) for event in objects(view.get(key))]
     return semconv_events(view, stated)
@@ -98,7 +98,9 @@ def _inputs(view: SpanView) -> Any:
 def _outputs(view: SpanView) -> Any:
     said = view.first("tool_response", "final_result")
     if said is not None:
-        return answer(said) if "final_result" in view.raw and decoded(said) is said and isinstance(said, str) else said
+        return (
+            answer(said) if "final_result" in view.places and decoded(said) is said and isinstance(said, str) else said
+        )
     messages = _run(view)
     if messages and messages[-1]["role"] == "assistant":
         return choices(messages[-1:])
@@ -111,7 +113,7 @@ def _usage(view: SpanView) -> Usage | None:
 
 
 def _tools(view: SpanView) -> Any:
-    if "gen_ai.tool.definitions" in view.raw:
+    if "gen_ai.tool.definitions" in view.places:
         return None
     stated = as_object(view.get("model_request_parameters")).get("function_tools")
     stated = stated or as_object(view.get("request_data")).get("tools")

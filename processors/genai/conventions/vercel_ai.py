@@ -47,7 +47,7 @@ def _operation(view: SpanView) -> str:
 def _span_type(view: SpanView) -> str | None:
     operation = _operation(view).lower()
     if not operation:
-        return types.TOOL if "ai.toolCall.name" in view.raw else None
+        return types.TOOL if "ai.toolCall.name" in view.places else None
     return next((kind for word, kind in _TYPE_BY_WORD if word in operation), types.LLM)
 
 

@@ -24,7 +24,7 @@ _TYPES = {
 
 def _format(view: SpanView) -> str | None:
     """MLflow would say `voltagent`, whose chat view expects VoltAgent's own shape."""
-    return "openai" if "agent.messages" in view.raw or "llm.messages" in view.raw else None
+    return "openai" if "agent.messages" in view.places or "llm.messages" in view.places else None
 
 
 CONVENTION = Convention(
