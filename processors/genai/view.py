@@ -109,9 +109,8 @@ class SpanView:
         place = self.places.get(key)
         if place is None:
             return None
-        number = self.attributes[
-            place
-        ].value.int_value  # most counts are plain integers, and this says so without asking for the kind
+        # Most counts are plain integers, and this says so without asking for the kind.
+        number = self.attributes[place].value.int_value
         return number if 0 < number < MAX_COUNT else as_count(self.get(key))
 
     def under(self, prefix: str) -> dict[str, Any]:
