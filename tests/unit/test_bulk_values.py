@@ -13,7 +13,7 @@ from mlflow.tracing.utils import dump_span_attribute_value
 from mlflow.tracing.utils.otlp import _decode_otel_proto_anyvalue
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 
-from collector.exporters.mlflow.bulk.values import Unfit, mapping, plain, stored
+from collector.exporters.mlflow.bulk.values import Unfit, mapping, members, plain, stored
 from processors.attributes import assign
 
 text = st.text(st.characters(codec="utf-8"))
@@ -77,6 +77,15 @@ def test_text_that_may_be_json(text: str):
     holder = AnyValue(string_value=text)
     assert stored(holder.string_value or holder) == as_mlflow_stores(holder)
     assert plain(stored(holder.string_value or holder)) == _try_parse_json_string(as_mlflow_stores(holder))
+
+
+@given(st.dictionaries(st.text(), st.text()))
+@example({})
+@example({'a",\n  "b': ',\n  "', "c": '"d",\n  '})
+@example({"half": "\ud800"})
+@example({"all": "".join(map(chr, range(0xD800)))})
+def test_texts_become_members_as_json_writes_them(texts: dict[str, str]):
+    assert members(texts) == json.dumps(texts, ensure_ascii=False)
 
 
 def test_of_a_repeated_key_the_last_counts_at_the_place_of_the_first():

@@ -121,12 +121,20 @@ def clean_already(span: Span) -> Attributes | None:
     attributes = by_key(span.attributes)
     if len(attributes) != len(span.attributes):
         return None
-    texts = [value for value in attributes.values() if isinstance(value, str)]
-    others = [value for value in attributes.values() if not isinstance(value, (str, int))]
-    if not is_plain("\n".join((span.name, span.status.message, *texts))) or not all(map(_is_clean, others)):
+    values = attributes.values()
+    texts = [value for value in values if type(value) is str]
+    if not is_plain("\n".join((span.name, span.status.message, *texts))):
         return None
-    ruled = [key for key in attributes if _ruled[key]]
+    others: list[Any] = [value for value in values if type(value) not in _HARMLESS] if len(texts) < len(values) else []
+    if not all(map(_is_clean, others)):
+        return None
+    # Between them, filter and the dict's own method run no Python for a key that is known.
+    ruled = filter(_ruled.__getitem__, attributes)
     return attributes if all(_is_settled(key, attributes[key]) for key in ruled) else None
+
+
+_HARMLESS = frozenset({bool, int, str})
+"""Types of values that need no look of their own: texts are looked at together."""
 
 
 class _Ruled(dict[str, bool]):

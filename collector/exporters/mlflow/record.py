@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
@@ -143,7 +144,8 @@ class Recorder:
     """Makes records; `resource_tags` are globs of the resource attributes that become trace tags."""
 
     def __init__(self, resource_tags: Sequence[str]) -> None:
-        self._is_tag = re.compile("|".join(map(translate, resource_tags)) or r"(?!)").match
+        match = re.compile("|".join(map(translate, resource_tags)) or r"(?!)").match
+        self._is_tag = lru_cache(maxsize=1024)(lambda key: match(key) is not None)  # resources have the same few keys
 
     def __call__(self, trace: Trace, now: int) -> TraceRecord | None:
         """The record of a trace, which is left as it was; None if it has no valid span. `now` is in ns."""

@@ -114,6 +114,8 @@ def from_python(found: str) -> str:
 
 def plain_text(value: AnyValue) -> str:
     """A value as the text of a tag: a string as it is, everything else as JSON; nothing if nothing is set."""
+    if found_text := value.string_value:
+        return text(found_text)
     found = AnyValue()
     found.CopyFrom(value)
     clean_value(found)

@@ -18,7 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from collector.exporters.mlflow.bulk.foreign import Event, translate
 from collector.exporters.mlflow.bulk.prices import Prices
-from collector.exporters.mlflow.bulk.values import Unfit, as_json, mapping, plain, quote, stored
+from collector.exporters.mlflow.bulk.values import Unfit, as_json, mapping, members, plain, quote, stored
 from collector.exporters.mlflow.cleaning import Attributes, Value
 from processors.attributes import to_python
 from processors.types import NO_PARENT
@@ -174,28 +174,13 @@ def _content(span: Span, ids: TraceIds, status: str, attributes: dict[str, str],
     """`json.dumps` of the span as `Span.to_dict` has it, with the translated attributes."""
     parent = "null" if span.parent_span_id in NO_PARENT else f'"{b64encode(span.parent_span_id).decode()}"'
     message = quote(span.status.message) if status == "ERROR" else '""'
-    pairs = ", ".join([_quoted[key] + quote(text) for key, text in attributes.items()])
     return (
         f'{{"trace_id": "{ids.base64}", "span_id": "{b64encode(span.span_id).decode()}", "parent_span_id": {parent}, '
         f'"name": {quote(span.name)}, "start_time_unix_nano": {span.start_time_unix_nano}, '
         f'"end_time_unix_nano": {span.end_time_unix_nano}, "events": {as_json(events) if events else "[]"}, '
-        f'"status": {{"code": "STATUS_CODE_{status}", "message": {message}}}, "attributes": {{{pairs}}}, '
+        f'"status": {{"code": "STATUS_CODE_{status}", "message": {message}}}, "attributes": {members(attributes)}, '
         f'"links": {as_json([_link(link) for link in span.links]) if span.links else "[]"}}}'
     )
-
-
-class _Quoted(dict[str, str]):
-    """Attribute key -> how JSON begins a member with it. Learns the keys it is asked for, up to a bound."""
-
-    def __missing__(self, key: str) -> str:
-        if len(self) >= _MOST_KEYS:
-            self.clear()
-        self[key] = f"{quote(key)}: "
-        return self[key]
-
-
-_MOST_KEYS = 10_000
-_quoted = _Quoted()
 
 
 def _event(event: Span.Event) -> Event:

@@ -18,12 +18,13 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from collector.exporters.mlflow.cleaning import Value
 from processors.attributes import to_python
 
-__all__ = ["Unfit", "as_json", "mapping", "plain", "quote", "stored"]
+__all__ = ["Unfit", "as_json", "mapping", "members", "plain", "quote", "stored"]
 
 as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 """JSON text as `mlflow.tracing.utils.dump_span_attribute_value` writes it; bytes become their Python repr."""
 
 _BLANK = " \t\n\r"
+_NEXT_LINE = b",\n  "
 _BEFORE_JSON = '"{[' + _BLANK
 
 
@@ -36,6 +37,16 @@ def stored(value: Value) -> str:
     if isinstance(value, str):
         return value if value and value[0] in _BEFORE_JSON and _holds_json(value) else quote(value)
     return _number(value) if isinstance(value, (int, float)) else _json(value)
+
+
+def members(texts: dict[str, str]) -> str:
+    """The JSON of an object of texts, spaced as json does it."""
+    try:
+        # A line break is never inside a text here, as JSON escapes it: all that there are can become spaces.
+        lines = orjson.dumps(texts, option=orjson.OPT_INDENT_2)
+    except TypeError:  # half a surrogate pair, which orjson does not write
+        return as_json(texts)
+    return f"{{{lines[4:-2].replace(_NEXT_LINE, b', ').decode()}}}" if texts else "{}"
 
 
 def plain(text: str) -> str:
