@@ -13,7 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.exporters.mlflow.cleaning import KEPT, by_key, clean_already, clean_span
 from collector.exporters.mlflow.tags import clean_tags, tag_key
-from collector.exporters.mlflow.values import clean_value, plain_text, text
+from collector.exporters.mlflow.values import KeyRule, clean_value, plain_text, text
 from processors.attributes import as_dict, assign, put, to_python
 from processors.genai import GenAi, GenAiConfig
 from processors.types import spans
@@ -279,3 +279,15 @@ def test_a_span_that_is_clean_already_is_left_as_it_is(pairs, name, message):
 def test_the_spans_of_the_bench_mix_are_clean_already(number):
     normalized = GenAi(GenAiConfig())(bench_trace(number).batch)
     assert all(clean_already(span) is not None for span in spans(normalized))
+
+
+def test_what_is_remembered_of_keys_is_bounded():
+    asked = []
+    rule = KeyRule(lambda key: asked.append(key) or key.startswith("a"))
+    assert [rule[key] for key in ("a", "b", "a")] == [True, False, True]
+    assert asked == ["a", "b"]
+    assert rule["a" * 100_000]
+    assert len(rule) == 2, "a key that is a document"
+    for number in range(25_000):
+        assert not rule[f"key {number}"]
+    assert len(rule) <= 10_000

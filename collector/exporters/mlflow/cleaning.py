@@ -15,7 +15,17 @@ from typing import Any, TypeAlias
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collector.exporters.mlflow.values import OPAQUE, clean_value, dumps, is_plain, loads, plain_text, text, unquoted
+from collector.exporters.mlflow.values import (
+    OPAQUE,
+    KeyRule,
+    clean_value,
+    dumps,
+    is_plain,
+    loads,
+    plain_text,
+    text,
+    unquoted,
+)
 from processors.attributes import assign, find, to_python
 
 Value: TypeAlias = str | bool | int | float | AnyValue
@@ -137,18 +147,11 @@ _HARMLESS = frozenset({bool, int, str})
 """Types of values that need no look of their own: texts are looked at together."""
 
 
-class _Ruled(dict[str, bool]):
-    """Attribute key -> whether there is a rule for it. Learns the keys it is asked for, up to a bound."""
-
-    def __missing__(self, key: str) -> bool:
-        if len(self) >= _MOST_KEYS:
-            self.clear()
-        self[key] = key in _RULES or key in RENAMED or (key.startswith("mlflow.") and key not in KEPT)
-        return self[key]
+def _is_ruled(key: str) -> bool:
+    return key in _RULES or key in RENAMED or (key.startswith("mlflow.") and key not in KEPT)
 
 
-_MOST_KEYS = 10_000
-_ruled = _Ruled()
+_ruled = KeyRule(_is_ruled)
 
 
 def _is_clean(value: float | AnyValue) -> bool:

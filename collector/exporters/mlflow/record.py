@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
-from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
@@ -24,7 +23,7 @@ from collector.exporters.mlflow.cleaning import (
     clean_span,
 )
 from collector.exporters.mlflow.tags import TRACE_NAME, TRACE_TAG, by_root, clean_tags, tag_attribute
-from collector.exporters.mlflow.values import from_python, plain_text, text
+from collector.exporters.mlflow.values import KeyRule, from_python, plain_text, text
 from processors.attributes import find, put
 from processors.types import NO_PARENT, Trace
 
@@ -145,7 +144,7 @@ class Recorder:
 
     def __init__(self, resource_tags: Sequence[str]) -> None:
         match = re.compile("|".join(map(translate, resource_tags)) or r"(?!)").match
-        self._is_tag = lru_cache(maxsize=1024)(lambda key: match(key) is not None)  # resources have the same few keys
+        self._is_tag = KeyRule(lambda key: match(key) is not None)
 
     def __call__(self, trace: Trace, now: int) -> TraceRecord | None:
         """The record of a trace, which is left as it was; None if it has no valid span. `now` is in ns."""
@@ -178,7 +177,7 @@ class Recorder:
 
     def _tags(self, head: Span, resource: Resource) -> dict[str, str]:
         """Those of the resource, overwritten by those the sender set; a sender may not touch MLflow's own."""
-        tags = {a.key: plain_text(a.value) for a in resource.attributes if self._is_tag(a.key)}
+        tags = {a.key: plain_text(a.value) for a in resource.attributes if self._is_tag[a.key]}
         tags = {key: value for key, value in tags.items() if value}
         for attribute in head.attributes:
             key = attribute.key.removeprefix(TRACE_TAG)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -110,6 +111,26 @@ def _depth(decoded: Any) -> int:
 def from_python(found: str) -> str:
     """A text of ours, such as a tag, that can be encoded: only Python's texts can hold half a surrogate pair."""
     return text(found.encode("utf-8", "replace").decode())
+
+
+class KeyRule(dict[str, bool]):
+    """Attribute key -> what a rule says of it; what was said is remembered, within bounds: keys are anybody's input."""
+
+    def __init__(self, rule: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._rule = rule
+
+    def __missing__(self, key: str) -> bool:
+        said = self._rule(key)
+        if len(key) <= _LONGEST_KEY:
+            if len(self) >= _MOST_KEYS:
+                self.clear()
+            self[key] = said
+        return said
+
+
+_LONGEST_KEY = 250
+_MOST_KEYS = 10_000
 
 
 def plain_text(value: AnyValue) -> str:
