@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -172,6 +173,20 @@ def test_it_does_not_outlive_the_program(uri: str):
     parent.stdout.close()
     parent.stdin.close()
     until_sync(lambda: gone(child), what="the end of the child")
+
+
+def test_it_ends_in_silence_when_the_program_is_killed_as_it_starts_it():
+    ours, of_child = socket.socketpair()
+    ours.close()
+    started = subprocess.run(
+        [sys.executable, "-m", "collector.exporters.mlflow.process", "30", str(of_child.fileno())],
+        pass_fds=[of_child.fileno()],
+        capture_output=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    of_child.close()
+    assert (started.returncode, started.stdout, started.stderr) == (0, b"", b"")
 
 
 @given(st.booleans(), st.dictionaries(st.text(), st.text()), st.text(), st.lists(st.text(max_size=5), max_size=2))

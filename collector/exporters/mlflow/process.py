@@ -205,7 +205,10 @@ def main(level: int, descriptors: Sequence[int]) -> None:
     collected = Collected(SimpleQueue())
     logging.basicConfig(level=level, handlers=[collected])
     lines = [Connection(descriptor) for descriptor in descriptors]
-    *_, (environ, options) = (pickle.loads(line.recv_bytes()) for line in lines)  # noqa: S301  from our own process
+    try:
+        *_, (environ, options) = (pickle.loads(line.recv_bytes()) for line in lines)  # noqa: S301  from our own process
+    except (EOFError, OSError):  # killed as it started us: there is nothing to do, and nobody to tell
+        return
     exporter = MlflowSpanExporter(environ=environ, **options)
     with contextlib.suppress(ImportError):  # each send will tell
         import_store()
