@@ -104,7 +104,7 @@ def row(name: str, value: float, unit: str, goal: str) -> dict:
     """One line of the table; printed at once, as some take a while."""
     made = {"name": name, "value": round(value, 3), "unit": unit, "goal": goal}
     digits = 2 if unit == "x" else 1
-    print(f"{name:64} {value:12,.{digits}f} {unit:10} {goal}", flush=True)
+    print(f"{name:84} {value:12,.{digits}f} {unit:10} {goal}", flush=True)
     return made
 
 

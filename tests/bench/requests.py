@@ -26,13 +26,22 @@ def whole(traces: Sequence[Trace], size: int) -> list[bytes]:
     return [batch(traces[start : start + size]).SerializeToString() for start in range(0, len(traces), size)]
 
 
-def as_they_end(traces: Sequence[Trace]) -> list[bytes]:
+def as_they_end(traces: Sequence[Trace], seconds: int = 1) -> list[bytes]:
     """Requests of 512 spans in the order in which the spans ended, which is how SDKs and the Collector pass them on.
 
-    A trace of the mix lasts 1 s and the next one begins 10 ms later, so a hundred of them are under way at any time,
-    about as many as a tracking server can keep up with, and a trace is spread over two requests, a few over three.
+    A trace of the mix begins every 10 ms, about as many as a tracking server can keep up with. As it is, it lasts 1 s
+    and a call of a model 0.1 s: a hundred are under way at any time, and a trace is spread over two requests, a few
+    over three. `seconds` sends them as if they lasted that long: with 5 a call of a model takes half a second, and a
+    trace is spread over four to six requests.
     """
-    spans = sorted(_flat(traces), key=lambda placed: placed[2].end_time_unix_nano)
+
+    def ended(placed: Placed) -> int:
+        begun = begins[placed[2].trace_id]
+        return begun + (placed[2].end_time_unix_nano - begun) * seconds
+
+    spans = list(_flat(traces))
+    begins = {span.trace_id: span.start_time_unix_nano for _, _, span in spans if not span.parent_span_id}
+    spans.sort(key=ended)
     return [_request(spans[start:end]) for start, end in pairwise([*range(0, len(spans), BATCH), len(spans)])]
 
 
