@@ -69,6 +69,9 @@ MLFLOW_SEND = SendLimits(max_traces=64, max_spans=2048)
 """MLflow's cost is per trace, and a send has to end well within its timeout in the slowest of stores."""
 DATABASE_SEND = SendLimits(max_traces=256, max_spans=2048)
 """A transaction costs the same for few traces as for many."""
+SQLITE_SEND = SendLimits(max_traces=1024, max_spans=8192)
+"""Each transaction writes every page it touches twice, and ids fall into any page of an index: the larger the file, the
+fewer of them share one, unless there are more in a transaction."""
 FORWARD_SEND = SendLimits(max_traces=8192, max_spans=8192)
 """The Collector's send_batch_size."""
 
@@ -307,7 +310,10 @@ def _delivery(service: Service, exporter_id: str, made: Plan, flow: Flow) -> Del
 def _usual_send(config: ConfigModel) -> SendLimits:
     if not isinstance(config, MlflowExporterConfig):
         return FORWARD_SEND
-    return DATABASE_SEND if scheme_of(config.tracking_uri) in DATABASES else MLFLOW_SEND
+    scheme = scheme_of(config.tracking_uri)
+    if scheme == "sqlite":
+        return SQLITE_SEND
+    return DATABASE_SEND if scheme in DATABASES else MLFLOW_SEND
 
 
 def _watch(service: Service, pipeline: PipelineConfig, journal: Journal, assembly: Assembly) -> None:
