@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from mmap import PAGESIZE
 from pathlib import Path
 
 _SELF = Path("/proc/self")
-_PAGE = 4096
 _TICKS = 100
 """A second, in the times that /proc tells: proc(5), USER_HZ."""
 _USER, _SYSTEM = 11, 12
@@ -33,7 +33,7 @@ def _family(process: Path) -> list[Path]:
 
 def _resident(process: Path) -> int:
     pages = _read(process / "statm").split()[1:2]
-    return sum(map(int, pages)) * _PAGE
+    return sum(map(int, pages)) * PAGESIZE
 
 
 def _part(process: Path) -> int:

@@ -29,7 +29,7 @@ from collector.errors import ConfigError
 from collector.exporters.build import build_exporter
 from collector.exporters.config import RetryConfig, SendingQueueConfig
 from collector.exporters.mlflow.config import MlflowExporterConfig
-from collector.exporters.mlflow.settings import DATABASES, scheme_of
+from collector.exporters.mlflow.settings import scheme_of
 from collector.extensions.basic_auth import BasicAuthConfig, basic_auth
 from collector.extensions.bearer_token import BearerTokenAuthConfig, bearer_token
 from collector.extensions.config import FileStorageConfig, HealthCheckConfig
@@ -72,6 +72,8 @@ DATABASE_SEND = SendLimits(max_traces=256, max_spans=2048)
 SQLITE_SEND = SendLimits(max_traces=1024, max_spans=8192)
 """Each transaction writes every page it touches twice, and ids fall into any page of an index: the larger the file, the
 fewer of them share one, unless there are more in a transaction."""
+SENDS = {"sqlite": SQLITE_SEND, "postgresql": DATABASE_SEND, "mysql": DATABASE_SEND}
+"""By the scheme of a tracking URI; all others are servers."""
 FORWARD_SEND = SendLimits(max_traces=8192, max_spans=8192)
 """The Collector's send_batch_size."""
 
@@ -310,10 +312,7 @@ def _delivery(service: Service, exporter_id: str, made: Plan, flow: Flow) -> Del
 def _usual_send(config: ConfigModel) -> SendLimits:
     if not isinstance(config, MlflowExporterConfig):
         return FORWARD_SEND
-    scheme = scheme_of(config.tracking_uri)
-    if scheme == "sqlite":
-        return SQLITE_SEND
-    return DATABASE_SEND if scheme in DATABASES else MLFLOW_SEND
+    return SENDS.get(scheme_of(config.tracking_uri), MLFLOW_SEND)
 
 
 def _watch(service: Service, pipeline: PipelineConfig, journal: Journal, assembly: Assembly) -> None:

@@ -49,9 +49,8 @@ def test_a_word_is_decided_by_the_names_it_says(convention, fact):
         if not all(as_name(attributes[places[key]].value.string_value) for key in keys):
             continue
         places.asked.clear()
-        reader(
-            SpanView(None, attributes, places, layout)
-        )  # without a span: its name, kind and status decide nothing either
+        # Without a span: its name, kind and status decide nothing either.
+        reader(SpanView(None, attributes, places, layout))
         assert places.asked & places.keys() <= set(keys)
 
 
