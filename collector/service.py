@@ -69,7 +69,7 @@ MLFLOW_SEND = SendLimits(max_traces=64, max_spans=2048)
 """MLflow's cost is per trace, and a send has to end well within its timeout in the slowest of stores."""
 DATABASE_SEND = SendLimits(max_traces=256, max_spans=2048)
 """A transaction costs the same for few traces as for many."""
-SQLITE_SEND = SendLimits(max_traces=1024, max_spans=8192)
+SQLITE_SEND = SendLimits(max_traces=768, max_spans=6144)
 """Each transaction writes every page it touches twice, and ids fall into any page of an index: the larger the file, the
 fewer of them share one, unless there are more in a transaction."""
 SENDS = {"sqlite": SQLITE_SEND, "postgresql": DATABASE_SEND, "mysql": DATABASE_SEND}

@@ -28,6 +28,7 @@ warnings.simplefilter("ignore")
 
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: E402  reads the environment
 
+from collector.exporters.mlflow.bulk import NewTrace  # noqa: E402
 from collector.exporters.mlflow.bulk.tables import Tables  # noqa: E402
 from collector.exporters.mlflow.bulk.tags import LocationTags  # noqa: E402
 from collector.exporters.mlflow.bulk.traces import Place, TraceDecoder  # noqa: E402
@@ -49,9 +50,9 @@ def pieces(traces: Sequence[Trace], size: int) -> list[Sequence[Trace]]:
     return [traces[start : start + size] for start in range(0, len(traces), size)]
 
 
-def ready_rows(size: int, store: SqlAlchemyStore, traces: Sequence[Trace]) -> Job:
+def ready_rows(size: int, new: Callable[[Trace], NewTrace], store: SqlAlchemyStore, traces: Sequence[Trace]) -> Job:
     decode, place, tables = TraceDecoder(), Place(0, LocationTags("/artifacts/0")), Tables(store.engine.dialect)
-    parts = [[decode(raw_trace(trace), place) for trace in piece] for piece in pieces(traces, size)]
+    parts = [[decode(new(trace), place) for trace in piece] for piece in pieces(traces, size)]
 
     def job() -> None:
         for part in parts:
@@ -105,7 +106,7 @@ def main() -> None:
     raw = [bench_trace(number) for number in range(options.traces)]
     few = traces[: max(64, options.traces // 20)]
     ways: dict[str, tuple[Way, Sequence[Trace]]] = {
-        "ready rows (limit)": (partial(ready_rows, options.batch), traces),
+        "ready rows (limit)": (partial(ready_rows, options.batch, raw_trace), traces),
         "MLflow, 1 trace a request": (partial(endpoint, 1), few),
         "MLflow, 16 traces": (partial(endpoint, 16), few),
         "MLflow, 64 traces": (partial(endpoint, 64), few),

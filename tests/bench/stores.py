@@ -28,6 +28,11 @@ import urllib3
 from mlflow import MlflowClient
 from sqlalchemy import Engine, create_engine, text
 
+from collector.exporters.mlflow.bulk import NewTrace
+from collector.exporters.mlflow.record import Recorder
+from collector.exporters.mlflow.settings import RESOURCE_TAGS
+from processors.genai import GenAi, GenAiConfig, GenAiTrace
+from processors.tag_schema import TagSchema, TagSchemaConfig
 from processors.types import Trace
 from tests.bench import bulk_rows, otelcol
 from tests.bench.load import EXPORT
@@ -114,9 +119,23 @@ def timed(store_: Store, experiment: str, traces: int, send: Callable[[], None],
 
 
 def ready_rows(store_: Store) -> float:
-    """The limit: the rows themselves, made before the clock starts, by COPY or INSERTs of many rows."""
-    traces = [bench_trace(number, normalized=True) for number in range(DATABASE)]
-    return bulk_rows.measure(store_.empty, partial(bulk_rows.ready_rows, TOGETHER), traces)[0]
+    """The limit: the rows that the bridge writes, made before the clock starts, by COPY or INSERTs of many rows."""
+    way = partial(bulk_rows.ready_rows, TOGETHER, as_the_bridge_has_it())
+    return bulk_rows.measure(store_.empty, way, _fresh(DATABASE))[0]
+
+
+def as_the_bridge_has_it() -> Callable[[Trace], NewTrace]:
+    """What the processors of the bench and the exporter make of a trace before it becomes rows."""
+    head, stages = GenAi(GenAiConfig()), (GenAiTrace(GenAiConfig()), TagSchema(TagSchemaConfig(), {}))
+    record = Recorder(RESOURCE_TAGS)
+
+    def new(trace: Trace) -> NewTrace:
+        head(trace.batch)
+        for stage in stages:
+            stage(trace)
+        return NewTrace.of(record(trace, time.time_ns()))
+
+    return new
 
 
 def post(store_: Store, payloads: Sequence[bytes], experiment: str, at_a_time: int) -> None:

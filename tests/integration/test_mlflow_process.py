@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -123,6 +124,26 @@ def test_four_lines_have_two_writers_and_when_one_dies_both_are_started_again(ur
     assert (len(before), len(after)) == (2, 2)
     until_sync(lambda: all(map(gone, before + after)), what="the end of all writers")
     assert sorted(span_ids(uri, "apart")) == sorted(ids(*sent))
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="a writer has a processor to itself, and here is one")
+def test_two_writers_share_an_sqlite_database_that_neither_has_initialised(uri: str, tmp_path: Path):
+    """The second finds no half of a schema, and none a locked database: nothing is to be repeated."""
+
+    def begun() -> bool:
+        with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db", timeout=60)) as database:
+            return database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
+
+    exporter = ExporterProcess(4, {}, tracking_uri=uri, experiment="apart")
+    sent = [[whole_trace() for _ in range(20)] for _ in range(20)]
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(exporter.send, sent[0])
+        until_sync(begun, what="the first table", every=0.001)
+        assert sum(threads.map(exporter.send, sent[1:])) == 0
+        assert first.result() == 0
+    assert len(writers(exporter)) == 2
+    exporter.close()
+    assert set(span_ids(uri, "apart")) == ids(*(trace for traces in sent for trace in traces))
 
 
 def test_errors_come_across(uri: str):

@@ -32,11 +32,10 @@ ExperimentId: TypeAlias = Annotated[
 """MLflow's experiment ids look like numbers, so YAML may well hold one."""
 
 
-CONSUMERS = {"sqlite": 2, "postgresql": 4, "mysql": 4, "http": 4, "https": 4}
+CONSUMERS = {"sqlite": 4, "postgresql": 4, "mysql": 4, "http": 4, "https": 4}
 """Sends under way to an MLflow unless told otherwise. To a database: of each two, which have a process, the rows of one
-are made while those of the other are written; SQLite has one writer. To a tracking server: as many as the workers that
-`mlflow server` starts; more share a worker's interpreter lock, and one that waits for a slow database is one of
-four."""
+are made while those of the other are written. To a tracking server: as many as the workers that `mlflow server` starts;
+more share a worker's interpreter lock, and one that waits for a slow database is one of four."""
 
 
 class MlflowExporterConfig(QueuedExporterConfig):
@@ -47,8 +46,8 @@ class MlflowExporterConfig(QueuedExporterConfig):
     patterns of resource attributes that become trace tags; null means the few that the exporter chooses. `token_file`
     holds a token that is read again when it changes, as those of Kubernetes do. `timeout` is 30 s for a whole call, as
     MLflow's writes are slow (5 s in the Collector). `sending_queue.num_consumers` is 4 towards a tracking server unless
-    it is given, as many as an MLflow server has workers; 4 towards a PostgreSQL or MySQL database, where each two have
-    a process if there are processors for them, and always 2 towards SQLite.
+    it is given, as many as an MLflow server has workers; 4 towards a database, where each two have a process if there
+    are processors for them, and no other number towards SQLite.
     """
 
     tracking_uri: str = Field(default="", validate_default=True, repr=False)
@@ -69,7 +68,7 @@ class MlflowExporterConfig(QueuedExporterConfig):
 
     @property
     def consumers(self) -> int:
-        """How many sends may be under way. SQLite has one writer: more would wait for each other's lock."""
+        """How many sends may be under way. SQLite takes one transaction at a time: more would wait for each other."""
         scheme, queue = scheme_of(self.tracking_uri), self.sending_queue
         if "num_consumers" in queue.model_fields_set and scheme != "sqlite":
             return queue.num_consumers

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from collector.errors import ExportError, Retryable
@@ -43,7 +45,9 @@ class Database:
         """`writer` makes the writer of a store that has been opened; `bulk_writer` if None."""
         self._settings = settings
         self._where = display(settings.tracking_uri)
-        self._writer = writer or bulk_writer
+        # Made before this process divides into writers, of which one at a time may initialise an empty database.
+        self._turn = multiprocessing.get_context("fork").Lock()
+        self._writer = writer or partial(bulk_writer, turn=self._turn)
         self._experiments = Experiments(self, create=settings.create_experiments, where=self._where)
         self._opening = threading.Lock()
         self._opened: tuple[Store, Writer] | None = None
@@ -110,7 +114,8 @@ class Database:
     def _open(self) -> tuple[Store, Writer]:
         with self._opening:
             if self._opened is None:
-                store = open_store(self._settings)
+                with self._turn:
+                    store = open_store(self._settings)
                 self._opened = store, self._writer(store)
             return self._opened
 
@@ -166,11 +171,11 @@ def _workspace(name: str) -> contextlib.AbstractContextManager[Any]:
     return ServerWorkspaceContext(name)
 
 
-def bulk_writer(store: Store) -> Writer:
+def bulk_writer(store: Store, turn: contextlib.AbstractContextManager[Any]) -> Writer:
     """New traces as bulk rows; those that the store has, and whatever is not known there, through `log_spans`."""
     from collector.exporters.mlflow.bulk import BulkWriter, NewTrace  # noqa: PLC0415  only who needs it pays
 
-    bulk = BulkWriter(store)
+    bulk = BulkWriter(store, turn)
 
     def write(experiment_id: str, records: Sequence[TraceRecord]) -> Sequence[TraceRecord]:
         left = bulk.write((NewTrace.of(record) for record in records), experiment_id)

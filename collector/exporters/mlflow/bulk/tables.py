@@ -35,7 +35,7 @@ Ready: TypeAlias = Callable[[Sequence[Row]], Insert]
 _PAIR = ("request_id", "key", "value")
 _ASSOCIATION = ("association_id", "source_type", "source_id", "destination_type", "destination_id", "created_time")
 _PIECE_BYTES = 1 << 20
-_SQLITE_ROWS = 1024 if sqlite3.sqlite_version_info >= (3, 32) else 32  # bound parameters: 32,766, and 999 before
+_SQLITE_PARAMETERS = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
 _NULL = b"\xff\xff\xff\xff"
 _RECURRING = frozenset({"trace_id", "request_id", "key", "name", "type", "status", "model_name", "model_provider"})
 """Columns with texts that come again within a trace, or from trace to trace."""
@@ -100,7 +100,7 @@ def _insert_many(target: str, columns: int) -> Ready:
 
 
 def _insert_statements(target: str, columns: int) -> Ready:
-    """INSERTs of 1024, 512, ..., 1 rows: few statements to keep prepared, and few moments at which to wait for the GIL.
+    """INSERTs of ..., 4, 2, 1 rows: few statements to keep prepared, and few moments at which to wait for the GIL.
 
     An executemany gives the GIL back and asks for it at every row; beside busy threads that takes twice as long.
     """
@@ -113,7 +113,7 @@ def _insert_statements(target: str, columns: int) -> Ready:
     def ready(rows: Sequence[Row]) -> Insert:
         steps, start = [], 0
         while left := len(rows) - start:
-            count = min(_SQLITE_ROWS, 1 << left.bit_length() - 1)
+            count = 1 << min(left, _SQLITE_PARAMETERS // columns).bit_length() - 1
             steps.append((statement(count), tuple(chain.from_iterable(rows[start : start + count]))))
             start += count
 

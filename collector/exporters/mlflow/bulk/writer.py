@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from mlflow.environment_variables import MLFLOW_TRACE_ARCHIVAL_CONFIG
 from mlflow.exceptions import MlflowException
@@ -20,7 +21,7 @@ from sqlalchemy import Connection, select
 
 from collector.exporters.mlflow.bulk.failures import Failure, Failures
 from collector.exporters.mlflow.bulk.schema import KNOWN_REVISION, KNOWN_SERIES
-from collector.exporters.mlflow.bulk.tables import Tables
+from collector.exporters.mlflow.bulk.tables import Insert, Tables
 from collector.exporters.mlflow.bulk.tags import LocationTags
 from collector.exporters.mlflow.bulk.traces import NewTrace, Place, TraceDecoder, TraceRows
 from collector.exporters.mlflow.bulk.values import Unfit
@@ -43,17 +44,19 @@ class BulkWriter:
     """Writes traces that are new to a tracking database as MLflow's `log_spans` would, a batch in one transaction.
 
     `write` may be called from several threads at a time. `off` says why nothing goes the bulk way; "" if all may.
+    SQLite takes one writer at a time, and those that wait in its own busy handler wait by sleeping: so all that share
+    `turn`, threads or processes, wait for that.
     """
 
-    def __init__(self, store: SqlAlchemyStore) -> None:
+    def __init__(self, store: SqlAlchemyStore, turn: contextlib.AbstractContextManager[Any] | None = None) -> None:
         self._store = store
         self._engine = store.engine
         self._failures = Failures(self._engine.dialect)
         self._decode = TraceDecoder()
         self._locations: dict[str, LocationTags] = {}
         self._preparing = threading.Lock()
-        # SQLite takes one writer at a time; threads that wait in its own busy handler wait by sleeping.
-        self._turn = threading.Lock() if self._engine.dialect.name == "sqlite" else contextlib.nullcontext()
+        is_sqlite = self._engine.dialect.name == "sqlite"
+        self._turn = (turn or threading.Lock()) if is_sqlite else contextlib.nullcontext()
         self.off = _why_not(store)
         if not self.off:
             try:
@@ -79,9 +82,11 @@ class BulkWriter:
         place = None if self.off or workspace else self._place(experiment_id, run_id)
         with self._preparing:
             decoded = [(trace.mlflow_id, self._decoded(trace, place)) for trace in traces]
-        new = self._new(decoded)
-        written = self._insert({rows.id: rows for rows in new.values()})
-        return [index for index in range(len(decoded)) if index not in new or new[index].id not in written]
+            first = _first_parts(decoded)
+            new = {rows.id: rows for rows in first.values()}
+            ready = self._tables.ready(new.values()) if new else []
+        written = self._insert(new, ready)
+        return [index for index in range(len(decoded)) if index not in first or first[index].id not in written]
 
     def _place(self, experiment_id: str, run_id: str) -> Place | None:
         try:
@@ -103,33 +108,10 @@ class BulkWriter:
             _log.debug("trace %s goes through MLflow's own store: %s", trace.mlflow_id, reason)
             return None
 
-    def _new(self, decoded: Sequence[tuple[str, TraceRows | None]]) -> dict[int, TraceRows]:
-        """The rows of traces that are new to the store, by their position; of each trace the first part at most."""
-        settled = self._stored({rows.id for _, rows in decoded if rows is not None})
-        new: dict[int, TraceRows] = {}
-        for index, (trace_id, rows) in enumerate(decoded):
-            if rows is not None and trace_id not in settled:
-                new[index] = rows
-            settled.add(trace_id)
-        return new
-
-    def _stored(self, ids: Iterable[str]) -> set[str]:
-        """Those of the traces that the store has."""
-        ids = sorted(ids)
-        found: set[str] = set()
-        try:
-            with self._engine.connect() as connection:
-                for start in range(0, len(ids), _IDS_PER_QUERY):
-                    some = _TRACE_ID.in_(ids[start : start + _IDS_PER_QUERY])
-                    found.update(connection.scalars(select(_TRACE_ID).where(some)))
-        except self._failures.types as error:
-            raise database_fault(error, "reading the tracking database") from error
-        return found
-
-    def _insert(self, new: dict[str, TraceRows]) -> set[str]:
-        """Insert traces; return the ids of those that were. A trace that another writer was first with is left out."""
+    def _insert(self, new: dict[str, TraceRows], ready: Sequence[Insert]) -> set[str]:
+        """Insert traces, which are ready; return the ids of those that were. Those that the store has are left out."""
         for attempt in range(_ATTEMPTS if new else 0):
-            match self._try(new.values()):
+            match self._try(new, ready):
                 case None:
                     return set(new)
                 case Failure.CONFLICT:
@@ -137,22 +119,24 @@ class BulkWriter:
                     if not others:
                         return set()
                     new = {trace_id: rows for trace_id, rows in new.items() if trace_id not in others}
+                    ready = self._tables.ready(new.values())
                 case Failure.AGAIN:
                     time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311  jitter, no secret
                 case Failure.DATA if len(new) > 1:
-                    half = len(new) // 2
                     items = list(new.items())
-                    return self._insert(dict(items[:half])) | self._insert(dict(items[half:]))
+                    halves = [dict(items[: len(items) // 2]), dict(items[len(items) // 2 :])]
+                    return set[str]().union(*(self._insert(half, self._tables.ready(half.values())) for half in halves))
                 case _:
                     return set()
         return set()
 
-    def _try(self, new: Iterable[TraceRows]) -> Failure | None:
+    def _try(self, new: Iterable[str], ready: Iterable[Insert]) -> Failure | None:
+        """To look for them within the transaction keeps SQLite's readers from waiting for another's to end."""
         try:
-            with self._preparing:
-                ready = self._tables.ready(new)
             with self._turn, self._engine.begin() as connection:
                 _begin(connection)
+                if _stored(connection, new):
+                    return Failure.CONFLICT
                 for insert in ready:
                     insert(connection)
         except self._failures.types as error:
@@ -161,6 +145,33 @@ class BulkWriter:
                 raise database_fault(error, "writing the tracking database") from error
             return failure
         return None
+
+    def _stored(self, ids: Iterable[str]) -> set[str]:
+        """Those of the traces that the store has."""
+        try:
+            with self._engine.connect() as connection:
+                return _stored(connection, ids)
+        except self._failures.types as error:
+            raise database_fault(error, "reading the tracking database") from error
+
+
+def _first_parts(decoded: Iterable[tuple[str, TraceRows | None]]) -> dict[int, TraceRows]:
+    """The rows of traces by their position; of each trace the first part at most, and none after one without rows."""
+    first: dict[int, TraceRows] = {}
+    met = set()
+    for index, (trace_id, rows) in enumerate(decoded):
+        if rows is not None and trace_id not in met:
+            first[index] = rows
+        met.add(trace_id)
+    return first
+
+
+def _stored(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those of the traces that the store has."""
+    ids, found = sorted(ids), set[str]()
+    for start in range(0, len(ids), _IDS_PER_QUERY):
+        found.update(connection.scalars(select(_TRACE_ID).where(_TRACE_ID.in_(ids[start : start + _IDS_PER_QUERY]))))
+    return found
 
 
 def _begin(connection: Connection) -> None:
