@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ from collector.exporters.mlflow.experiments import Experiment, Experiments
 from collector.exporters.mlflow.record import TraceRecord
 from collector.exporters.mlflow.routing import Route
 from collector.exporters.mlflow.settings import MlflowSettings, display
+from collector.exporters.mlflow.turn import Turn
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Database:
         self._settings = settings
         self._where = display(settings.tracking_uri)
         # Made before this process divides into writers, of which one at a time may initialise an empty database.
-        self._turn = multiprocessing.get_context("fork").Lock()
+        self._turn = Turn()
         self._writer = writer or partial(bulk_writer, turn=self._turn)
         self._experiments = Experiments(self, create=settings.create_experiments, where=self._where)
         self._opening = threading.Lock()
