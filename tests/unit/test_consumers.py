@@ -18,8 +18,8 @@ SERVER, DATABASE, FILE = "http://mlflow:5000", "postgresql://mlflow@host/mlflow"
         (DATABASE, {}, 4),
         (DATABASE, {"num_consumers": 2}, 2),
         ("databricks", {}, 10),
-        (FILE, {}, 2),
-        (FILE, {"num_consumers": 10}, 2),
+        (FILE, {}, 4),
+        (FILE, {"num_consumers": 10}, 4),
     ],
 )
 def test_towards_mlflow(uri, given, expected):
