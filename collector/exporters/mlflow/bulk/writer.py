@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mlflow.environment_variables import MLFLOW_TRACE_ARCHIVAL_CONFIG
@@ -84,7 +84,7 @@ class BulkWriter:
             decoded = [(trace.mlflow_id, self._decoded(trace, place)) for trace in traces]
             first = _first_parts(decoded)
             new = {rows.id: rows for rows in first.values()}
-            ready = self._tables.ready(new.values()) if new else []
+            ready = self._ready(new) if new else None
         written = self._insert(new, ready)
         return [index for index in range(len(decoded)) if index not in first or first[index].id not in written]
 
@@ -108,43 +108,51 @@ class BulkWriter:
             _log.debug("trace %s goes through MLflow's own store: %s", trace.mlflow_id, reason)
             return None
 
-    def _insert(self, new: dict[str, TraceRows], ready: Sequence[Insert]) -> set[str]:
-        """Insert traces, which are ready; return the ids of those that were. Those that the store has are left out."""
+    def _ready(self, new: Mapping[str, TraceRows]) -> Sequence[Insert] | None:
+        """What inserts traces; None if a value refuses to be made ready."""
+        try:
+            return self._tables.ready(new.values())
+        except self._failures.types:
+            return None
+
+    def _insert(self, new: dict[str, TraceRows], ready: Sequence[Insert] | None = None) -> set[str]:
+        """Insert traces; return the ids of those that were. Those that the store has are left out.
+
+        `ready` is what inserts them; without it they are made ready within the transaction.
+        """
         for attempt in range(_ATTEMPTS if new else 0):
             match self._try(new, ready):
-                case None:
-                    return set(new)
+                case set() as written:
+                    return written
                 case Failure.CONFLICT:
-                    others = self._stored(new)
-                    if not others:
+                    if not self._stored(new):
                         return set()
-                    new = {trace_id: rows for trace_id, rows in new.items() if trace_id not in others}
-                    ready = self._tables.ready(new.values())
                 case Failure.AGAIN:
                     time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311  jitter, no secret
                 case Failure.DATA if len(new) > 1:
+                    half = len(new) // 2
                     items = list(new.items())
-                    halves = [dict(items[: len(items) // 2]), dict(items[len(items) // 2 :])]
-                    return set[str]().union(*(self._insert(half, self._tables.ready(half.values())) for half in halves))
+                    return self._insert(dict(items[:half])) | self._insert(dict(items[half:]))
                 case _:
                     return set()
         return set()
 
-    def _try(self, new: Iterable[str], ready: Iterable[Insert]) -> Failure | None:
+    def _try(self, new: dict[str, TraceRows], ready: Sequence[Insert] | None) -> set[str] | Failure:
         """To look for them within the transaction keeps SQLite's readers from waiting for another's to end."""
         try:
             with self._turn, self._engine.begin() as connection:
                 _begin(connection)
-                if _stored(connection, new):
-                    return Failure.CONFLICT
-                for insert in ready:
+                if stored := _stored(connection, new):
+                    new = {trace_id: rows for trace_id, rows in new.items() if trace_id not in stored}
+                    ready = None
+                for insert in self._tables.ready(new.values()) if ready is None else ready:
                     insert(connection)
         except self._failures.types as error:
             failure = self._failures.kind(error)
             if failure is Failure.DOWN:
                 raise database_fault(error, "writing the tracking database") from error
             return failure
-        return None
+        return set(new)
 
     def _stored(self, ids: Iterable[str]) -> set[str]:
         """Those of the traces that the store has."""
