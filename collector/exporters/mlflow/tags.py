@@ -52,4 +52,5 @@ def tag_key(key: str) -> str:
 
 def tag_attribute(value: str) -> str:
     """The attribute value that MLflow reads back as the tag `value`: it takes one layer of JSON quotes off."""
-    return dumps(value) if isinstance(loads(value), str) else value
+    is_quoted = value.lstrip()[:1] == '"' and isinstance(loads(value), str)
+    return dumps(value) if is_quoted else value

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from io import BytesIO
-from itertools import chain
+from itertools import chain, repeat
 from struct import Struct
 from typing import Any, TypeAlias
 
@@ -27,7 +27,7 @@ Insert: TypeAlias = Callable[[Connection], None]
 """Puts rows that are ready into one table, within the transaction of the connection; raises what the driver raises."""
 
 Field: TypeAlias = Callable[[Any], bytes]
-"""A value as COPY's binary format has it: its length and itself."""
+"""A value, or none, as COPY's binary format has it: its length and itself."""
 
 Ready: TypeAlias = Callable[[Sequence[Row]], Insert]
 """Makes rows ready for one table: what can be done before a transaction begins is done then."""
@@ -36,6 +36,7 @@ _PAIR = ("request_id", "key", "value")
 _ASSOCIATION = ("association_id", "source_type", "source_id", "destination_type", "destination_id", "created_time")
 _PIECE_BYTES = 1 << 20
 _SQLITE_PARAMETERS = 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
+_HEAD, _TAIL = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 _NULL = b"\xff\xff\xff\xff"
 _RECURRING = frozenset({"trace_id", "request_id", "key", "name", "type", "status", "model_name", "model_provider"})
 """Columns with texts that come again within a trace, or from trace to trace."""
@@ -136,15 +137,14 @@ def _copy(target: str, fields: Sequence[Field], write: Callable[[Any, str, bytes
     return ready
 
 
-def copy_data(rows: Iterable[Row], fields: Sequence[Field]) -> bytes:
-    """Rows in COPY's binary format (PostgreSQL's manual, COPY, "Binary Format"): nothing has to be escaped in it."""
-    count = len(fields).to_bytes(2)
-    parts = [b"PGCOPY\n\xff\r\n\0", bytes(8)]
-    for row in rows:
-        parts.append(count)
-        parts += [_NULL if value is None else field(value) for field, value in zip(fields, row, strict=True)]
-    parts.append(b"\xff\xff")
-    return b"".join(parts)
+def copy_data(rows: Sequence[Row], fields: Sequence[Field]) -> bytes:
+    """Rows in COPY's binary format (PostgreSQL's manual, COPY, "Binary Format"): nothing has to be escaped in it.
+
+    It is made column by column, so that the interpreter takes no step for a value that is remembered.
+    """
+    columns = [map(field, column) for field, column in zip(fields, zip(*rows, strict=True), strict=bool(rows))]
+    in_rows = zip(repeat(len(fields).to_bytes(2), len(rows)), *columns, strict=True)
+    return b"".join(chain((_HEAD,), chain.from_iterable(in_rows), (_TAIL,)))
 
 
 def _field(column: Column[Any]) -> Field:
@@ -160,25 +160,27 @@ def _field(column: Column[Any]) -> Field:
     raise LookupError(f"no binary form is known for {column.table.name}.{column.name}")
 
 
-def _text(value: str) -> bytes:
+def _text(value: str | None) -> bytes:
+    if value is None:
+        return _NULL
     data = value.encode()
     return len(data).to_bytes(4) + data
 
 
-def _int4(value: int) -> bytes:
-    return _FOUR + value.to_bytes(4, signed=True)
+def _int4(value: int | None) -> bytes:
+    return _NULL if value is None else _FOUR + value.to_bytes(4, signed=True)
 
 
-def _int8(value: int) -> bytes:
-    return _EIGHT + value.to_bytes(8, signed=True)
+def _int8(value: int | None) -> bytes:
+    return _NULL if value is None else _EIGHT + value.to_bytes(8, signed=True)
 
 
 _recurring_text = lru_cache(_REMEMBERED)(_text)
 _recurring_int4 = lru_cache(_REMEMBERED)(_int4)
 
 
-def _float8(value: float) -> bytes:
-    return _EIGHT + _DOUBLE(value)
+def _float8(value: float | None) -> bytes:
+    return _NULL if value is None else _EIGHT + _DOUBLE(value)
 
 
 def _write_psycopg(cursor: Any, statement: str, data: bytes) -> None:
