@@ -29,8 +29,9 @@ from mlflow import MlflowClient
 from sqlalchemy import Engine, create_engine, text
 
 from collector.exporters.mlflow.bulk import NewTrace
-from collector.exporters.mlflow.record import Recorder
+from collector.exporters.mlflow.record import Recorder, TraceRecord
 from collector.exporters.mlflow.settings import RESOURCE_TAGS
+from collector.exporters.mlflow.tracking_server import encode
 from processors.genai import GenAi, GenAiConfig, GenAiTrace
 from processors.tag_schema import TagSchema, TagSchemaConfig
 from processors.types import Trace
@@ -40,15 +41,17 @@ from tests.bench.requests import SPANS, as_they_end, one_after_the_other, whole
 from tests.integration.bulk_stores import Databases
 from tests.mlflow_servers import mlflow_server
 from tests.polling import until_sync
-from tests.postgres import cluster
+from tests.postgres import Cluster, cluster
 from tests.program import Ports, Program, configuration
 from tests.reading import traces as search
 from tests.traces import bench_trace
 
 ROUNDS = 3
 WORKERS = os.environ.get("MLFLOW_WORKERS", "1")
-OWN, SERVER, DATABASE = 192, 512, 5000
+OWN, SERVER, DATABASE = 192, 512, 10_000
 """Traces a round: through MLflow's endpoint, through it from the bridge or a forwarder, into a database."""
+LOG_SEGMENTS = 64
+"""Of PostgreSQL's log, 16 MB each, that are there when the clocks start."""
 ATTEMPTS = 10
 """To post a request."""
 TOGETHER = 250
@@ -57,6 +60,8 @@ PROCESSORS = {"genai": {}, "groupbytrace": {"wait_duration_after_root_received":
 
 LIMIT = "ready rows (limit)"
 SIZES = (1, 16, 64)
+SAME = ", for the bridge's rows"
+"""What `genai` and `tag_schema` add is in the requests."""
 BRIDGE, COLLECTOR = "bridge", "OpenTelemetry Collector"
 TO_DATABASE = f"{BRIDGE} -> database"
 FORWARDERS = (4, 10)
@@ -97,12 +102,22 @@ def store(kind: str) -> Iterator[Store]:
     """An MLflow server on a throwaway database."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        running = stack.enter_context(cluster()) if kind == "postgresql" else None
+        running = stack.enter_context(_in_use()) if kind == "postgresql" else None
         database = running.database("bench") if running else f"sqlite:///{folder / 'mlflow.db'}"
         server = stack.enter_context(mlflow_server(folder, "--backend-store-uri", database, "--workers", WORKERS))
         engine = create_engine(database)
         stack.callback(engine.dispose)
         yield Store(database, server, engine, Databases(folder, running))
+
+
+@contextmanager
+def _in_use() -> Iterator[Cluster]:
+    """A cluster that writes into segments of its log which it has had before, as one that has run for a while does."""
+    with cluster(f"min_wal_size={16 * LOG_SEGMENTS}MB") as running:
+        switch = "PERFORM pg_logical_emit_message(false, '', ''); PERFORM pg_switch_wal();"
+        running.run(f"DO $$BEGIN FOR number IN 1..{LOG_SEGMENTS} LOOP {switch} END LOOP; END$$")
+        running.run("CHECKPOINT")
+        yield running
 
 
 def timed(store_: Store, experiment: str, traces: int, send: Callable[[], None], *, before: int = 0) -> float:
@@ -120,22 +135,29 @@ def timed(store_: Store, experiment: str, traces: int, send: Callable[[], None],
 
 def ready_rows(store_: Store) -> float:
     """The limit: the rows that the bridge writes, made before the clock starts, by COPY or INSERTs of many rows."""
-    way = partial(bulk_rows.ready_rows, TOGETHER, as_the_bridge_has_it())
+    record = as_the_bridge_has_it()
+    way = partial(bulk_rows.ready_rows, TOGETHER, lambda trace: NewTrace.of(record(trace)))
     return bulk_rows.measure(store_.empty, way, _fresh(DATABASE))[0]
 
 
-def as_the_bridge_has_it() -> Callable[[Trace], NewTrace]:
-    """What the processors of the bench and the exporter make of a trace before it becomes rows."""
+def as_the_bridge_has_it() -> Callable[[Trace], TraceRecord]:
+    """What the processors of the bench and the exporter make of a trace before it becomes rows or a request."""
     head, stages = GenAi(GenAiConfig()), (GenAiTrace(GenAiConfig()), TagSchema(TagSchemaConfig(), {}))
     record = Recorder(RESOURCE_TAGS)
 
-    def new(trace: Trace) -> NewTrace:
+    def made(trace: Trace) -> TraceRecord:
         head(trace.batch)
         for stage in stages:
             stage(trace)
-        return NewTrace.of(record(trace, time.time_ns()))
+        return record(trace, time.time_ns())
 
-    return new
+    return made
+
+
+def as_the_bridge_sends_it(traces: Sequence[Trace], size: int) -> list[bytes]:
+    """Requests of `size` whole traces that leave the same rows as the bridge does in a database."""
+    records = list(map(as_the_bridge_has_it(), traces))
+    return [encode(records[start : start + size]) for start in range(0, len(records), size)]
 
 
 def post(store_: Store, payloads: Sequence[bytes], experiment: str, at_a_time: int) -> None:
@@ -213,20 +235,21 @@ def forwarder(at_a_time: int, seconds: int) -> str:
     return to_server(f"plain forwarder, {at_a_time} at a time", seconds)
 
 
-def own(size: int) -> str:
+def own(size: int, what: str = "") -> str:
     """The name of a way."""
-    return f"MLflow /v1/traces, {size} traces a request"
+    return f"MLflow /v1/traces, {size} traces a request{what}"
 
 
 def ways(store_: Store) -> dict[str, Way]:
     """All of them by name, in the order in which they take turns."""
     made: dict[str, Way] = {LIMIT: partial(ready_rows, store_)}
-    made |= {own(size): partial(posted, store_, OWN, partial(whole, size=size)) for size in SIZES}
+    for what, requests in (("", whole), (SAME, as_the_bridge_sends_it)):
+        made |= {own(size, what): partial(posted, store_, OWN, partial(requests, size=size)) for size in SIZES}
     made[TO_DATABASE] = partial(bridged, store_, store_.database, DATABASE)
     for seconds in LASTING:
-        requests = partial(as_they_end, seconds=seconds)
+        pattern = partial(as_they_end, seconds=seconds)
         made[to_server(BRIDGE, seconds)] = partial(bridged, store_, store_.server, SERVER, seconds)
-        made |= {forwarder(n, seconds): partial(posted, store_, SERVER, requests, n) for n in FORWARDERS}
+        made |= {forwarder(n, seconds): partial(posted, store_, SERVER, pattern, n) for n in FORWARDERS}
         if otelcol.BINARY:
             made[to_server(COLLECTOR, seconds)] = partial(collected, store_, seconds)
     made[SEAMS] = partial(posted, store_, SERVER, one_after_the_other)
@@ -248,10 +271,11 @@ def measure(kind: str) -> dict[str, float]:
 def rows(kind: str, row: Callable[[str, float, str, str], dict]) -> list[dict]:
     """A line for each way, then the ratios that the goals speak of."""
     rates = measure(kind)
-    best = max(rates[own(size)] for size in SIZES)
+    best, best_same = (max(rates[own(size, what)] for size in SIZES) for what in ("", SAME))
     goals = {"sqlite": (">= 8", ">= 0.35"), "postgresql": (">= 15", ">= 0.5")}[kind]
     made = [row(f"{kind}: {name}", rate, "spans/s", "") for name, rate in rates.items()]
     made.append(row(f"{kind}: {TO_DATABASE} / MLflow's best", rates[TO_DATABASE] / best, "x", goals[0]))
+    made.append(row(f"{kind}: {TO_DATABASE} / MLflow's best{SAME}", rates[TO_DATABASE] / best_same, "x", ""))
     made.append(row(f"{kind}: {TO_DATABASE} / limit", rates[TO_DATABASE] / rates[LIMIT], "x", goals[1]))
     return made + [row(f"{kind}: tracking server: {name}", *rest) for name, *rest in server_ratios(rates)]
 
