@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
+from operator import attrgetter
 from typing import Literal, TypeAlias
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
@@ -34,6 +35,8 @@ METADATA_VALUE_LENGTH = 8000
 REQUEST_ID_LENGTH = 50
 
 _MS = 1_000_000
+_parent_id = attrgetter("parent_span_id")
+_start, _end = attrgetter("start_time_unix_nano"), attrgetter("end_time_unix_nano")
 _KIND_WORDS = {
     Span.SPAN_KIND_SERVER: "server",
     Span.SPAN_KIND_CLIENT: "client",
@@ -166,8 +169,8 @@ class Recorder:
             origins=[origin for _, origin in placed],
             name=(tags.pop(TRACE_NAME, "") or text(head.name))[:NAME_LENGTH],
             state="ERROR" if head.status.code == Status.STATUS_CODE_ERROR else "OK",
-            start_ms=min(span.start_time_unix_nano for span in spans) // _MS,
-            end_ms=max(span.end_time_unix_nano for span in spans) // _MS,
+            start_ms=min(map(_start, spans)) // _MS,
+            end_ms=max(map(_end, spans)) // _MS,
             tags=tags,
             metadata=_metadata(trace),
             client_request_id=from_python(trace.client_request_id)[:REQUEST_ID_LENGTH],
@@ -197,20 +200,16 @@ def _placed(trace: Trace) -> list[tuple[Span, Origin]]:
         for scope_spans in resource_spans.scope_spans:
             origin = Origin(resource_spans.resource, scope_spans.scope, name, _facts_of(scope_spans.scope))
             for span in scope_spans.spans:
-                if _belongs(span, trace.trace_id):
-                    placed[span.span_id] = (span, origin)
+                span_id = span.span_id
+                # The ids have to be as OTLP asks for: of the right length, not all zero.
+                if span.trace_id == trace.trace_id and len(span_id) == SPAN_ID_BYTES and span_id not in NO_PARENT:
+                    placed[span_id] = (span, origin)
     return list(placed.values())
 
 
 def _facts_of(scope: InstrumentationScope) -> dict[str, str]:
     facts = {"otel.scope.name": text(scope.name), "otel.scope.version": text(scope.version)}
     return {key: value for key, value in facts.items() if value}
-
-
-def _belongs(span: Span, trace_id: bytes) -> bool:
-    """Whether a span has the ids that OTLP asks for: of the right length, not all zero."""
-    span_id = span.span_id
-    return span.trace_id == trace_id and len(span_id) == SPAN_ID_BYTES and span_id not in NO_PARENT
 
 
 def _is_tidy(span: Span) -> bool:
@@ -250,11 +249,13 @@ def _cleaned(span: Span) -> Span:
 
 def _head(spans: Sequence[Span]) -> int:
     """The index of the root, or of the earliest span whose parent is not here."""
+    parents = list(map(_parent_id, spans))
+    if parents.count(b"") == 1:
+        return parents.index(b"")
     ids = {span.span_id for span in spans}
 
     def order(index: int) -> tuple[bool, bool, int]:
-        parent = spans[index].parent_span_id
-        return (bool(parent), parent in ids, spans[index].start_time_unix_nano)
+        return (bool(parents[index]), parents[index] in ids, spans[index].start_time_unix_nano)
 
     return min(range(len(spans)), key=order)
 
