@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 os.environ.update(MLFLOW_MODEL_CATALOG_URI="", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
 warnings.simplefilter("ignore")
@@ -41,13 +41,14 @@ from tests.traces import batch, bench_trace  # noqa: E402
 
 SPANS = 8
 
+T = TypeVar("T")
 Job: TypeAlias = Callable[[], None]
 Way: TypeAlias = Callable[[SqlAlchemyStore, Sequence[Trace]], Job]
 """Prepares what the clock shall not see; returns what it shall."""
 
 
-def pieces(traces: Sequence[Trace], size: int) -> list[Sequence[Trace]]:
-    return [traces[start : start + size] for start in range(0, len(traces), size)]
+def pieces(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def ready_rows(size: int, new: Callable[[Trace], NewTrace], store: SqlAlchemyStore, traces: Sequence[Trace]) -> Job:

@@ -157,7 +157,7 @@ def as_the_bridge_has_it() -> Callable[[Trace], TraceRecord]:
 def as_the_bridge_sends_it(traces: Sequence[Trace], size: int) -> list[bytes]:
     """Requests of `size` whole traces that leave the same rows as the bridge does in a database."""
     records = list(map(as_the_bridge_has_it(), traces))
-    return [encode(records[start : start + size]) for start in range(0, len(records), size)]
+    return [encode(piece) for piece in bulk_rows.pieces(records, size)]
 
 
 def post(store_: Store, payloads: Sequence[bytes], experiment: str, at_a_time: int) -> None:

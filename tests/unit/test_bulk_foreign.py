@@ -105,14 +105,3 @@ def test_the_keys_it_remembers_are_bounded(monkeypatch: pytest.MonkeyPatch):
     for number in range(100):
         translate({f"key.{number}": "1"}, [])
     assert len(foreign._bits) <= 10
-
-
-def test_the_layouts_it_remembers_are_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(foreign, "_MOST_LAYOUTS", 10)
-    for number in range(100):
-        translate({"first": "1", f"key.{number}": "1"}, [])
-    assert len(foreign._layouts) <= 10
-    too_many, too_long = tuple(map(str, range(200))), ("k" * 10_000,)
-    for keys in (too_many, too_long):
-        translate(dict.fromkeys(keys, "1"), [])
-        assert keys not in foreign._layouts

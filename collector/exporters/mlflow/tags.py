@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from collector.exporters.mlflow.values import dumps, from_python, loads
+from collector.exporters.mlflow.values import dumps, from_python, unquoted
 
 KEY_LENGTH = 250
 VALUE_LENGTH = 8000
@@ -52,5 +52,4 @@ def tag_key(key: str) -> str:
 
 def tag_attribute(value: str) -> str:
     """The attribute value that MLflow reads back as the tag `value`: it takes one layer of JSON quotes off."""
-    is_quoted = value.lstrip()[:1] == '"' and isinstance(loads(value), str)
-    return dumps(value) if is_quoted else value
+    return value if unquoted(value) == value else dumps(value)

@@ -8,8 +8,6 @@ from which MLflow would derive it, MLflow's own translators are asked, field by 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
-from operator import or_
 from typing import Any, TypeAlias
 
 from mlflow.tracing.constant import SpanAttributeKey
@@ -96,26 +94,6 @@ class _Bits(dict[str, int]):
 
 _bits = _Bits()
 
-_MOST_LAYOUTS = 2048
-_MAX_KEYS = 128
-_MAX_CHARACTERS = 8192
-"""Spans with more or longer keys are worked out each time, which bounds what the remembered ones can hold."""
-
-
-class _Layouts(dict[tuple[str, ...], int]):
-    """The keys of a span -> the bits of all of them: what comes again is one look-up."""
-
-    def __missing__(self, keys: tuple[str, ...]) -> int:
-        bits = reduce(or_, map(_bits.__getitem__, keys), 0)
-        if len(keys) <= _MAX_KEYS and sum(map(len, keys)) <= _MAX_CHARACTERS:
-            if len(self) >= _MOST_LAYOUTS:
-                self.clear()
-            self[keys] = bits
-        return bits
-
-
-_layouts = _Layouts()
-
 
 def translate(attributes: dict[str, str], events: list[Event]) -> None:
     """Add to a span's stored attributes what MLflow's translators would.
@@ -123,9 +101,9 @@ def translate(attributes: dict[str, str], events: list[Event]) -> None:
     Raises:
         Unfit: a translator failed or gave something other than text.
     """
-    bits = _layouts[tuple(attributes)]
-    if events:
-        bits |= INPUTS | OUTPUTS
+    bits = INPUTS | OUTPUTS if events else 0
+    for key in attributes:
+        bits |= _bits[key]
     present = bits >> _PRESENT
     if present & TYPE and attributes[SpanAttributeKey.SPAN_TYPE].strip() in ("null", '"UNKNOWN"'):
         present ^= TYPE

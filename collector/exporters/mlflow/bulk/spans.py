@@ -7,7 +7,6 @@ make together, without the objects in between.
 from __future__ import annotations
 
 from base64 import b64encode
-from binascii import b2a_base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -173,20 +172,15 @@ def _cost(
 
 def _content(span: Span, ids: TraceIds, status: str, attributes: dict[str, str], events: list[Event]) -> str:
     """`json.dumps` of the span as `Span.to_dict` has it, with the translated attributes."""
-    parent_id = span.parent_span_id
-    parent = "null" if parent_id in NO_PARENT else f'"{_base64(parent_id)}"'
+    parent = "null" if span.parent_span_id in NO_PARENT else f'"{b64encode(span.parent_span_id).decode()}"'
     message = quote(span.status.message) if status == "ERROR" else '""'
     return (
-        f'{{"trace_id": "{ids.base64}", "span_id": "{_base64(span.span_id)}", "parent_span_id": {parent}, '
+        f'{{"trace_id": "{ids.base64}", "span_id": "{b64encode(span.span_id).decode()}", "parent_span_id": {parent}, '
         f'"name": {quote(span.name)}, "start_time_unix_nano": {span.start_time_unix_nano}, '
         f'"end_time_unix_nano": {span.end_time_unix_nano}, "events": {as_json(events) if events else "[]"}, '
         f'"status": {{"code": "STATUS_CODE_{status}", "message": {message}}}, "attributes": {members(attributes)}, '
         f'"links": {as_json([_link(link) for link in span.links]) if span.links else "[]"}}}'
     )
-
-
-def _base64(span_id: bytes) -> str:
-    return b2a_base64(span_id, newline=False).decode()
 
 
 def _event(event: Span.Event) -> Event:
