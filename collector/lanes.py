@@ -34,8 +34,8 @@ class Parcel:
         middle = self.spans // 2
         first, second = split_batch(self.trace.batch, middle)
         return (
-            replace(self, trace=replace(self.trace, batch=first, late=True), spans=middle),
-            replace(self, trace=replace(self.trace, batch=second, late=True), spans=self.spans - middle),
+            replace(self, trace=replace(self.trace, _batch=first, late=True), spans=middle),
+            replace(self, trace=replace(self.trace, _batch=second, late=True), spans=self.spans - middle),
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import asynccontextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from google.protobuf.message import DecodeError
@@ -47,6 +48,7 @@ TURN = 0.002
 """Seconds of work on traces at a time, while senders wait for OK."""
 
 Process = TypeVar("Process")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +290,7 @@ class Flow:
         self._count(pending)
         if self._recent is not None:
             self._recent.complete(pending, self._now())
-        trace = await self._processed(pending) if self._passes(pending) else None
+        trace = await _apart(pending, partial(self._run_stages, pending)) if self._passes(pending) else None
         pending.pieces.clear()
         pending.logs.clear()
         if trace is None:
@@ -297,6 +299,7 @@ class Flow:
         pending.open = len(self._deliveries)
         for delivery in self._deliveries:
             await delivery.offer(trace, pending)
+        await _apart(pending, trace.seal)
 
     def _count(self, pending: Pending) -> None:
         self._telemetry.released_traces.labels(self._name, pending.cause).inc()
@@ -313,12 +316,6 @@ class Flow:
             return True
         self._telemetry.dropped_items.labels("traces", "evicted").inc(pending.spans)
         return False
-
-    async def _processed(self, pending: Pending) -> Trace | None:
-        """What the stages make of a trace; a giant is worked on in a thread, so that senders need not wait for it."""
-        if pending.spans > 2 * PORTION:
-            return await asyncio.to_thread(self._run_stages, pending)
-        return self._run_stages(pending)
 
     def _run_stages(self, pending: Pending) -> Trace | None:
         trace: Trace | None = truncated(pending.decode(), pending.dropped)
@@ -362,6 +359,11 @@ class Flow:
         except TimeoutError:
             rows = self._journal.state().rows
             log.warning("shutdown: %d requests could not be delivered in %.0f s and stay in the journal", rows, seconds)
+
+
+async def _apart(pending: Pending, work: Callable[[], Result]) -> Result:
+    """Work on a trace; for a giant it is done in a thread, so that senders need not wait for it."""
+    return await asyncio.to_thread(work) if pending.spans > 2 * PORTION else work()
 
 
 def truncated(trace: Trace, dropped: int) -> Trace:

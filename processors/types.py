@@ -62,7 +62,7 @@ class Trace:
     """
 
     trace_id: bytes
-    batch: Batch
+    _batch: Batch | bytes
     context: Context = field(default_factory=Context)
     late: bool = False
     logs: Logs | None = None
@@ -70,6 +70,24 @@ class Trace:
     metadata: dict[str, str] = field(default_factory=dict)
     client_request_id: str = ""
     read: Sequence[ReadSpan] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def batch(self) -> Batch:
+        """The spans; of a sealed trace a copy, made each time."""
+        return Batch.FromString(self._batch) if isinstance(self._batch, bytes) else self._batch
+
+    @batch.setter
+    def batch(self, batch: Batch) -> None:
+        self._batch = batch
+
+    @property
+    def serialized(self) -> bytes:
+        """The batch as a serialized request."""
+        return self._batch if isinstance(self._batch, bytes) else self._batch.SerializeToString()
+
+    def seal(self) -> None:
+        """Hold the spans serialized from now on, in a fifth of the memory; there is no editing them any more."""
+        self._batch = self.serialized
 
     @property
     def root(self) -> Span | None:

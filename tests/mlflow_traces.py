@@ -40,7 +40,7 @@ def add_span(
 
 def new_trace(service: str = "shop", **fields: Any) -> Trace:
     """A trace without spans, of one service."""
-    trace = Trace(trace_id=os.urandom(16), batch=Batch(), **fields)
+    trace = Trace(os.urandom(16), Batch(), **fields)
     put(trace.batch.resource_spans.add().resource.attributes, "service.name", service)
     return trace
 

@@ -24,13 +24,13 @@ class DebugExporter:
 
     def send(self, traces: Sequence[Trace]) -> int:
         """Log; never fails."""
-        count = sum(span_count(trace.batch) for trace in traces)
-        self._write(f"Traces: {len(traces)}, spans: {count}")
-        for trace in traces if self._verbosity != "basic" else ():
+        batches = [trace.batch for trace in traces]
+        self._write(f"Traces: {len(traces)}, spans: {sum(map(span_count, batches))}")
+        for batch in batches if self._verbosity != "basic" else ():
             if self._verbosity == "detailed":
-                self._write(str(trace.batch))
+                self._write(str(batch))
                 continue
-            for resource, _, span in spans_in_context(trace.batch):
+            for resource, _, span in spans_in_context(batch):
                 service = find(resource.attributes, "service.name")
                 name = service.string_value if service else "unknown"
                 self._write(f"{name} {span.name!r} {span.trace_id.hex()} {span.span_id.hex()}")

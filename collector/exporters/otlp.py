@@ -40,7 +40,7 @@ PERMANENT_STATUSES = (400, 413, 415, 422)
 
 def merge(traces: Sequence[Trace]) -> bytes:
     """One serialized request of all traces: a concatenation of requests is a request."""
-    return b"".join(trace.batch.SerializeToString() for trace in traces)
+    return b"".join(trace.serialized for trace in traces)
 
 
 class OtlpGrpcExporter:

@@ -130,10 +130,7 @@ class Child:
 def written(traces: Sequence[Trace]) -> bytes:
     """Traces for the other process; their log records have done their work."""
     return pickle.dumps(
-        [
-            (t.trace_id, t.batch.SerializeToString(), t.context, t.late, t.tags, t.metadata, t.client_request_id)
-            for t in traces
-        ]
+        [(t.trace_id, t.serialized, t.context, t.late, t.tags, t.metadata, t.client_request_id) for t in traces]
     )
 
 
