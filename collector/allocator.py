@@ -11,10 +11,11 @@ import gc
 from contextlib import suppress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-LARGE = 1 << 20
-"""Blocks of so many bytes and more are mapped one by one and go back to the system when they are freed. A usual request
-is smaller: to map and clear fresh pages for each took a tenth of the time of a busy process."""
-KEPT = 4 << 20
+LARGE = 16 << 20
+"""Blocks of so many bytes and more are mapped one by one and go back to the system when they are freed. Usual requests,
+and what writers are sent or send, are smaller: to map and clear fresh pages for each took a tenth of the time of a busy
+process."""
+KEPT = 16 << 20
 """Free bytes at the top that are kept for what comes next."""
 GARBAGE = 20_000
 """New containers after which cycles are sought. Spans make many, and no cycles: by default (700) a sixth of the time of

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from collector.errors import ConfigError, Held, Retryable
 from collector.exporters.build import build_exporter
 from collector.exporters.mlflow.config import MlflowExporterConfig
-from collector.exporters.mlflow.process import ExporterProcess, read, written
+from collector.exporters.mlflow.process import ExporterProcess
+from collector.exporters.mlflow.transfer import read, written
 from processors.types import Context, Trace
 from tests.mlflow_traces import new_trace, whole_trace
 from tests.polling import until_sync

@@ -68,6 +68,9 @@ foreign one can make a trace unreadable (mlflow.trace.spansLocation), so no othe
 RENAMED = {"mlflow.trace.session": "session.id", "mlflow.trace.user": "user.id"}
 """Trace metadata keys that senders put on spans, and the attributes MLflow fills that metadata from."""
 
+IDENTIFIERS = frozenset({"session.id", "gen_ai.conversation.id", "user.id"})
+"""Columns or metadata of a trace take what is in them (store/tracking/sqlalchemy_store.py log_spans)."""
+
 KIND_KEYS = frozenset(
     {
         "openinference.span.kind",
@@ -178,8 +181,11 @@ def _is_clean(value: float | AnyValue) -> bool:
 def _is_settled(key: str, value: Value) -> bool:
     if not isinstance(value, str):
         return False
-    if key == "mlflow.chat.tokenUsage":  # never the same, so that remembering it would be of no use
+    # What is never the same is not remembered.
+    if key == "mlflow.chat.tokenUsage":
         return _WRITTEN_USAGE.fullmatch(value) is not None
+    if key in IDENTIFIERS:
+        return 0 < len(value) <= ID_LENGTH and unquoted(value) is value
     return len(value) <= _LONGEST_REMEMBERED and _is_left_alone(key, value)
 
 
@@ -303,9 +309,7 @@ _RULES: dict[str, Callable[[AnyValue], bool]] = {
     "mlflow.spanType": _span_type,
     "mlflow.llm.cost": _numbers(_COST_KEYS, _amount),
     "mlflow.chat.tokenUsage": _numbers(_TOKEN_KEYS, _count),
-    "session.id": _identifier,
-    "gen_ai.conversation.id": _identifier,
-    "user.id": _identifier,
+    **dict.fromkeys(IDENTIFIERS, _identifier),
     "ai.prompt.tools": _tool_list,
     **dict.fromkeys(KIND_KEYS, _kind),
 }

@@ -31,7 +31,8 @@ from collector.exporters.mlflow.database import import_store
 from collector.exporters.mlflow.exporter import MlflowSpanExporter
 from collector.exporters.mlflow.routing import Route, Router
 from collector.exporters.mlflow.settings import settings_from
-from processors.types import Batch, Trace
+from collector.exporters.mlflow.transfer import read, written
+from processors.types import Trace
 
 _log = logging.getLogger(__name__)
 _PROGRAM = Path("/proc/self/exe")
@@ -125,21 +126,6 @@ class Child:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-
-
-def written(traces: Sequence[Trace]) -> bytes:
-    """Traces for the other process; their log records have done their work."""
-    return pickle.dumps(
-        [(t.trace_id, t.serialized, t.context, t.late, t.tags, t.metadata, t.client_request_id) for t in traces]
-    )
-
-
-def read(message: bytes) -> list[Trace]:
-    """What `written` wrote."""
-    return [
-        Trace(trace_id, Batch.FromString(batch), context, late, None, tags, metadata, client_request_id)
-        for trace_id, batch, context, late, tags, metadata, client_request_id in pickle.loads(message)  # noqa: S301  from our own process
-    ]
 
 
 class Collected(QueueHandler):
