@@ -255,8 +255,8 @@ class Delivery:
         log.error("exporter %s: set aside %d span(s): %s", self.name, parcel.spans, reason)
         self._telemetry.set_aside_spans.labels(self.name, "refused").inc(parcel.spans)
         self._telemetry.send_failed_spans.labels(self.name).inc(parcel.spans)
-        aside = SetAside(parcel.trace.serialized, parcel.trace.context, self.name, reason)
-        parcel.account.aside.append(aside)
+        trace = parcel.trace
+        parcel.account.aside.append(SetAside(trace.serialized, trace.context, self.name, reason))
         self._settle(parcel)
 
     def _settle(self, parcel: Parcel) -> None:

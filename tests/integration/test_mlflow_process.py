@@ -15,16 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from collector.errors import ConfigError, Held, Retryable
 from collector.exporters.build import build_exporter
 from collector.exporters.mlflow.config import MlflowExporterConfig
 from collector.exporters.mlflow.process import ExporterProcess
-from collector.exporters.mlflow.transfer import read, written
-from processors.types import Context, Trace
-from tests.mlflow_traces import new_trace, whole_trace
+from processors.types import Trace
+from tests.mlflow_traces import whole_trace
 from tests.polling import until_sync
 from tests.reading import span_ids
 
@@ -209,10 +206,3 @@ def test_it_ends_in_silence_when_the_program_is_killed_as_it_starts_it():
     )
     of_child.close()
     assert (started.returncode, started.stdout, started.stderr) == (0, b"", b"")
-
-
-@given(st.booleans(), st.dictionaries(st.text(), st.text()), st.text(), st.lists(st.text(max_size=5), max_size=2))
-def test_traces_arrive_as_they_were(late: bool, tags: dict[str, str], request_id: str, globs: list[str]):
-    context = Context(experiment_name="e", tenant="t", allow_experiments=tuple(globs))
-    trace = Trace(b"t" * 16, new_trace().batch, context, late, None, tags, dict(tags), request_id)
-    assert read(written([trace, trace])) == [trace, trace]

@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.message import DecodeError
 
 from collector.wire import wrapped
 from processors.types import Batch, Trace
@@ -36,22 +37,30 @@ _Batches = _message()
 
 def written(traces: Sequence[Trace]) -> bytes:
     """Traces for the other process; their log records have done their work."""
-    batches = b"".join(wrapped(_BATCHES, t.serialized) for t in traces)
     return pickle.dumps(
-        (batches, [(t.trace_id, t.context, t.late, t.tags, t.metadata, t.client_request_id) for t in traces])
+        [(t.serialized, t.trace_id, t.context, t.late, t.tags, t.metadata, t.client_request_id) for t in traces]
     )
 
 
 def read(message: bytes) -> list[Trace]:
-    """What `written` wrote.
-
-    All of it is one message of protobuf's: with one for each trace its runtime takes and frees a dozen times the blocks
-    of memory, and makes the system take back all that is free after every 10,000 (python/protobuf.c).
-    """
-    batches, others = pickle.loads(message)  # noqa: S301  from our own process
+    """What `written` wrote."""
+    sent = pickle.loads(message)  # noqa: S301  from our own process
     return [
         Trace(trace_id, batch, context, late, None, tags, metadata, client_request_id)
-        for batch, (trace_id, context, late, tags, metadata, client_request_id) in zip(
-            _Batches.FromString(batches).batches, others, strict=True
+        for batch, (_, trace_id, context, late, tags, metadata, client_request_id) in zip(
+            _decoded([serialized for serialized, *_ in sent]), sent, strict=True
         )
     ]
+
+
+def _decoded(batches: Sequence[bytes]) -> Sequence[Batch]:
+    """All of them at once, if they are not nested as deep as protobuf allows.
+
+    One by one its runtime takes and frees ten times the blocks of memory, and makes the system take all back that is
+    free after every 10,000 of them (python/protobuf.c).
+    """
+    try:
+        found: Sequence[Batch] = _Batches.FromString(b"".join(wrapped(_BATCHES, batch) for batch in batches)).batches
+    except DecodeError:
+        return [Batch.FromString(batch) for batch in batches]
+    return found
