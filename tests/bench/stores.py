@@ -242,13 +242,17 @@ def own(size: int, what: str = "") -> str:
     return f"MLflow /v1/traces, {size} traces a request{what}"
 
 
+def endpoint(store_: Store, what: str, requests: Callable[..., list[bytes]]) -> dict[str, Way]:
+    """MLflow's own endpoint with requests of each size."""
+    return {own(size, what): partial(posted, store_, OWN, partial(requests, size=size)) for size in SIZES}
+
+
 def ways(store_: Store) -> dict[str, Way]:
     """All of them by name, in the order in which they take turns."""
     made: dict[str, Way] = {LIMIT: partial(ready_rows, store_)}
-    made |= {own(size): partial(posted, store_, OWN, partial(whole, size=size)) for size in SIZES}
+    made |= endpoint(store_, "", whole)
     made[TO_DATABASE] = partial(bridged, store_, store_.database, DATABASE)
-    bridges = as_the_bridge_sends_it
-    made |= {own(size, SAME): partial(posted, store_, OWN, partial(bridges, size=size)) for size in SIZES}
+    made |= endpoint(store_, SAME, as_the_bridge_sends_it)
     for seconds in LASTING:
         pattern = partial(as_they_end, seconds=seconds)
         made[to_server(BRIDGE, seconds)] = partial(bridged, store_, store_.server, SERVER, seconds)
