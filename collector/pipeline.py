@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from google.protobuf.message import DecodeError
 
 from collector.assembly import Assembly, Pending
+from collector.batches import BatchDecoder
 from collector.delivery import Delivery
 from collector.errors import ConfigError
 from collector.journal import Entry, Journal, Row, SetAside, Signal
@@ -188,6 +189,7 @@ class Flow:
         self._handed_on = 0
         self._relieved = asyncio.Event()
         self._now = ReadingTime(asyncio.get_running_loop().time)
+        self._decoded = BatchDecoder()
 
     def deliver_to(self, delivery: Delivery) -> None:
         """Add a delivery; a trace is settled when all of them have it."""
@@ -318,7 +320,7 @@ class Flow:
         return False
 
     def _run_stages(self, pending: Pending) -> Trace | None:
-        trace: Trace | None = truncated(pending.decode(), pending.dropped)
+        trace: Trace | None = truncated(pending.decode(self._decoded), pending.dropped)
         for stage in self._stages:
             if trace is None:
                 return None

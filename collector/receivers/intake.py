@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias
 
 from collector import otlp
+from collector.bare import is_bare
 from collector.compression import decompress
 from collector.errors import Busy, Invalid, Refusal, TooLarge
 from collector.otlp import Encoding, R, Status
@@ -191,7 +192,8 @@ class Intake(Generic[R]):
         if (items := otlp.count(request)) > limits.max_items:
             raise TooLarge(f"the request holds {items} items, the limit is {limits.max_items}; send fewer at a time")
         if limits.counts and len(plain) > limits.counts.reach:
-            self._dropped.inc(trim(request, limits.counts))
+            bare = isinstance(request, Batch) and encoding == "protobuf" and is_bare(plain)
+            self._dropped.inc(trim(request, limits.counts, bare=bare))
         if 0 < self._receiver.max_value < len(plain):  # which nearly all requests are too small for
             self._truncated.inc(truncate(request, self._receiver.max_value))
         return request, otlp.drop_bad_ids(request) if isinstance(request, Batch) else 0

@@ -4,35 +4,10 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
-from typing import Any
 
-from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.message import DecodeError
-
-from collector.wire import wrapped
-from processors.types import Batch, Trace
-
-_BATCHES = 1
-
-
-def _message() -> Any:
-    """The class of a message that is `repeated ExportTraceServiceRequest batches = 1`."""
-    batch = Batch.DESCRIPTOR
-    file = FileDescriptorProto(name="spanbridge/batches.proto", package="spanbridge", dependency=[batch.file.name])
-    file.message_type.add(name="Batches").field.add(
-        name="batches",
-        number=_BATCHES,
-        type=FieldDescriptorProto.TYPE_MESSAGE,
-        label=FieldDescriptorProto.LABEL_REPEATED,
-        type_name=f".{batch.full_name}",
-    )
-    pool = descriptor_pool.Default()
-    pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("spanbridge.Batches"))
-
-
-_Batches = _message()
+from collector.bare import is_bare
+from collector.batches import BatchDecoder
+from processors.types import Trace
 
 
 def written(traces: Sequence[Trace]) -> bytes:
@@ -43,24 +18,10 @@ def written(traces: Sequence[Trace]) -> bytes:
 
 
 def read(message: bytes) -> list[Trace]:
-    """What `written` wrote."""
+    """What `written` wrote; bare, if all of them are."""
     sent = pickle.loads(message)  # noqa: S301  from our own process
+    decoded, bare = BatchDecoder(), is_bare(b"".join([serialized for serialized, *_ in sent]))
     return [
-        Trace(trace_id, batch, context, late, None, tags, metadata, client_request_id)
-        for batch, (_, trace_id, context, late, tags, metadata, client_request_id) in zip(
-            _decoded([serialized for serialized, *_ in sent]), sent, strict=True
-        )
+        Trace(trace_id, decoded(serialized), context, late, None, tags, metadata, client_request_id, bare=bare)
+        for serialized, trace_id, context, late, tags, metadata, client_request_id in sent
     ]
-
-
-def _decoded(batches: Sequence[bytes]) -> Sequence[Batch]:
-    """All of them at once, if they are not nested as deep as protobuf allows.
-
-    One by one its runtime takes and frees ten times the blocks of memory, and makes the system take all back that is
-    free after every 10,000 of them (python/protobuf.c).
-    """
-    try:
-        found: Sequence[Batch] = _Batches.FromString(b"".join(wrapped(_BATCHES, batch) for batch in batches)).batches
-    except DecodeError:
-        return [Batch.FromString(batch) for batch in batches]
-    return found

@@ -25,6 +25,9 @@ from processors.types import NO_PARENT
 
 Row: TypeAlias = tuple[Any, ...]
 
+Extras: TypeAlias = tuple[list[Event], list[dict[str, Any]]]
+"""A span's events and links."""
+
 COLUMNS = (
     "trace_id",
     "experiment_id",
@@ -60,11 +63,15 @@ class TraceIds:
 
 
 class Source(NamedTuple):
-    """A span, its attributes, and what a root gets as attribute `service.name` ("" for nothing)."""
+    """A span, its attributes, and what a root gets as attribute `service.name` ("" for nothing).
+
+    A `bare` span is known to have no events or links.
+    """
 
     span: Span
     attributes: Attributes
     service_name: str = ""
+    bare: bool = False
 
 
 @dataclass(slots=True)
@@ -88,13 +95,14 @@ def span_facts(source: Source, ids: TraceIds, experiment_id: int, prices: Prices
     Raises:
         Unfit: the span is one that MLflow refuses, or takes in a way unknown here.
     """
-    span, sent, service_name = source
+    span, sent, service_name, bare = source
     span_id, parent = _ids(span)
     attributes = {key: stored(value) for key, value in sent.items()}
     attributes[SpanAttributeKey.REQUEST_ID] = ids.mlflow_json
     if service_name and parent is None:
         attributes["service.name"] = quote(service_name)
-    events = [_event(event) for event in span.events]
+    events = [] if bare else [_event(event) for event in span.events]
+    links = [] if bare else [_link(link) for link in span.links]
     translate(attributes, events)
     usage = mapping(attributes.get(SpanAttributeKey.CHAT_USAGE))
     model, provider = _model(attributes)
@@ -111,7 +119,7 @@ def span_facts(source: Source, ids: TraceIds, experiment_id: int, prices: Prices
         status,
         start,
         end,
-        _content(span, ids, status, attributes, events),
+        _content(span, ids, status, attributes, (events, links)),
         *(_NO_COSTS if cost is None else [finite_float_or_none(cost.get(key)) for key in _COSTS]),
         model and model[:MODEL_DIMENSION_MAX_LENGTH],
         provider and provider[:MODEL_DIMENSION_MAX_LENGTH],
@@ -170,16 +178,17 @@ def _cost(
     return cost
 
 
-def _content(span: Span, ids: TraceIds, status: str, attributes: dict[str, str], events: list[Event]) -> str:
+def _content(span: Span, ids: TraceIds, status: str, attributes: dict[str, str], extras: Extras) -> str:
     """`json.dumps` of the span as `Span.to_dict` has it, with the translated attributes."""
     parent = "null" if span.parent_span_id in NO_PARENT else f'"{b64encode(span.parent_span_id).decode()}"'
     message = quote(span.status.message) if status == "ERROR" else '""'
+    events, links = [as_json(each) if each else "[]" for each in extras]
     return (
         f'{{"trace_id": "{ids.base64}", "span_id": "{b64encode(span.span_id).decode()}", "parent_span_id": {parent}, '
         f'"name": {quote(span.name)}, "start_time_unix_nano": {span.start_time_unix_nano}, '
-        f'"end_time_unix_nano": {span.end_time_unix_nano}, "events": {as_json(events) if events else "[]"}, '
+        f'"end_time_unix_nano": {span.end_time_unix_nano}, "events": {events}, '
         f'"status": {{"code": "STATUS_CODE_{status}", "message": {message}}}, "attributes": {members(attributes)}, '
-        f'"links": {as_json([_link(link) for link in span.links]) if span.links else "[]"}}}'
+        f'"links": {links}}}'
     )
 
 

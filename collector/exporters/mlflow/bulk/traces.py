@@ -7,7 +7,6 @@ import uuid
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import starmap
 from typing import Any, Literal
 
 from mlflow.entities.entity_type import EntityAssociationType
@@ -78,7 +77,10 @@ class NewTrace:
         service = record.tags.get("service.name", "")
         return cls(
             record.trace_id,
-            [Source(head, its_attributes, service if service in KNOWN_SERVICES else ""), *starmap(Source, others)],
+            [
+                Source(head, its_attributes, service if service in KNOWN_SERVICES else "", record.bare),
+                *(Source(span, attributes, bare=record.bare) for span, attributes in others),
+            ],
             {**record.tags, TraceTagKey.TRACE_NAME: record.name} if ends and record.name else record.tags,
             record.metadata,
             record.client_request_id,
