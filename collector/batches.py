@@ -10,12 +10,9 @@ from processors.types import Batch
 SHARED = 256 << 10
 """Serialized bytes whose messages share memory; a batch of a quarter of that has its own."""
 
-
-_NAME = Batch.DESCRIPTOR.full_name
-
 _Home = message_class(
     "spanbridge.batches",
-    message("Batches", field("batches", 1, _NAME, repeated=True)),
+    message("Batches", field("batches", 1, Batch.DESCRIPTOR.full_name, repeated=True)),
     file=Batch.DESCRIPTOR.file.name,
 )
 
@@ -23,9 +20,9 @@ _Home = message_class(
 class BatchDecoder:
     """Decodes batches that live for a short while: the memory of some goes when the last of them does.
 
-    One that has a trace of eight spans to itself takes and frees seven blocks of memory. After every 10,000 freed ones
-    protobuf's runtime makes the system take back all that is free (python/protobuf.c), and what is needed next is
-    mapped and cleared anew.
+    By itself, one of eight spans takes and frees seven blocks of memory. After every 10,000 freed blocks protobuf's
+    runtime makes the system take back all that is free (python/protobuf.c), and what is needed next is mapped and
+    cleared anew.
     """
 
     def __init__(self) -> None:
