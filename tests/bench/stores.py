@@ -50,6 +50,8 @@ ROUNDS = 3
 WORKERS = os.environ.get("MLFLOW_WORKERS", "1")
 OWN, SERVER, DATABASE = 384, 512, 10_000
 """Traces a round: through MLflow's endpoint, through it from the bridge or a forwarder, into a database."""
+PATIENCE = 60
+"""Seconds for which whoever counts waits for SQLite's lock, which the writers have nearly always."""
 LOG_SEGMENTS = 64
 """Of PostgreSQL's log, 16 MB each, that are there when the clocks start."""
 ATTEMPTS = 10
@@ -107,7 +109,7 @@ def store(kind: str) -> Iterator[Store]:
         running = stack.enter_context(_in_use()) if kind == "postgresql" else None
         database = running.database("bench") if running else f"sqlite:///{folder / 'mlflow.db'}"
         server = stack.enter_context(mlflow_server(folder, "--backend-store-uri", database, "--workers", WORKERS))
-        engine = create_engine(database)
+        engine = create_engine(database, connect_args={} if running else {"timeout": PATIENCE})
         stack.callback(engine.dispose)
         yield Store(database, server, engine, Databases(folder, running))
 
