@@ -51,7 +51,7 @@ WORKERS = os.environ.get("MLFLOW_WORKERS", "1")
 OWN, SERVER, DATABASE = 384, 512, 10_000
 """Traces a round: through MLflow's endpoint, through it from the bridge or a forwarder, into a database."""
 PATIENCE = 60
-"""Seconds for which whoever counts waits for SQLite's lock, which the writers have nearly always."""
+"""Seconds for which whoever counts waits for SQLite's lock, which writers may keep for seconds."""
 LOG_SEGMENTS = 64
 """Of PostgreSQL's log, 16 MB each, that are there when the clocks start."""
 ATTEMPTS = 10
