@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -15,15 +14,9 @@ import yaml
 
 from collector.processes import resident_memory
 from tests.polling import until_sync
+from tests.ports import free_port
 
 POOL = urllib3.PoolManager(retries=False, timeout=5)
-
-
-def free_port() -> int:
-    """A port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass

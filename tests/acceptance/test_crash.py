@@ -6,7 +6,8 @@ import pytest
 
 from tests.mlflow_servers import mlflow_server
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration, free_port
+from tests.ports import free_port
+from tests.program import Ports, Program, configuration
 from tests.reading import span_ids
 from tests.sender import Sender, stream
 

@@ -8,7 +8,8 @@ import pytest
 
 from processors.tail_sampling import TailSampler, TailSamplingConfig
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration, free_port
+from tests.ports import free_port
+from tests.program import Ports, Program, configuration
 from tests.reading import traces
 from tests.sampling_traffic import POLICIES, Sent, must_be_kept, wave
 from tests.sender import Sender

@@ -11,7 +11,8 @@ from processors.probabilistic_sampler import ProbabilisticSampler, Probabilistic
 from processors.types import Batch, spans
 from tests.mlflow_servers import mlflow_server
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration, free_port
+from tests.ports import free_port
+from tests.program import Ports, Program, configuration
 from tests.reading import traces
 from tests.sender import Sender
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from processors.attributes import put
 from processors.types import Batch
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration, free_port
+from tests.ports import free_port
+from tests.program import Ports, Program, configuration
 from tests.sender import Sender
 from tests.spans import trace_batch
 

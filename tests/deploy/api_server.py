@@ -15,7 +15,7 @@ import urllib3
 
 from tests.deploy.tools import ROOT, tool
 from tests.polling import until_sync
-from tests.program import free_port
+from tests.ports import free_port
 
 DEFINITIONS = ROOT / "build/tools/crds"
 """Custom resource definitions, one file each; put there by tests/deploy/install-tools."""

@@ -19,7 +19,8 @@ from tests.deploy.gateway import gateway
 from tests.deploy.tools import ROOT, run
 from tests.mlflow_servers import QUIET, postgres, postgres_bin
 from tests.polling import until_sync
-from tests.program import POOL, Ports, free_port
+from tests.ports import free_port
+from tests.program import POOL, Ports
 from tests.sender import Sender
 from tests.spans import trace_batch
 

@@ -17,7 +17,8 @@ from tests.deploy.chart import environment
 from tests.deploy.moody_mlflow import moody_mlflow
 from tests.deploy.tools import ROOT, run
 from tests.polling import until_sync
-from tests.program import POOL, free_port
+from tests.ports import free_port
+from tests.program import POOL
 from tests.sender import Sender
 from tests.spans import trace_batch
 

@@ -24,7 +24,8 @@ from tests.deploy.gateway import gateway, gateway_config
 from tests.deploy.moody_mlflow import moody_mlflow
 from tests.deploy.tools import ROOT, run, tool
 from tests.polling import until_sync
-from tests.program import POOL, Ports, free_port
+from tests.ports import free_port
+from tests.program import POOL, Ports
 from tests.spans import add_span, new_id, trace_batch
 
 RULES = ROOT / "deploy/prometheus/rules.yaml"

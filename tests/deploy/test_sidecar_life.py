@@ -7,7 +7,7 @@ import pytest
 from tests.deploy.pod import Pod
 from tests.mlflow_servers import mlflow_server
 from tests.polling import until_sync
-from tests.program import free_port
+from tests.ports import free_port
 from tests.reading import traces
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

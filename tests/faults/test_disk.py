@@ -16,7 +16,8 @@ from processors.types import spans
 from tests.faults.misbehaving import Misbehaving
 from tests.faults.slow_disk import DELAY
 from tests.polling import until_sync
-from tests.program import POOL, Ports, Program, configuration, free_port
+from tests.ports import free_port
+from tests.program import POOL, Ports, Program, configuration
 from tests.sender import Sender
 from tests.spans import trace_batch
 

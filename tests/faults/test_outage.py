@@ -13,7 +13,8 @@ from collector.exporters.retry_after import grpc_retry_after
 from tests.faults.misbehaving import Misbehaving
 from tests.faults.sizes import OUTAGE_SPANS
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration, free_port
+from tests.ports import free_port
+from tests.program import Ports, Program, configuration
 from tests.sender import EXPORT, Sender
 from tests.traces import batch, bench_trace
 

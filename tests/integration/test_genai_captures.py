@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from processors.attributes import put
 from processors.genai import GenAi, GenAiConfig, GenAiTrace
 from processors.types import Batch, Logs, Trace, spans, spans_in_context
 from tests import check
+from tests.ports import free_port
 from tests.unit.test_genai_golden import normalized as golden
 from tests.unit.test_genai_golden import with_base64_ids
 
@@ -39,9 +39,7 @@ STARTUP = 60
 def _server(tmp_path_factory):
     """A `mlflow server` of its own on a free port, with SQLite."""
     home = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home)]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}

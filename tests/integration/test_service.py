@@ -16,7 +16,8 @@ from collector.service import ONE_SIGNAL
 from collector.up import configuration as built_in
 from processors.types import Context
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration, free_port
+from tests.ports import free_port
+from tests.program import Ports, Program, configuration
 from tests.sender import Sender
 from tests.spans import trace_batch
 
