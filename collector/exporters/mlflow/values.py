@@ -96,7 +96,9 @@ def _too_much_json(found: str) -> bool:
 
 def _has_long_number(found: str) -> bool:
     # A run of more than 4,300 digits covers at least one of every 4,300 characters.
-    return any(char.isdigit() for char in found[_MAX_DIGITS::_MAX_DIGITS]) and _LONG_NUMBER.search(found) is not None
+    if len(found) <= _MAX_DIGITS or not any(char.isdigit() for char in found[_MAX_DIGITS::_MAX_DIGITS]):
+        return False
+    return _LONG_NUMBER.search(found) is not None
 
 
 def _depth(decoded: Any) -> int:
