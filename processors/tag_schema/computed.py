@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from processors.attributes import MAX_DEPTH, Value, find, find_last, to_python
+from processors.attributes import MAX_DEPTH, Value, find
 from processors.tag_schema.view import SpanView, TraceView
 
 Compute: TypeAlias = Callable[[TraceView, Mapping[str, str]], Value]
@@ -101,13 +101,12 @@ def _ancestors(parent: bytes, parents: Mapping[bytes, bytes]) -> Iterator[bytes]
 
 def _document_count(retriever: SpanView) -> int:
     for key in (_OUTPUTS, _DOCUMENTS):
-        found = find_last(retriever.span.attributes, key)
-        documents = None if found is None else _parsed(to_python(found))
+        documents = _parsed(retriever.value(key))
         if isinstance(documents, dict):
             documents = documents.get("documents")
         if isinstance(documents, list):
             return len(documents)
-    indexed = (_INDEXED_DOCUMENT.match(attribute.key) for attribute in retriever.span.attributes)
+    indexed = map(_INDEXED_DOCUMENT.match, retriever.places)
     return len({match[1] for match in indexed if match})
 
 
