@@ -40,7 +40,6 @@ from tests.bench.load import EXPORT
 from tests.bench.requests import SPANS, as_they_end, one_after_the_other, whole
 from tests.integration.bulk_stores import Databases
 from tests.mlflow_servers import mlflow_server
-from tests.polling import until_sync
 from tests.postgres import Cluster, cluster
 from tests.program import Ports, Program, configuration
 from tests.reading import traces as search
@@ -52,6 +51,8 @@ OWN, SERVER, DATABASE = 384, 512, 10_000
 """Traces a round: through MLflow's endpoint, through it from the bridge or a forwarder, into a database."""
 PATIENCE = 60
 """Seconds for which whoever counts waits for SQLite's lock, which writers may keep for seconds."""
+LONGEST_WAIT, LONGEST_LOOK, SHORTEST_LOOK = 300, 2, 0.05
+"""Seconds: for all traces, and between two looks whether they are there."""
 LOG_SEGMENTS = 64
 """Of PostgreSQL's log, 16 MB each, that are there when the clocks start."""
 ATTEMPTS = 10
@@ -61,7 +62,8 @@ TOGETHER = 250
 PROCESSORS = {"genai": {}, "groupbytrace": {"wait_duration_after_root_received": "100ms"}, "tag_schema": {}}
 
 LIMIT = "ready rows (limit)"
-SIZES = (1, 16, 64)
+REQUESTS = ((1, 4), (16, 4), (64, 4), (64, 1))
+"""To MLflow's own endpoint: traces in a request, and requests at a time."""
 SAME = ", for the bridge's rows"
 """What `genai` and `tag_schema` add is in the requests."""
 BRIDGE, COLLECTOR = "bridge", "OpenTelemetry Collector"
@@ -89,11 +91,19 @@ class Store:
     engine: Engine
     empty: Databases
 
-    def holds(self, experiment_id: str, traces: int) -> bool:
-        """Whether every span is there: spans are counted when all traces are there, as that costs the database more."""
-        return self._count("trace_info", experiment_id) >= traces and (
-            self._count("spans", experiment_id) >= traces * SPANS
-        )
+    def until_all(self, experiment_id: str, traces: int) -> None:
+        """Wait for every span; spans are counted when all traces are there, as that costs the database more."""
+        self._until("trace_info", experiment_id, traces)
+        self._until("spans", experiment_id, traces * SPANS)
+
+    def _until(self, table: str, experiment_id: str, wanted: int) -> None:
+        """Between two looks half of what is left by the rate so far goes by, as counting takes the writers' time."""
+        started = time.perf_counter()
+        while (there := self._count(table, experiment_id)) < wanted:
+            waited = time.perf_counter() - started
+            assert waited < LONGEST_WAIT, f"{table}: {there} of {wanted} rows have come"
+            left = waited * (wanted - there) / max(there, 1)
+            time.sleep(min(max(SHORTEST_LOOK, left / 2), LONGEST_LOOK))
 
     def _count(self, table: str, experiment_id: str) -> int:
         query = text(f"SELECT count(*) FROM {table} WHERE experiment_id = :id")
@@ -129,8 +139,7 @@ def timed(store_: Store, experiment: str, traces: int, send: Callable[[], None],
     experiment_id = _id(store_, experiment)
     started = time.perf_counter()
     send()
-    # To count rows takes time from those who write them.
-    until_sync(lambda: store_.holds(experiment_id, before + traces), seconds=300, what="the last span", every=0.1)
+    store_.until_all(experiment_id, before + traces)
     seconds = time.perf_counter() - started
     found = sum(1 for _ in search(store_.server, experiment, spans=False))
     assert found == before + traces, f"a search finds {found} of {before + traces} traces"
@@ -185,7 +194,7 @@ def post(store_: Store, payloads: Sequence[bytes], experiment: str, at_a_time: i
         list(threads.map(one, payloads))
 
 
-def posted(store_: Store, traces: int, requests: Callable[[Sequence[Trace]], list[bytes]], at_a_time: int = 4) -> float:
+def posted(store_: Store, traces: int, requests: Callable[[Sequence[Trace]], list[bytes]], at_a_time: int) -> float:
     """MLflow's own endpoint."""
     experiment = _experiment(store_)
     payloads = requests(_fresh(traces))
@@ -216,7 +225,7 @@ def bridged(store_: Store, uri: str, traces: int, seconds: int = 1) -> float:
     experiment, warm = _experiment(store_), 256
     with bridge(uri, experiment) as port:
         to_otlp(port, as_they_end(_fresh(warm)))
-        until_sync(lambda: store_.holds(_id(store_, experiment), warm), what="the first traces")
+        store_.until_all(_id(store_, experiment), warm)
         payloads = as_they_end(_fresh(traces), seconds)
         return timed(store_, experiment, traces, lambda: to_otlp(port, payloads), before=warm)
 
@@ -239,14 +248,14 @@ def forwarder(at_a_time: int, seconds: int) -> str:
     return to_server(f"plain forwarder, {at_a_time} at a time", seconds)
 
 
-def own(size: int, what: str = "") -> str:
+def own(size: int, at_a_time: int, what: str = "") -> str:
     """The name of a way."""
-    return f"MLflow /v1/traces, {size} traces a request{what}"
+    return f"MLflow /v1/traces, {size} traces a request, {at_a_time} at a time{what}"
 
 
 def endpoint(store_: Store, what: str, requests: Callable[..., list[bytes]]) -> dict[str, Way]:
-    """MLflow's own endpoint with requests of each size."""
-    return {own(size, what): partial(posted, store_, OWN, partial(requests, size=size)) for size in SIZES}
+    """MLflow's own endpoint with each kind of requests."""
+    return {own(size, n, what): partial(posted, store_, OWN, partial(requests, size=size), n) for size, n in REQUESTS}
 
 
 def ways(store_: Store) -> dict[str, Way]:
@@ -261,7 +270,7 @@ def ways(store_: Store) -> dict[str, Way]:
         made |= {forwarder(n, seconds): partial(posted, store_, SERVER, pattern, n) for n in FORWARDERS}
         if otelcol.BINARY:
             made[to_server(COLLECTOR, seconds)] = partial(collected, store_, seconds)
-    made[SEAMS] = partial(posted, store_, SERVER, one_after_the_other)
+    made[SEAMS] = partial(posted, store_, SERVER, one_after_the_other, FORWARDERS[0])
     return made
 
 
@@ -293,7 +302,7 @@ def rows(kind: str, row: Callable[[str, float, str, str], dict]) -> list[dict]:
     goals = {"sqlite": (">= 8", ">= 0.35"), "postgresql": (">= 15", ">= 0.5")}[kind]
     made = [row(f"{kind}: {name}", statistics.median(each), "spans/s", "") for name, each in rates.items()]
     for what, goal in (("", goals[0]), (SAME, "")):
-        theirs = best(rates, (own(size, what) for size in SIZES))
+        theirs = best(rates, (own(size, n, what) for size, n in REQUESTS))
         made.append(row(f"{kind}: {TO_DATABASE} / MLflow's best{what}", ratio(rates, TO_DATABASE, theirs), "x", goal))
     made.append(row(f"{kind}: {TO_DATABASE} / limit", ratio(rates, TO_DATABASE, LIMIT), "x", goals[1]))
     return made + [row(f"{kind}: tracking server: {name}", *rest) for name, *rest in server_ratios(rates)]
