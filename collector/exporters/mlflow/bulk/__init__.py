@@ -4,7 +4,7 @@
 (traces the store has already, and all that is not known here) goes through the store's own `log_spans`.
 
 To read: `values` and `spans` (a span -> its row), `tags`, `totals` and `traces` (a trace -> the rows of all tables),
-`tables` (rows -> database), `failures` and `writer` (transactions, conflicts). `foreign` and `prices` ask MLflow.
+`tables` (rows -> database), `failures`, `references` and `writer` (transactions). `foreign` and `prices` ask MLflow.
 
 "The rows MLflow would leave" is what its endpoint /v1/traces (`mlflow.server.otel_api`) makes of the same spans, byte
 for byte in `spans.content`. Departures, each for the better:

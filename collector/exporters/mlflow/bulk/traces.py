@@ -102,6 +102,7 @@ class TraceRows:
     """The rows of one trace; `tags` and `metadata` are (trace id, key, value)."""
 
     id: str
+    experiment_id: int
     info: Row
     spans: Sequence[Row]
     tags: Sequence[Row]
@@ -133,6 +134,7 @@ class TraceDecoder:
         info |= {"request_id": ids.mlflow, "experiment_id": place.experiment_id, "trace_name": name}
         return TraceRows(
             id=ids.mlflow,
+            experiment_id=place.experiment_id,
             info=tuple(map(info.get, INFO_COLUMNS)),
             spans=[span.row for span in spans],
             tags=[(ids.mlflow, key, value) for key, value in tags.items()],

@@ -20,6 +20,7 @@ from mlflow.version import VERSION
 from sqlalchemy import Connection, select
 
 from collector.exporters.mlflow.bulk.failures import Failure, Failures
+from collector.exporters.mlflow.bulk.references import leave_out_references
 from collector.exporters.mlflow.bulk.schema import KNOWN_REVISION, KNOWN_SERIES
 from collector.exporters.mlflow.bulk.tables import Insert, Tables
 from collector.exporters.mlflow.bulk.tags import LocationTags
@@ -141,6 +142,7 @@ class BulkWriter:
         try:
             with self._turn, self._engine.begin() as connection:
                 _begin(connection)
+                leave_out_references(connection, next(iter(new.values())).experiment_id)
                 if stored := _stored(connection, new):
                     new = {trace_id: rows for trace_id, rows in new.items() if trace_id not in stored}
                     ready = None
