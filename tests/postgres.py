@@ -28,6 +28,12 @@ class Cluster:
         self._psql = psql
         self._user = user
 
+    @property
+    def version(self) -> int:
+        """The major version."""
+        said = subprocess.run([self._psql, "--version"], check=True, capture_output=True, text=True).stdout
+        return int(said.removeprefix("psql (PostgreSQL) ").partition(".")[0])
+
     def database(self, name: str, template: str = "template0") -> str:
         """Create a database, as a copy of `template`; return its URI."""
         self.run(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')

@@ -53,6 +53,8 @@ PATIENCE = 60
 """Seconds for which whoever counts waits for SQLite's lock, which writers may keep for seconds."""
 LONGEST_WAIT, LONGEST_LOOK, SHORTEST_LOOK = 300, 2, 0.05
 """Seconds: for all traces, and between two looks whether they are there."""
+FIRST_WITH_GRANTS = 15
+"""The version of PostgreSQL that can grant a role to do without look-ups of references."""
 LOG_SEGMENTS = 64
 """Of PostgreSQL's log, 16 MB each, that are there when the clocks start."""
 ATTEMPTS = 10
@@ -126,7 +128,7 @@ def store(kind: str) -> Iterator[Store]:
         server = stack.enter_context(mlflow_server(folder, "--backend-store-uri", database, "--workers", WORKERS))
         engine = create_engine(database, connect_args={} if running else {"timeout": PATIENCE})
         stack.callback(engine.dispose)
-        trusted = _for_a_trusted_role(running, database) if running else ""
+        trusted = _for_a_trusted_role(running, database) if running and running.version >= FIRST_WITH_GRANTS else ""
         yield Store(database, trusted, server, engine, Databases(folder, running))
 
 
