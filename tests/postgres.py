@@ -39,9 +39,15 @@ class Cluster:
         self.run(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.uri(name)
 
-    def uri(self, name: str) -> str:
+    def uri(self, name: str, role: str = "postgres") -> str:
         """SQLAlchemy's URI of a database, without a driver's name."""
-        return f"postgresql://postgres@/{name}?host={self._directory}"
+        return f"postgresql://{role}@/{name}?host={self._directory}"
+
+    def let_in(self, role: str, database: str) -> str:
+        """Let a role write to all tables that a database has now; the URI by which it does."""
+        for what in ("TABLES", "SEQUENCES"):
+            self.run(f"GRANT ALL ON ALL {what} IN SCHEMA public TO {role}", database)
+        return self.uri(database, role)
 
     def run(self, statement: str, database: str = "postgres") -> None:
         """Run one statement."""

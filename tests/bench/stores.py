@@ -29,6 +29,7 @@ from mlflow import MlflowClient
 from sqlalchemy import Engine, create_engine, text
 
 from collector.exporters.mlflow.bulk import NewTrace
+from collector.exporters.mlflow.bulk.references import FIRST_WITH_GRANTS
 from collector.exporters.mlflow.record import Recorder, TraceRecord
 from collector.exporters.mlflow.settings import RESOURCE_TAGS
 from collector.exporters.mlflow.tracking_server import encode
@@ -53,8 +54,6 @@ PATIENCE = 60
 """Seconds for which whoever counts waits for SQLite's lock, which writers may keep for seconds."""
 LONGEST_WAIT, LONGEST_LOOK, SHORTEST_LOOK = 300, 2, 0.05
 """Seconds: for all traces, and between two looks whether they are there."""
-FIRST_WITH_GRANTS = 15
-"""The version of PostgreSQL that can grant a role to do without look-ups of references."""
 LOG_SEGMENTS = 64
 """Of PostgreSQL's log, 16 MB each, that are there when the clocks start."""
 ATTEMPTS = 10
@@ -128,17 +127,17 @@ def store(kind: str) -> Iterator[Store]:
         server = stack.enter_context(mlflow_server(folder, "--backend-store-uri", database, "--workers", WORKERS))
         engine = create_engine(database, connect_args={} if running else {"timeout": PATIENCE})
         stack.callback(engine.dispose)
-        trusted = _for_a_trusted_role(running, database) if running and running.version >= FIRST_WITH_GRANTS else ""
+        trusted = _for_a_trusted_role(running, "bench") if running else ""
         yield Store(database, trusted, server, engine, Databases(folder, running))
 
 
 def _for_a_trusted_role(cluster_: Cluster, database: str) -> str:
     """See `collector.exporters.mlflow.bulk.references`."""
+    if cluster_.version < FIRST_WITH_GRANTS:
+        return ""
     cluster_.run("CREATE ROLE bridge LOGIN")
     cluster_.run("GRANT SET ON PARAMETER session_replication_role TO bridge")
-    for what in ("TABLES", "SEQUENCES"):
-        cluster_.run(f"GRANT ALL ON ALL {what} IN SCHEMA public TO bridge", "bench")
-    return database.replace("//postgres@", "//bridge@")
+    return cluster_.let_in("bridge", database)
 
 
 @contextmanager

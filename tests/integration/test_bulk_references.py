@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from sqlalchemy import Engine, NullPool, create_engine, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from collector.exporters.mlflow.bulk import BulkWriter
-from collector.exporters.mlflow.bulk.references import leave_out_references
+from collector.exporters.mlflow.bulk.references import FIRST_WITH_GRANTS, leave_out_references
 from tests.integration.bulk_stores import ARTIFACTS, Databases, DatabasesOf, Pair, left
 from tests.postgres import Cluster
 from tests.traces import bench_trace
 
 RIGHT = "SET ON PARAMETER session_replication_role"
-ROLE, SUPERUSER = "bridge", "postgres"
+ROLE = "bridge"
 TRIGGER = """
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER noted AFTER INSERT ON trace_tags FOR EACH ROW EXECUTE FUNCTION note()
@@ -31,8 +31,8 @@ def _databases(databases_of: DatabasesOf) -> Databases:
 @pytest.fixture(scope="module", name="granted")
 def _granted(postgres: Cluster) -> Iterator[None]:
     """The role of a bridge, with the right."""
-    if postgres.version < 15:
-        pytest.skip("PostgreSQL is older than 15, which is the first to grant such a right")
+    if postgres.version < FIRST_WITH_GRANTS:
+        pytest.skip(f"PostgreSQL is older than {FIRST_WITH_GRANTS}, which is the first to grant such a right")
     postgres.run(f"CREATE ROLE {ROLE} LOGIN")
     postgres.run(f"GRANT {RIGHT} TO {ROLE}")
     yield
@@ -41,26 +41,24 @@ def _granted(postgres: Cluster) -> Iterator[None]:
 
 @pytest.fixture(name="uri")
 def _uri(databases: Databases, granted: None) -> str:
-    """A database that the role may write to, as the superuser reaches it."""
+    """A database with MLflow's default experiment, as the superuser reaches it."""
     uri = databases.new()
-    run(
-        uri,
-        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {ROLE}; GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {ROLE}",
-    )
-    SqlAlchemyStore(uri, ARTIFACTS).engine.dispose()  # makes the default experiment
+    SqlAlchemyStore(uri, ARTIFACTS).engine.dispose()
     return uri
 
 
+@pytest.fixture(name="by_role")
+def _by_role(postgres: Cluster, uri: str) -> str:
+    """The same, as the role reaches it."""
+    return postgres.let_in(ROLE, make_url(uri).database)
+
+
 @pytest.fixture(name="engine")
-def _engine(uri: str) -> Iterator[Engine]:
+def _engine(by_role: str) -> Iterator[Engine]:
     """As the role reaches the database."""
-    engine = create_engine(by_role(uri))
+    engine = create_engine(by_role)
     yield engine
     engine.dispose()
-
-
-def by_role(uri: str) -> str:
-    return uri.replace(f"//{SUPERUSER}@", f"//{ROLE}@")
 
 
 def run(uri: str, statements: str) -> None:
@@ -68,13 +66,17 @@ def run(uri: str, statements: str) -> None:
         connection.execute(text(statements))
 
 
+def role_of(connection: Connection) -> str:
+    return connection.exec_driver_sql("SHOW session_replication_role").scalar_one()
+
+
 def roles(engine: Engine, experiment_id: int = 0) -> tuple[str, str]:
     """The replication role in a transaction, and after it."""
     with engine.connect() as connection:
         leave_out_references(connection, experiment_id)
-        within = connection.scalar(text("SHOW session_replication_role"))
+        within = role_of(connection)
         connection.commit()
-        return within, connection.scalar(text("SHOW session_replication_role"))
+        return within, role_of(connection)
 
 
 def test_for_the_transaction_of_a_role_that_was_granted_it(engine: Engine):
@@ -119,17 +121,21 @@ def test_no_other_database_is_asked(databases_of: DatabasesOf):
 
 
 @pytest.fixture(name="pair")
-def _pair(databases: Databases, uri: str) -> Iterator[Pair]:
+def _pair(databases: Databases, by_role: str) -> Iterator[Pair]:
     """MLflow's endpoint, and a bulk writer by the role."""
-    ours = SqlAlchemyStore(by_role(uri), ARTIFACTS)
+    ours = SqlAlchemyStore(by_role, ARTIFACTS)
     with databases.store() as truth:
         yield Pair(truth, ours, BulkWriter(ours))
     ours.engine.dispose()
 
 
 def test_rows_are_those_of_mlflow(pair: Pair):
+    """And it is without look-ups that they are written."""
+    within = []
+    event.listen(pair.ours.engine, "commit", lambda connection: within.append(role_of(connection)))
     traces = list(map(bench_trace, range(20)))
     assert pair.write(traces) == []
+    assert "replica" in within
     pair.assert_equal()
 
 

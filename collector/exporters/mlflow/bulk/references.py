@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-_FIRST_WITH_GRANTS = (15,)
+FIRST_WITH_GRANTS = 15
+"""The version of PostgreSQL from which on a role can be granted to set a parameter."""
 _IS_ALLOWED = """
 SELECT EXISTS (
   SELECT FROM pg_parameter_acl, aclexplode(paracl)
@@ -32,7 +33,7 @@ _LEAVE_OUT = "SET LOCAL session_replication_role = replica"
 def leave_out_references(connection: Connection, experiment_id: int) -> None:
     """For the rest of the transaction, in which whole traces of one experiment are inserted, if that is allowed."""
     dialect = connection.dialect
-    if dialect.name != "postgresql" or (dialect.server_version_info or ()) < _FIRST_WITH_GRANTS:
+    if dialect.name != "postgresql" or (dialect.server_version_info or ()) < (FIRST_WITH_GRANTS,):
         return
     if not connection.exec_driver_sql(_IS_ALLOWED).scalar_one():
         return
