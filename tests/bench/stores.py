@@ -19,13 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import TypeAlias
 
 import grpc
 import urllib3
 from mlflow import MlflowClient
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, create_engine, text
 
 from collector.exporters.mlflow.bulk import NewTrace
@@ -39,7 +40,7 @@ from processors.types import Trace
 from tests.bench import bulk_rows, otelcol
 from tests.bench.load import EXPORT
 from tests.bench.requests import SPANS, as_they_end, one_after_the_other, whole
-from tests.integration.bulk_stores import Databases
+from tests.integration.bulk_stores import ARTIFACTS, Databases
 from tests.mlflow_servers import mlflow_server
 from tests.postgres import Cluster, cluster
 from tests.program import Ports, Program, configuration
@@ -62,7 +63,7 @@ TOGETHER = 250
 """Traces in a transaction of ready rows."""
 PROCESSORS = {"genai": {}, "groupbytrace": {"wait_duration_after_root_received": "100ms"}, "tag_schema": {}}
 
-LIMIT = "ready rows (limit)"
+LIMIT, EMPTY = "ready rows (limit)", "ready rows, into an empty database"
 REQUESTS = ((1, 4), (16, 4), (64, 4), (64, 1))
 """To MLflow's own endpoint: traces in a request, and requests at a time."""
 SAME = ", for the bridge's rows"
@@ -70,16 +71,19 @@ SAME = ", for the bridge's rows"
 BRIDGE, COLLECTOR = "bridge", "OpenTelemetry Collector"
 TO_DATABASE = f"{BRIDGE} -> database"
 TRUSTED = f"{TO_DATABASE} that looks no references up"
-FORWARDERS = (4, 10)
-"""Requests at a time."""
+SENDS, FORWARDERS = (1, 4), (1, 4, 10)
+"""Requests at a time, of the bridge to a tracking server and of a forwarder: one is best for a server with one worker,
+4 is the bridge's default, 10 the Collector's."""
 LASTING = (1, 5)
 """Seconds of a trace: the longer it lasts, the more requests a forwarder spreads it over."""
-SEAMS = "forwarder, one trace after the other -> tracking server"
+SEAMS = "plain forwarder, 4 at a time, one trace after the other -> tracking server"
 
 Way: TypeAlias = Callable[[], float]
 """Does it once, with traces of its own; spans a second."""
 Rates: TypeAlias = Mapping[str, Sequence[float]]
 """Spans a second by way, one figure for each round."""
+Line: TypeAlias = tuple[str, Sequence[float], str, str]
+"""Name, a figure for each round, unit and goal."""
 
 _numbers = count(1)
 
@@ -162,11 +166,20 @@ def timed(store_: Store, experiment: str, traces: int, send: Callable[[], None],
     return traces * SPANS / seconds
 
 
-def ready_rows(store_: Store) -> float:
-    """The limit: the rows that the bridge writes, made before the clock starts, by COPY or INSERTs of many rows."""
+def ready_rows(store_: Store, *, empty: bool) -> float:
+    """The limit: the rows that the bridge writes, made before the clock starts, by COPY or INSERTs of many rows.
+
+    Into the database that the others write to as well, or into an empty one, whose indexes are small.
+    """
     record = as_the_bridge_has_it()
     way = partial(bulk_rows.ready_rows, TOGETHER, lambda trace: NewTrace.of(record(trace)))
-    return bulk_rows.measure(store_.empty, way, _fresh(DATABASE))[0]
+    if empty:
+        return bulk_rows.measure(store_.empty, way, _fresh(DATABASE))[0]
+    store_of_mlflow = SqlAlchemyStore(store_.database, ARTIFACTS)
+    try:
+        return bulk_rows.timed(store_of_mlflow, way, _fresh(DATABASE))[0]
+    finally:
+        store_of_mlflow.engine.dispose()
 
 
 def as_the_bridge_has_it() -> Callable[[Trace], TraceRecord]:
@@ -226,20 +239,21 @@ def to_otlp(port: int, payloads: Sequence[bytes]) -> None:
 
 
 @contextmanager
-def bridge(uri: str, experiment: str) -> Iterator[int]:
-    """The program in front of a tracking URI; its gRPC port."""
+def bridge(uri: str, experiment: str, **queue: int) -> Iterator[int]:
+    """The program in front of a tracking URI; its gRPC port. `queue` is of its sending_queue."""
     with tempfile.TemporaryDirectory() as folder:
         ports = Ports()
-        mlflow = {"tracking_uri": uri, "experiment": experiment}
+        queue_ = {"storage": "file_storage", **queue}
+        mlflow = {"tracking_uri": uri, "experiment": experiment, "sending_queue": queue_}
         config = configuration(ports, Path(folder), mlflow, processors=PROCESSORS)
         with Program(config, Path(folder), ports):
             yield ports.grpc
 
 
-def bridged(store_: Store, uri: str, traces: int, seconds: int = 1) -> float:
+def bridged(store_: Store, uri: str, traces: int, seconds: int = 1, **queue: int) -> float:
     """The program; some traces before the clock starts load what is loaded late."""
     experiment, warm = _experiment(store_), 256
-    with bridge(uri, experiment) as port:
+    with bridge(uri, experiment, **queue) as port:
         to_otlp(port, as_they_end(_fresh(warm)))
         store_.until_all(_id(store_, experiment), warm)
         payloads = as_they_end(_fresh(traces), seconds)
@@ -259,6 +273,11 @@ def to_server(sender: str, seconds: int) -> str:
     return f"{sender}, traces of {seconds} s -> tracking server"
 
 
+def bridge_to_server(at_a_time: int, seconds: int) -> str:
+    """The name of a way."""
+    return to_server(f"{BRIDGE}, {at_a_time} at a time", seconds)
+
+
 def forwarder(at_a_time: int, seconds: int) -> str:
     """The name of a way."""
     return to_server(f"plain forwarder, {at_a_time} at a time", seconds)
@@ -276,7 +295,7 @@ def endpoint(store_: Store, what: str, requests: Callable[..., list[bytes]]) -> 
 
 def ways(store_: Store) -> dict[str, Way]:
     """All of them by name, in the order in which they take turns."""
-    made: dict[str, Way] = {LIMIT: partial(ready_rows, store_)}
+    made: dict[str, Way] = {name: partial(ready_rows, store_, empty=name == EMPTY) for name in (EMPTY, LIMIT)}
     made |= endpoint(store_, "", whole)
     made[TO_DATABASE] = partial(bridged, store_, store_.database, DATABASE)
     if store_.trusted:
@@ -284,11 +303,12 @@ def ways(store_: Store) -> dict[str, Way]:
     made |= endpoint(store_, SAME, as_the_bridge_sends_it)
     for seconds in LASTING:
         pattern = partial(as_they_end, seconds=seconds)
-        made[to_server(BRIDGE, seconds)] = partial(bridged, store_, store_.server, SERVER, seconds)
+        ours = partial(bridged, store_, store_.server, SERVER, seconds)
+        made |= {bridge_to_server(n, seconds): partial(ours, num_consumers=n) for n in SENDS}
         made |= {forwarder(n, seconds): partial(posted, store_, SERVER, pattern, n) for n in FORWARDERS}
         if otelcol.BINARY:
             made[to_server(COLLECTOR, seconds)] = partial(collected, store_, seconds)
-    made[SEAMS] = partial(posted, store_, SERVER, one_after_the_other, FORWARDERS[0])
+    made[SEAMS] = partial(posted, store_, SERVER, one_after_the_other, 4)
     return made
 
 
@@ -309,33 +329,47 @@ def best(rates: Rates, names: Iterable[str]) -> str:
     return max(names, key=lambda name: statistics.median(rates[name]))
 
 
-def ratio(rates: Rates, way: str, other: str) -> float:
-    """How many times as fast one way is: the median over rounds, as the machine is not as fast in each of them."""
-    return statistics.median(one / two for one, two in zip(rates[way], rates[other], strict=True))
+def ratio(rates: Rates, way: str, other: str) -> list[float]:
+    """How many times as fast one way is, round by round, as the machine is not as fast in each of them."""
+    return [one / two for one, two in zip(rates[way], rates[other], strict=True)]
 
 
 def rows(kind: str, row: Callable[[str, float, str, str], dict]) -> list[dict]:
-    """A line for each way, then the ratios that the goals speak of."""
+    """A line for each way, then the ratios that the goals speak of; `rounds` are what a line is the median of."""
     rates = measure(kind)
-    goals = {"sqlite": (">= 8", ">= 0.35"), "postgresql": (">= 15", ">= 0.5")}[kind]
-    made = [row(f"{kind}: {name}", statistics.median(each), "spans/s", "") for name, each in rates.items()]
+    lines = chain(
+        ((name, each, "spans/s", "") for name, each in rates.items()),
+        database_ratios(kind, rates),
+        server_ratios(rates),
+    )
+    return [
+        row(f"{kind}: {name}", statistics.median(each), unit, goal) | {"rounds": [round(value, 3) for value in each]}
+        for name, each, unit, goal in lines
+    ]
+
+
+def database_ratios(kind: str, rates: Rates) -> Iterator[Line]:
+    """The bridge into the database, divided by MLflow's endpoint and by ready rows."""
+    times, share = {"sqlite": (">= 8", ">= 0.35"), "postgresql": (">= 15", ">= 0.5")}[kind]
     for way in (TO_DATABASE, TRUSTED) if TRUSTED in rates else (TO_DATABASE,):
-        for what, goal in (("", goals[0]), (SAME, "")):
+        for what, goal in (("", times), (SAME, "")):
             theirs = best(rates, (own(size, n, what) for size, n in REQUESTS))
-            made.append(row(f"{kind}: {way} / MLflow's best{what}", ratio(rates, way, theirs), "x", goal))
-        made.append(row(f"{kind}: {way} / limit", ratio(rates, way, LIMIT), "x", goals[1]))
-    return made + [row(f"{kind}: tracking server: {name}", *rest) for name, *rest in server_ratios(rates)]
+            yield f"{way} / MLflow's best{what}", ratio(rates, way, theirs), "x", goal
+        yield f"{way} / limit", ratio(rates, way, LIMIT), "x", share
+        yield f"{way} / {EMPTY}", ratio(rates, way, EMPTY), "x", ""
 
 
-def server_ratios(rates: Rates) -> Iterator[tuple[str, float, str, str]]:
-    """The bridge to a tracking server, divided by what others send there."""
+def server_ratios(rates: Rates) -> Iterator[Line]:
+    """The bridge to a tracking server, divided by what others send there: the best of each."""
     for seconds in LASTING:
-        ours, note = to_server(BRIDGE, seconds), f"traces of {seconds} s"
+        note = f"traces of {seconds} s -> tracking server"
+        ours = best(rates, (bridge_to_server(n, seconds) for n in SENDS))
         forwarded = best(rates, (forwarder(n, seconds) for n in FORWARDERS))
-        yield f"bridge / plain forwarder's best, {note}", ratio(rates, ours, forwarded), "x", ">= 1.3"
+        yield f"bridge's best / plain forwarder's, {note}", ratio(rates, ours, forwarded), "x", ">= 1.3"
         if (collector := to_server(COLLECTOR, seconds)) in rates:
-            yield f"bridge / {COLLECTOR}, {note}", ratio(rates, ours, collector), "x", ""
-    yield "bridge / forwarder, one trace after the other", ratio(rates, to_server(BRIDGE, 1), SEAMS), "x", ""
+            yield f"bridge's best / {COLLECTOR}, {note}", ratio(rates, ours, collector), "x", ""
+    ours = best(rates, (bridge_to_server(n, LASTING[0]) for n in SENDS))
+    yield f"bridge's best / {SEAMS}", ratio(rates, ours, SEAMS), "x", ""
 
 
 def _experiment(store_: Store) -> str:
