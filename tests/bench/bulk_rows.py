@@ -86,17 +86,12 @@ def bulk(size: int, threads: int, store: SqlAlchemyStore, traces: Sequence[Trace
 
 
 def measure(databases: Databases, way: Way, traces: Sequence[Trace]) -> tuple[float, float]:
-    """Spans a second, and CPU microseconds a span, into a fresh database."""
-    with databases.store() as store:
-        return timed(store, way, traces)
-
-
-def timed(store: SqlAlchemyStore, way: Way, traces: Sequence[Trace]) -> tuple[float, float]:
     """Spans a second, and CPU microseconds a span."""
-    job = way(store, traces)
-    wall, cpu = time.perf_counter(), time.process_time()
-    job()
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    with databases.store() as store:
+        job = way(store, traces)
+        wall, cpu = time.perf_counter(), time.process_time()
+        job()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     spans = len(traces) * SPANS
     return spans / wall, cpu / spans * 1e6
 

@@ -1,8 +1,10 @@
 """From a client's OTLP request to the last span committed in MLflow, beside MLflow's own endpoint, in one run.
 
-Each way writes the bench mix (`tests.traces`) into an experiment or database of its own; the ways take turns within a
-round, and rates and ratios are medians over rounds. A way's clock starts with its first request and stops when the
-store holds every span, which is read off its tables; a trace search then has to find every trace.
+Each way writes the bench mix (`tests.traces`); the ways take turns within a round, and rates and ratios are medians
+over rounds. What goes to the MLflow server has an experiment of its own in the server's database. Ready rows, and the
+bridge that writes to a database, have a new one each time, so that rounds are alike. A way's clock starts with its
+first request and stops when the store holds every span, which is read off its tables; a trace search then has to find
+every trace.
 
 `MLFLOW_WORKERS` is how many workers the MLflow server gets: 1 unless it is set, where `mlflow server` would start 4.
 """
@@ -26,8 +28,7 @@ from typing import TypeAlias
 import grpc
 import urllib3
 from mlflow import MlflowClient
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, make_url, text
 
 from collector.exporters.mlflow.bulk import NewTrace
 from collector.exporters.mlflow.bulk.references import FIRST_WITH_GRANTS
@@ -40,7 +41,7 @@ from processors.types import Trace
 from tests.bench import bulk_rows, otelcol
 from tests.bench.load import EXPORT
 from tests.bench.requests import SPANS, as_they_end, one_after_the_other, whole
-from tests.integration.bulk_stores import ARTIFACTS, Databases
+from tests.integration.bulk_stores import Databases
 from tests.mlflow_servers import mlflow_server
 from tests.postgres import Cluster, cluster
 from tests.program import Ports, Program, configuration
@@ -63,7 +64,7 @@ TOGETHER = 250
 """Traces in a transaction of ready rows."""
 PROCESSORS = {"genai": {}, "groupbytrace": {"wait_duration_after_root_received": "100ms"}, "tag_schema": {}}
 
-LIMIT, EMPTY = "ready rows (limit)", "ready rows, into an empty database"
+LIMIT = "ready rows (limit)"
 REQUESTS = ((1, 4), (16, 4), (64, 4), (64, 1))
 """To MLflow's own endpoint: traces in a request, and requests at a time."""
 SAME = ", for the bridge's rows"
@@ -90,16 +91,11 @@ _numbers = count(1)
 
 @dataclass
 class Store:
-    """A tracking database, the MLflow server in front of it, and empty databases of its kind.
-
-    `trusted` is the database for a role that may do without look-ups of references, where there is such a thing.
-    """
+    """A tracking database, and what MLflow's client is told to read it: a server in front of it, or the database."""
 
     database: str
-    trusted: str
-    server: str
+    reader: str
     engine: Engine
-    empty: Databases
 
     def until_all(self, experiment_id: str, traces: int) -> None:
         """Wait for every span; spans are counted when all traces are there, as that costs the database more."""
@@ -121,27 +117,52 @@ class Store:
             return int(connection.execute(query, {"id": int(experiment_id)}).scalar_one())
 
 
+@dataclass
+class Stores:
+    """A database behind an MLflow server, and new ones of its kind.
+
+    `trusted` lets a role that may do without look-ups of references into a database, where there is such a thing.
+    """
+
+    served: Store
+    empty: Databases
+    trusted: Callable[[str], str] | None
+
+    @contextmanager
+    def new(self) -> Iterator[Store]:
+        """An empty database, which is gone at the end."""
+        with self.empty.one() as database, _engine(database) as engine:
+            yield Store(database, database, engine)
+
+
 @contextmanager
-def store(kind: str) -> Iterator[Store]:
-    """An MLflow server on a throwaway database."""
+def stores(kind: str) -> Iterator[Stores]:
+    """An MLflow server on a throwaway database, and whatever makes others."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         running = stack.enter_context(_in_use()) if kind == "postgresql" else None
         database = running.database("bench") if running else f"sqlite:///{folder / 'mlflow.db'}"
         server = stack.enter_context(mlflow_server(folder, "--backend-store-uri", database, "--workers", WORKERS))
-        engine = create_engine(database, connect_args={} if running else {"timeout": PATIENCE})
-        stack.callback(engine.dispose)
-        trusted = _for_a_trusted_role(running, "bench") if running else ""
-        yield Store(database, trusted, server, engine, Databases(folder, running))
+        served = Store(database, server, stack.enter_context(_engine(database)))
+        yield Stores(served, Databases(folder, running), _trusted(running) if running else None)
 
 
-def _for_a_trusted_role(cluster_: Cluster, database: str) -> str:
+@contextmanager
+def _engine(database: str) -> Iterator[Engine]:
+    engine = create_engine(database, connect_args={"timeout": PATIENCE} if database.startswith("sqlite") else {})
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _trusted(cluster_: Cluster) -> Callable[[str], str] | None:
     """See `collector.exporters.mlflow.bulk.references`."""
     if cluster_.version < FIRST_WITH_GRANTS:
-        return ""
+        return None
     cluster_.run("CREATE ROLE bridge LOGIN")
     cluster_.run("GRANT SET ON PARAMETER session_replication_role TO bridge")
-    return cluster_.let_in("bridge", database)
+    return lambda database: cluster_.let_in("bridge", str(make_url(database).database))
 
 
 @contextmanager
@@ -161,25 +182,16 @@ def timed(store_: Store, experiment: str, traces: int, send: Callable[[], None],
     send()
     store_.until_all(experiment_id, before + traces)
     seconds = time.perf_counter() - started
-    found = sum(1 for _ in search(store_.server, experiment, spans=False))
+    found = sum(1 for _ in search(store_.reader, experiment, spans=False))
     assert found == before + traces, f"a search finds {found} of {before + traces} traces"
     return traces * SPANS / seconds
 
 
-def ready_rows(store_: Store, *, empty: bool) -> float:
-    """The limit: the rows that the bridge writes, made before the clock starts, by COPY or INSERTs of many rows.
-
-    Into the database that the others write to as well, or into an empty one, whose indexes are small.
-    """
+def ready_rows(empty: Databases) -> float:
+    """The limit: the rows that the bridge writes, made before the clock starts, by COPY or INSERTs of many rows."""
     record = as_the_bridge_has_it()
     way = partial(bulk_rows.ready_rows, TOGETHER, lambda trace: NewTrace.of(record(trace)))
-    if empty:
-        return bulk_rows.measure(store_.empty, way, _fresh(DATABASE))[0]
-    store_of_mlflow = SqlAlchemyStore(store_.database, ARTIFACTS)
-    try:
-        return bulk_rows.timed(store_of_mlflow, way, _fresh(DATABASE))[0]
-    finally:
-        store_of_mlflow.engine.dispose()
+    return bulk_rows.measure(empty, way, _fresh(DATABASE))[0]
 
 
 def as_the_bridge_has_it() -> Callable[[Trace], TraceRecord]:
@@ -215,7 +227,7 @@ def post(store_: Store, payloads: Sequence[bytes], experiment: str, at_a_time: i
 
         def one(payload: bytes) -> None:
             for _ in range(ATTEMPTS):
-                answer = pool.request("POST", f"{store_.server}/v1/traces", body=payload, headers=headers)
+                answer = pool.request("POST", f"{store_.reader}/v1/traces", body=payload, headers=headers)
                 if answer.status == 200:
                     return
             raise AssertionError(answer.data[:200])
@@ -260,10 +272,16 @@ def bridged(store_: Store, uri: str, traces: int, seconds: int = 1, **queue: int
         return timed(store_, experiment, traces, lambda: to_otlp(port, payloads), before=warm)
 
 
+def to_database(stores_: Stores, uri: Callable[[str], str] = str) -> float:
+    """The program into an empty database; `uri` makes of the database's what it is told."""
+    with stores_.new() as store_:
+        return bridged(store_, uri(store_.database), DATABASE)
+
+
 def collected(store_: Store, seconds: int) -> float:
     """An OpenTelemetry Collector."""
     experiment = _experiment(store_)
-    with otelcol.collector(store_.server, _id(store_, experiment)) as port:
+    with otelcol.collector(store_.reader, _id(store_, experiment)) as port:
         payloads = as_they_end(_fresh(SERVER), seconds)
         return timed(store_, experiment, SERVER, lambda: to_otlp(port, payloads))
 
@@ -293,17 +311,18 @@ def endpoint(store_: Store, what: str, requests: Callable[..., list[bytes]]) -> 
     return {own(size, n, what): partial(posted, store_, OWN, partial(requests, size=size), n) for size, n in REQUESTS}
 
 
-def ways(store_: Store) -> dict[str, Way]:
+def ways(stores_: Stores) -> dict[str, Way]:
     """All of them by name, in the order in which they take turns."""
-    made: dict[str, Way] = {name: partial(ready_rows, store_, empty=name == EMPTY) for name in (EMPTY, LIMIT)}
+    store_ = stores_.served
+    made: dict[str, Way] = {LIMIT: partial(ready_rows, stores_.empty)}
     made |= endpoint(store_, "", whole)
-    made[TO_DATABASE] = partial(bridged, store_, store_.database, DATABASE)
-    if store_.trusted:
-        made[TRUSTED] = partial(bridged, store_, store_.trusted, DATABASE)
+    made[TO_DATABASE] = partial(to_database, stores_)
+    if stores_.trusted:
+        made[TRUSTED] = partial(to_database, stores_, stores_.trusted)
     made |= endpoint(store_, SAME, as_the_bridge_sends_it)
     for seconds in LASTING:
         pattern = partial(as_they_end, seconds=seconds)
-        ours = partial(bridged, store_, store_.server, SERVER, seconds)
+        ours = partial(bridged, store_, store_.reader, SERVER, seconds)
         made |= {bridge_to_server(n, seconds): partial(ours, num_consumers=n) for n in SENDS}
         made |= {forwarder(n, seconds): partial(posted, store_, SERVER, pattern, n) for n in FORWARDERS}
         if otelcol.BINARY:
@@ -315,11 +334,11 @@ def ways(store_: Store) -> dict[str, Way]:
 def measure(kind: str) -> Rates:
     """Spans a second by way, one figure for each round."""
     results: dict[str, list[float]] = defaultdict(list)
-    with store(kind) as store_:
+    with stores(kind) as stores_:
         for _ in range(int(WORKERS)):  # a server's first requests load what is loaded late
-            posted(store_, 64, partial(whole, size=1), at_a_time=10)
+            posted(stores_.served, 64, partial(whole, size=1), at_a_time=10)
         for _ in range(ROUNDS):
-            for name, way in ways(store_).items():
+            for name, way in ways(stores_).items():
                 results[name].append(way())
     return results
 
@@ -356,7 +375,6 @@ def database_ratios(kind: str, rates: Rates) -> Iterator[Line]:
             theirs = best(rates, (own(size, n, what) for size, n in REQUESTS))
             yield f"{way} / MLflow's best{what}", ratio(rates, way, theirs), "x", goal
         yield f"{way} / limit", ratio(rates, way, LIMIT), "x", share
-        yield f"{way} / {EMPTY}", ratio(rates, way, EMPTY), "x", ""
 
 
 def server_ratios(rates: Rates) -> Iterator[Line]:
@@ -374,12 +392,12 @@ def server_ratios(rates: Rates) -> Iterator[Line]:
 
 def _experiment(store_: Store) -> str:
     name = f"bench {next(_numbers)}"
-    MlflowClient(store_.server).create_experiment(name)
+    MlflowClient(store_.reader).create_experiment(name)
     return name
 
 
 def _id(store_: Store, experiment: str) -> str:
-    return MlflowClient(store_.server).get_experiment_by_name(experiment).experiment_id
+    return MlflowClient(store_.reader).get_experiment_by_name(experiment).experiment_id
 
 
 def _fresh(number: int) -> list[Trace]:

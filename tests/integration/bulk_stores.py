@@ -15,7 +15,7 @@ import pytest
 from mlflow.server import otel_api
 from mlflow.store.db.base_sql_model import Base
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 from starlette.requests import Request
 
 from collector.exporters.mlflow.bulk import BulkWriter, prepare_database
@@ -143,13 +143,27 @@ class Databases:
         return self._cluster.database(f"mlflow_{self._made}", "template_mlflow")
 
     @contextmanager
+    def one(self) -> Iterator[str]:
+        """The URI of a fresh database, which is gone at the end."""
+        uri = self.new()
+        try:
+            yield uri
+        finally:
+            name = str(make_url(uri).database)
+            if self._cluster is None:
+                Path(name).unlink()
+            else:
+                self._cluster.run(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    @contextmanager
     def store(self) -> Iterator[SqlAlchemyStore]:
         """MLflow's store on a fresh database."""
-        store = SqlAlchemyStore(self.new(), ARTIFACTS)
-        try:
-            yield store
-        finally:
-            store.engine.dispose()
+        with self.one() as uri:
+            store = SqlAlchemyStore(uri, ARTIFACTS)
+            try:
+                yield store
+            finally:
+                store.engine.dispose()
 
     @contextmanager
     def pair(self) -> Iterator[Pair]:
