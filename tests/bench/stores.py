@@ -73,8 +73,8 @@ BRIDGE, COLLECTOR = "bridge", "OpenTelemetry Collector"
 TO_DATABASE = f"{BRIDGE} -> database"
 TRUSTED = f"{TO_DATABASE} that looks no references up"
 SENDS, FORWARDERS = (1, 4), (1, 4, 10)
-"""Requests at a time, of the bridge to a tracking server and of a forwarder: one is best for a server with one worker,
-4 is the bridge's default, 10 the Collector's."""
+"""Requests at a time, of the bridge to a tracking server and of a forwarder: 1 is an SDK's, 4 the bridge's default, 10
+the Collector's."""
 LASTING = (1, 5)
 """Seconds of a trace: the longer it lasts, the more requests a forwarder spreads it over."""
 SEAMS = "plain forwarder, 4 at a time, one trace after the other -> tracking server"
