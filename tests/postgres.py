@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 _PLACES = ("/usr/local/bin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)))
 
@@ -43,8 +44,9 @@ class Cluster:
         """SQLAlchemy's URI of a database, without a driver's name."""
         return f"postgresql://{role}@/{name}?host={self._directory}"
 
-    def let_in(self, role: str, database: str) -> str:
-        """Let a role write to all tables that a database has now; the URI by which it does."""
+    def let_in(self, role: str, uri: str) -> str:
+        """Let a role write to all tables that the database of a URI has now; the URI by which it does."""
+        database = str(make_url(uri).database)
         for what in ("TABLES", "SEQUENCES"):
             self.run(f"GRANT ALL ON ALL {what} IN SCHEMA public TO {role}", database)
         return self.uri(database, role)

@@ -28,7 +28,7 @@ from typing import TypeAlias
 import grpc
 import urllib3
 from mlflow import MlflowClient
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, text
 
 from collector.exporters.mlflow.bulk import NewTrace
 from collector.exporters.mlflow.bulk.references import FIRST_WITH_GRANTS
@@ -162,7 +162,7 @@ def _trusted(cluster_: Cluster) -> Callable[[str], str] | None:
         return None
     cluster_.run("CREATE ROLE bridge LOGIN")
     cluster_.run("GRANT SET ON PARAMETER session_replication_role TO bridge")
-    return lambda database: cluster_.let_in("bridge", str(make_url(database).database))
+    return partial(cluster_.let_in, "bridge")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from collector.exporters.mlflow.bulk import BulkWriter
@@ -50,7 +50,7 @@ def _uri(databases: Databases, granted: None) -> str:
 @pytest.fixture(name="by_role")
 def _by_role(postgres: Cluster, uri: str) -> str:
     """The same, as the role reaches it."""
-    return postgres.let_in(ROLE, make_url(uri).database)
+    return postgres.let_in(ROLE, uri)
 
 
 @pytest.fixture(name="engine")
