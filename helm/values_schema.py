@@ -19,7 +19,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, from any folder
 
-from collector.schema import json_schema  # noqa: E402  the line above makes it importable
+from collector.config.json_schema import json_schema  # noqa: E402  the line above makes it importable
 
 CHART = Path(__file__).parent / "spanbridge"
 SCHEMA = CHART / "values.schema.json"

@@ -9,17 +9,17 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from collector.assembly import Assembly
-from collector.backoff import Backoff
-from collector.components import component_of
-from collector.delivery import Delivery, DeliveryOptions
+from collector.config.components import component_of
+from collector.flow.assembly import Assembly
+from collector.flow.backoff import Backoff
+from collector.flow.delivery import Delivery, DeliveryOptions
+from collector.flow.flow import Flow, FlowOptions, Head
+from collector.flow.released_traces import Remembered
+from collector.flow.send_queue import SendLimits
 from collector.journal import Journal
 from collector.journal.memory import MemoryJournal
-from collector.lanes import SendLimits
-from collector.pipeline import Flow, FlowOptions, Head
-from collector.remembered import Remembered
-from collector.stages import Plan, add_stages
-from collector.telemetry import Telemetry, render
+from collector.service.stages import Plan, add_stages
+from collector.telemetry.metrics import Telemetry, render
 from processors.types import Batch, Context, Trace, spans
 from tests.fakes import MemoryExporter
 from tests.polling import until

@@ -12,11 +12,12 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from prometheus_client import CollectorRegistry
 
-from collector.otlp import Request
-from collector.receivers import otlp_grpc, otlp_http
-from collector.receivers.config import GrpcConfig, HttpConfig
-from collector.receivers.intake import Receiver
-from collector.telemetry import Telemetry
+from collector.otlp.requests import Request
+from collector.receivers.otlp import grpc_server as otlp_grpc
+from collector.receivers.otlp import http_server as otlp_http
+from collector.receivers.otlp.config import GrpcConfig, HttpConfig
+from collector.receivers.otlp.intake import Receiver
+from collector.telemetry.metrics import Telemetry
 from processors.attributes import put
 from processors.types import Batch, Context, Logs
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import urllib3
 import yaml
 
-from collector.processes import resident_memory
+from collector.telemetry.processes import resident_memory
 from tests.polling import until_sync
 from tests.ports import free_port
 

@@ -9,11 +9,11 @@ from typing import Any
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.sdk.resources import Resource as SdkResource
 
-from collector.exporters.mlflow.bulk import NewTrace
-from collector.exporters.mlflow.bulk.spans import Source
-from collector.exporters.mlflow.bulk.tags import KNOWN_SERVICES
-from collector.exporters.mlflow.cleaning import by_key
-from collector.exporters.mlflow.tags import TRACE_TAG
+from collector.exporters.mlflow.database.bulk import NewTrace
+from collector.exporters.mlflow.database.bulk.spans import Source
+from collector.exporters.mlflow.database.bulk.tags import KNOWN_SERVICES
+from collector.exporters.mlflow.record.sanitize import by_key
+from collector.exporters.mlflow.record.tags import TRACE_TAG
 from processors.attributes import to_python
 from processors.types import NO_PARENT, Trace
 

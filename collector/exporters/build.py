@@ -12,7 +12,7 @@ from collector.exporters import Exporter
 from collector.exporters.config import DebugExporterConfig, OtlpGrpcExporterConfig, OtlpHttpExporterConfig
 from collector.exporters.mlflow.config import MlflowExporterConfig
 from collector.exporters.mlflow.settings import DATABASES, scheme_of
-from collector.tls import client_ssl_context, grpc_channel_credentials
+from collector.net.tls import client_ssl_context, grpc_channel_credentials
 from processors.settings import ConfigModel
 
 
@@ -41,7 +41,7 @@ def _plain(headers: Mapping[str, SecretStr]) -> dict[str, str]:
 
 def _mlflow(config: MlflowExporterConfig, environ: Mapping[str, str]) -> Exporter:
     if scheme_of(config.tracking_uri) in DATABASES:
-        from collector.exporters.mlflow.process import ExporterProcess
+        from collector.exporters.mlflow.database.writer_process import ExporterProcess
 
         return ExporterProcess(config.consumers, environ, **mlflow_options(config))
     from collector.exporters.mlflow.exporter import MlflowSpanExporter
@@ -76,7 +76,7 @@ def mlflow_options(config: MlflowExporterConfig) -> dict[str, Any]:
 def _otlp_grpc(config: OtlpGrpcExporterConfig) -> Exporter:
     import grpc
 
-    from collector.exporters.otlp import OtlpGrpcExporter
+    from collector.exporters.otlp.exporter import OtlpGrpcExporter
 
     options: list[tuple[str, int | str]] = [
         ("grpc.max_send_message_length", -1),
@@ -94,8 +94,8 @@ def _otlp_grpc(config: OtlpGrpcExporterConfig) -> Exporter:
 
 
 def _otlp_http(config: OtlpHttpExporterConfig) -> Exporter:
-    from collector.exporters.in_time import pool_manager
-    from collector.exporters.otlp import OtlpHttpExporter
+    from collector.exporters.otlp.exporter import OtlpHttpExporter
+    from collector.net.http_client import pool_manager
 
     url = config.traces_endpoint or config.endpoint.rstrip("/") + "/v1/traces"
     context = client_ssl_context(config.tls) if url.startswith("https:") else None

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 
-from collector.config_types import AnyCase
 from collector.endpoint import host_and_port
-from collector.tls import TlsClientConfig
+from collector.net.tls import TlsClientConfig
+from collector.settings import AnyCase
 from processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from collector.config_types import Enabled, UrlPath
 from collector.endpoint import Endpoint
-from collector.tls import TlsServerConfig
+from collector.net.tls import TlsServerConfig
+from collector.settings import Enabled, UrlPath
 from processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:

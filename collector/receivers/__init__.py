@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from collector.otlp import Request
+from collector.otlp.requests import Request
 from processors.types import Context
 
 Accept: TypeAlias = Callable[[Request, Context], Awaitable[None]]

@@ -9,7 +9,7 @@ import grpc
 import pytest
 import urllib3
 
-from collector.receivers.config import OtlpReceiverConfig
+from collector.receivers.otlp.config import OtlpReceiverConfig
 from processors.types import Batch
 from tests.otlp_requests import GRPC_EXPORT, SPANS, as_json, batch, grpc_config, http_config, message, serving
 

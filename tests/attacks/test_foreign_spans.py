@@ -5,14 +5,14 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from collector.assembly import Assembly, AssemblyLimits, Pending
-from collector.delivery import Delivery, DeliveryOptions
 from collector.errors import Denied
 from collector.exporters.mlflow.routing import Router
 from collector.exporters.mlflow.settings import settings_from
+from collector.flow.assembly import Assembly, AssemblyLimits, Pending
+from collector.flow.delivery import Delivery, DeliveryOptions
+from collector.flow.fragments import pieces
 from collector.journal import Entry, Row
-from collector.pieces import pieces
-from collector.telemetry import Telemetry
+from collector.telemetry.metrics import Telemetry
 from processors.types import Context
 from tests.fakes import MemoryExporter
 from tests.faults.flow import flowing

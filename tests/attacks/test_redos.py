@@ -6,15 +6,15 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from collector.components import component_of
+from collector.config.components import component_of
+from collector.config.validation import build
 from collector.errors import ConfigError
-from collector.exporters.mlflow.record import Recorder
-from collector.receivers.config import CorsConfig
-from collector.receivers.cors import Cors
-from collector.remembered import Remembered
-from collector.stages import Plan, add_stages
-from collector.telemetry import Telemetry
-from collector.validation import build
+from collector.exporters.mlflow.record.record import Recorder
+from collector.flow.released_traces import Remembered
+from collector.receivers.otlp.config import CorsConfig
+from collector.receivers.otlp.cors import Cors
+from collector.service.stages import Plan, add_stages
+from collector.telemetry.metrics import Telemetry
 from tests.traces import span, trace
 
 VALUE = "a" * 100_000 + "!"

@@ -11,7 +11,7 @@ import urllib3
 import yaml
 
 from collector.errors import Retryable
-from collector.exporters.otlp import OtlpHttpExporter
+from collector.exporters.otlp.exporter import OtlpHttpExporter
 from tests.fakes import Answer, http_server
 from tests.polling import until_sync
 from tests.program import POOL, Ports, Program, configuration

@@ -30,11 +30,11 @@ import urllib3
 from mlflow import MlflowClient
 from sqlalchemy import Engine, create_engine, text
 
-from collector.exporters.mlflow.bulk import NewTrace
-from collector.exporters.mlflow.bulk.references import FIRST_WITH_GRANTS
-from collector.exporters.mlflow.record import Recorder, TraceRecord
+from collector.exporters.mlflow.database.bulk import NewTrace
+from collector.exporters.mlflow.database.bulk.foreign_keys import FIRST_WITH_GRANTS
+from collector.exporters.mlflow.record.record import Recorder, TraceRecord
+from collector.exporters.mlflow.server.tracking_server import encode
 from collector.exporters.mlflow.settings import RESOURCE_TAGS
-from collector.exporters.mlflow.tracking_server import encode
 from processors.genai import GenAi, GenAiConfig, GenAiTrace
 from processors.tag_schema import TagSchema, TagSchemaConfig
 from processors.types import Trace
@@ -157,7 +157,7 @@ def _engine(database: str) -> Iterator[Engine]:
 
 
 def _trusted(cluster_: Cluster) -> Callable[[str], str] | None:
-    """See `collector.exporters.mlflow.bulk.references`."""
+    """See `collector.exporters.mlflow.database.bulk.foreign_keys`."""
     if cluster_.version < FIRST_WITH_GRANTS:
         return None
     cluster_.run("CREATE ROLE bridge LOGIN")

@@ -14,7 +14,7 @@ from collector.errors import Busy, TooLarge
 from collector.journal import AsideLimits, Entry, Journal, JournalState, Row, SetAside, Settlement
 from collector.journal.context import dump, load
 from collector.journal.memory import MemoryJournal
-from collector.journal.sqlite import SqliteJournal
+from collector.journal.sqlite.journal import SqliteJournal
 from processors.types import Context
 from tests.strategies import contexts
 

@@ -9,7 +9,7 @@ import pytest
 
 from collector.errors import Busy
 from collector.journal import Entry
-from collector.journal.sqlite import SqliteJournal
+from collector.journal.sqlite.journal import SqliteJournal
 from processors.types import Context
 from tests.deploy.chart import CHART
 

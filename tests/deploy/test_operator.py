@@ -12,7 +12,7 @@ import pytest
 import urllib3
 import yaml
 
-from collector.config import load
+from collector.config.loading import load
 from tests.deploy.chart import environment
 from tests.deploy.moody_mlflow import moody_mlflow
 from tests.deploy.tools import ROOT, run

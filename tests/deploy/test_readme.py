@@ -7,9 +7,9 @@ import re
 import yaml
 from prometheus_client import CollectorRegistry
 
-from collector.cli import COMMANDS
-from collector.process_metrics import ProcessMetrics
-from collector.telemetry import Telemetry, render
+from collector.cli.main import COMMANDS
+from collector.telemetry.metrics import Telemetry, render
+from collector.telemetry.process_metrics import ProcessMetrics
 from processors.span_metrics import SpanMetrics, SpanMetricsConfig
 from tests.deploy.chart import CHART
 from tests.deploy.tools import ROOT

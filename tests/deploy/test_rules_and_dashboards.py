@@ -16,7 +16,7 @@ import pytest
 import urllib3
 import yaml
 
-from collector.journal.paths import journal_path
+from collector.journal.sqlite.paths import journal_path
 from processors.attributes import put
 from processors.types import Batch, Logs
 from tests.deploy.chart import CHART

@@ -16,7 +16,7 @@ import urllib3
 
 from collector.errors import Busy, Invalid, Permanent, Retryable
 from collector.exporters.mlflow.exporter import MlflowSpanExporter
-from collector.exporters.otlp import OtlpGrpcExporter, OtlpHttpExporter
+from collector.exporters.otlp.exporter import OtlpGrpcExporter, OtlpHttpExporter
 from processors.types import Batch, Trace, spans
 from tests.fakes import Answer, MemoryExporter, Seen, http_server
 from tests.otlp_requests import grpc_config, http_config, serving

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from collector.assembly import Assembly, AssemblyLimits
-from collector.backoff import Backoff
-from collector.delivery import Delivery, DeliveryOptions
 from collector.exporters import Exporter
+from collector.flow.assembly import Assembly, AssemblyLimits
+from collector.flow.backoff import Backoff
+from collector.flow.delivery import Delivery, DeliveryOptions
+from collector.flow.flow import Flow, FlowOptions
+from collector.flow.released_traces import Remembered
+from collector.flow.send_queue import SendLimits
 from collector.journal import Entry, SetAside, Settlement
-from collector.journal.sqlite import SqliteJournal
-from collector.lanes import SendLimits
-from collector.pipeline import Flow, FlowOptions
-from collector.remembered import Remembered
-from collector.telemetry import Telemetry
+from collector.journal.sqlite.journal import SqliteJournal
+from collector.telemetry.metrics import Telemetry
 from processors.types import Batch, Context, spans
 
 FAST = Backoff(initial_interval=0.002, max_interval=0.02)

@@ -16,17 +16,17 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
-from collector import config as collector_config
-from collector import otlp
+from collector.config import loading as collector_config
 from collector.errors import ConfigError, Refusal
-from collector.exporters.mlflow.record import Recorder
+from collector.exporters.mlflow.record.record import Recorder
+from collector.flow.fragments import pieces
 from collector.journal import Entry, Row
-from collector.pieces import pieces
-from collector.receivers.config import HttpConfig
-from collector.receivers.http_connection import Connection, Connections
-from collector.receivers.intake import CONTEXT_HEADERS, Body, Intake, Receiver, Room
-from collector.receivers.otlp_http import Application, _uvicorn
-from collector.telemetry import Telemetry
+from collector.net.http_connection import Connection, Connections
+from collector.otlp import requests as otlp
+from collector.receivers.otlp.config import HttpConfig
+from collector.receivers.otlp.http_server import Application, _uvicorn
+from collector.receivers.otlp.intake import CONTEXT_HEADERS, Body, Intake, Receiver, Room
+from collector.telemetry.metrics import Telemetry
 from processors.genai import GenAi, GenAiConfig, GenAiTrace
 from processors.limits import CountLimits
 from processors.ottl import OttlError, compile_condition

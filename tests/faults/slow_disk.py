@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
-from collector import cli
-from collector.journal.database import Database
+from collector.cli import main as cli
+from collector.journal.sqlite.database import Database
 
 DELAY = 0.5
 

@@ -18,19 +18,19 @@ DAY = 86_400.0
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 
 SHOWN = {
-    "collector/admin.py": "how long it has been up",
-    "collector/exporters/mlflow/bulk/traces.py": "creation time of a row",
+    "collector/service/pages.py": "how long it has been up",
+    "collector/exporters/mlflow/database/bulk/traces.py": "creation time of a row",
     "collector/exporters/mlflow/exporter.py": "the end of a trace whose spans have none",
-    "collector/exporters/mlflow/rest.py": "Retry-After with a date",
-    "collector/exporters/retry_after.py": "Retry-After with a date",
-    "collector/journal/aside.py": "when a row came, for its age",
+    "collector/exporters/mlflow/server/rest.py": "Retry-After with a date",
+    "collector/net/retry_after.py": "Retry-After with a date",
+    "collector/journal/sqlite/dead_letters.py": "when a row came, for its age",
     "collector/journal/memory.py": "when a row came, for its age",
-    "collector/journal/salvage.py": "the name of a damaged file",
-    "collector/journal/sqlite.py": "when a row came, for its age",
-    "collector/journal/statements.py": "when a span was set aside",
-    "collector/receivers/otlp_http.py": "the Date header",
+    "collector/journal/sqlite/salvage.py": "the name of a damaged file",
+    "collector/journal/sqlite/journal.py": "when a row came, for its age",
+    "collector/journal/sqlite/statements.py": "when a span was set aside",
+    "collector/receivers/otlp/http_server.py": "the Date header",
 }
-"""Who reads the wall clock, and what for. A date in Retry-After is bounded (collector/backoff.py)."""
+"""Who reads the wall clock, and what for. A date in Retry-After is bounded (collector/flow/backoff.py)."""
 
 
 def readers() -> set[str]:

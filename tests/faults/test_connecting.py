@@ -10,9 +10,9 @@ import grpc
 import pytest
 import urllib3
 
-from collector.exporters.in_time import pool_manager
 from collector.exporters.mlflow.exporter import MlflowSpanExporter
-from collector.exporters.otlp import OtlpGrpcExporter, OtlpHttpExporter
+from collector.exporters.otlp.exporter import OtlpGrpcExporter, OtlpHttpExporter
+from collector.net.http_client import pool_manager
 from processors.types import Batch
 from tests.certificates import Authority
 from tests.fakes import Answer, Seen, http_server
@@ -162,7 +162,7 @@ async def test_without_the_right_one_everything_waits(mine, authority, tmp_path,
 
 
 async def test_a_token_that_expires_is_read_again_when_it_is_renewed(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("collector.extensions.followed_file._INTERVAL", 0.05)
+    monkeypatch.setattr("collector.watched_file._INTERVAL", 0.05)
     monkeypatch.setattr("collector.exporters.mlflow.experiments.FAILED", 0.01)
     file, good, there = tmp_path / "token", ["first"], Downstream()
     file.write_text("first\n")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from collector.exporters.in_time import pool_manager
 from collector.exporters.mlflow.exporter import MlflowSpanExporter
-from collector.exporters.otlp import OtlpHttpExporter
+from collector.exporters.otlp.exporter import OtlpHttpExporter
+from collector.net.http_client import pool_manager
 from processors.types import Context
 from tests.faults.downstreams import TIMEOUT
 from tests.faults.flow import flowing

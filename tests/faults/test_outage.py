@@ -9,7 +9,7 @@ import grpc
 import pytest
 import urllib3
 
-from collector.exporters.retry_after import grpc_retry_after
+from collector.net.retry_after import grpc_retry_after
 from tests.faults.misbehaving import Misbehaving
 from tests.faults.sizes import OUTAGE_SPANS
 from tests.polling import until_sync

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from collector.service import ONE_SIGNAL
+from collector.service.run import ONE_SIGNAL
 from tests.faults.clients import load
 from tests.faults.misbehaving import Misbehaving
 from tests.faults.sizes import SEED

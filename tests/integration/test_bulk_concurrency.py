@@ -15,8 +15,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Connection, text
 
-from collector.exporters.mlflow.bulk import BulkWriter
-from collector.exporters.mlflow.bulk.failures import Failure, Failures
+from collector.exporters.mlflow.database.bulk import BulkWriter
+from collector.exporters.mlflow.database.bulk.failures import Failure, Failures
 from processors.types import Trace
 from processors.types import spans as all_spans
 from tests.integration.bulk_stores import (

@@ -14,8 +14,8 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from collector.errors import ConfigError, Held, Retryable
-from collector.exporters.mlflow.bulk import BulkWriter, prepare_database
-from collector.exporters.mlflow.bulk.schema import KNOWN_REVISION
+from collector.exporters.mlflow.database.bulk import BulkWriter, prepare_database
+from collector.exporters.mlflow.database.bulk.schema import KNOWN_REVISION
 
 ONE_OLDER = "75868b020152"
 WITHOUT_ANALYTICS = "17e22815139b"

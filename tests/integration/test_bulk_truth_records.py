@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from collector.bare import is_bare
-from collector.exporters.mlflow.bulk import NewTrace
-from collector.exporters.mlflow.cleaning import clean_already
-from collector.exporters.mlflow.record import Recorder, TraceRecord
-from collector.exporters.mlflow.tracking_server import encode
+from collector.exporters.mlflow.database.bulk import NewTrace
+from collector.exporters.mlflow.record.record import Recorder, TraceRecord
+from collector.exporters.mlflow.record.sanitize import clean_already
+from collector.exporters.mlflow.server.tracking_server import encode
+from collector.otlp.bare import is_bare
 from processors.genai import GenAi, GenAiConfig, GenAiTrace
 from processors.tag_schema import TagSchema, TagSchemaConfig
 from processors.types import Batch, Trace

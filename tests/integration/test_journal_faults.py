@@ -18,8 +18,8 @@ import pytest
 
 from collector.errors import Busy
 from collector.journal import Entry, Row, SetAside, Settlement, aside, salvage, schema, worker
-from collector.journal.database import Database
-from collector.journal.sqlite import SqliteJournal
+from collector.journal.sqlite.database import Database
+from collector.journal.sqlite.journal import SqliteJournal
 from processors.types import Context
 
 TRACE = b"0123456789abcdef"
@@ -44,7 +44,7 @@ STREAM = """
 import asyncio, os, sys
 from pathlib import Path
 from collector.journal import Entry, Settlement
-from collector.journal.sqlite import SqliteJournal
+from collector.journal.sqlite.journal import SqliteJournal
 from processors.types import Context
 
 say = lambda *words: os.write(1, " ".join(map(str, words)).encode() + b"\\n")
@@ -291,7 +291,7 @@ import asyncio, json, os, resource, sys
 from pathlib import Path
 from collector.errors import Busy
 from collector.journal import Entry, SetAside, Settlement
-from collector.journal.sqlite import SqliteJournal
+from collector.journal.sqlite.journal import SqliteJournal
 from processors.types import Context
 
 def room(size):
@@ -375,7 +375,7 @@ import asyncio, json, resource, sys
 from pathlib import Path
 from collector.errors import Busy
 from collector.journal import Entry, store
-from collector.journal.sqlite import SqliteJournal
+from collector.journal.sqlite.journal import SqliteJournal
 from processors.types import Context
 
 store._SALVAGE_INTERVAL = 0.2

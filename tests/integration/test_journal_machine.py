@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from collector.errors import Busy, TooLarge
 from collector.journal import Entry, Row, SetAside, Settlement, aside, worker
 from collector.journal.context import dump
-from collector.journal.sqlite import SqliteJournal
+from collector.journal.sqlite.journal import SqliteJournal
 from tests.strategies import entries, set_asides, trace_ids
 
 CAPACITY = 1500

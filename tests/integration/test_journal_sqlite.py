@@ -18,7 +18,7 @@ import pytest
 
 from collector.errors import Busy, ConfigError
 from collector.journal import AsideLimits, Entry, SetAside, Settlement, aside
-from collector.journal.sqlite import SqliteJournal
+from collector.journal.sqlite.journal import SqliteJournal
 from processors.types import Batch, Context
 
 TRACE = b"0123456789abcdef"
@@ -160,7 +160,7 @@ async def test_a_trace_id_of_another_length_is_refused(path: Path) -> None:
 HOLD = """
 import asyncio, sys
 from pathlib import Path
-from collector.journal.sqlite import SqliteJournal
+from collector.journal.sqlite.journal import SqliteJournal
 async def main():
     async with SqliteJournal(Path(sys.argv[1])):
         print("open", flush=True)

@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 from collector.journal import AsideLimits, Entry, Settlement
-from collector.journal.jobs import Close, Committed, Event, Put, Settle
-from collector.journal.statements import Record
-from collector.journal.worker import Worker
+from collector.journal.sqlite.jobs import Close, Committed, Event, Put, Settle
+from collector.journal.sqlite.statements import Record
+from collector.journal.sqlite.worker import Worker
 from processors.types import Context
 from tests.polling import until
 

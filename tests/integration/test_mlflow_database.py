@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from collector.errors import Held, Permanent, Retryable
 from collector.exporters.mlflow import MlflowSpanExporter
-from collector.exporters.mlflow.cleaning import KEPT, KIND_KEYS
-from collector.exporters.mlflow.database_faults import database_fault
-from collector.exporters.mlflow.tags import tag_attribute, tag_key
+from collector.exporters.mlflow.database.faults import database_fault
+from collector.exporters.mlflow.record.sanitize import KEPT, KIND_KEYS
+from collector.exporters.mlflow.record.tags import tag_attribute, tag_key
 from processors.attributes import put
 from processors.types import Context, Trace, spans
 from tests.mlflow_servers import postgres, postgres_bin

@@ -14,9 +14,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from collector import tls as tls_module
 from collector.errors import Busy, ConfigError, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
-from collector.receivers import Identity, otlp_grpc
+from collector.net import tls as tls_module
+from collector.receivers import Identity
+from collector.receivers.otlp import grpc_server as otlp_grpc
 from processors.types import Context, spans
 from tests.certificates import Authority
 from tests.otlp_requests import (

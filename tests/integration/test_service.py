@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from collector.config import load
+from collector.cli.up import configuration as built_in
+from collector.config.loading import load
 from collector.journal import SetAside, Settlement
-from collector.journal.sqlite import SqliteJournal
-from collector.service import ONE_SIGNAL
-from collector.up import configuration as built_in
+from collector.journal.sqlite.journal import SqliteJournal
+from collector.service.run import ONE_SIGNAL
 from processors.types import Context
 from tests.polling import until_sync
 from tests.ports import free_port
@@ -141,7 +141,7 @@ def test_the_ui_ends_with_the_program(tmp_path):
 
 UI = """
 import asyncio, os, pathlib
-from collector import up
+from collector.cli import up
 up.UI_PORT = {port}
 
 async def main():

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from collector.journal.sqlite import SqliteJournal
+from collector.journal.sqlite.journal import SqliteJournal
 from processors.tail_sampling import TailSampler, TailSamplingConfig
 from processors.types import Batch, Context, spans
 from tests.flows import Shelf, running

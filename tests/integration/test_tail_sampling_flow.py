@@ -9,10 +9,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from prometheus_client import CollectorRegistry
 
 from collector.errors import Retryable
+from collector.flow.flow import TRUNCATED_TAG, Head
 from collector.journal.memory import MemoryJournal
-from collector.journal.sqlite import SqliteJournal
-from collector.pipeline import TRUNCATED_TAG, Head
-from collector.telemetry import Telemetry
+from collector.journal.sqlite.journal import SqliteJournal
+from collector.telemetry.metrics import Telemetry
 from processors.attributes import put
 from processors.trace_state import TraceState
 from processors.types import Batch, Context, spans

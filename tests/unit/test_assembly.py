@@ -2,10 +2,10 @@
 
 import pytest
 
-from collector.assembly import Assembly, AssemblyLimits
+from collector.flow.assembly import Assembly, AssemblyLimits
+from collector.flow.fragments import Piece, pieces
+from collector.flow.released_traces import Remembered
 from collector.journal import Entry, Row
-from collector.pieces import Piece, pieces
-from collector.remembered import Remembered
 from processors.types import Batch, Context, Logs, span_count, spans
 from tests.spans import add_span, new_id, trace_batch
 

@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.bare import is_bare
+from collector.otlp.bare import is_bare
 from processors.types import Batch, spans
 from tests.traces import bench_trace
 

@@ -7,7 +7,7 @@ import gc
 import pytest
 from google.protobuf.message import DecodeError
 
-from collector.batches import SHARED, BatchDecoder
+from collector.otlp.batches import SHARED, BatchDecoder
 from processors.types import Batch
 from tests.traces import bench_trace, span, trace
 

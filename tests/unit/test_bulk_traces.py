@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collector.exporters.mlflow.bulk.spans import COLUMNS
-from collector.exporters.mlflow.bulk.tags import LocationTags
-from collector.exporters.mlflow.bulk.traces import INFO_COLUMNS, Place, TraceDecoder, TraceRows
-from collector.exporters.mlflow.bulk.values import Unfit
+from collector.exporters.mlflow.database.bulk.spans import COLUMNS
+from collector.exporters.mlflow.database.bulk.tags import LocationTags
+from collector.exporters.mlflow.database.bulk.traces import INFO_COLUMNS, Place, TraceDecoder, TraceRows
+from collector.exporters.mlflow.database.bulk.values import Unfit
 from processors.types import Batch, Trace
 from tests.raw_traces import raw_trace
 from tests.traces import span, trace

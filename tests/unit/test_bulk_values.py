@@ -13,7 +13,7 @@ from mlflow.tracing.utils import dump_span_attribute_value
 from mlflow.tracing.utils.otlp import _decode_otel_proto_anyvalue
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 
-from collector.exporters.mlflow.bulk.values import Unfit, mapping, members, plain, stored
+from collector.exporters.mlflow.database.bulk.values import Unfit, mapping, members, plain, stored
 from processors.attributes import assign
 
 text = st.text(st.characters(codec="utf-8"))

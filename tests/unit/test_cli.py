@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from collector import cli
+from collector.cli import main as cli
 
 DATA = Path(__file__).parent.parent / "data" / "config"
 MINIMAL = str(DATA / "good" / "minimal.yaml")
@@ -101,17 +101,17 @@ def imported(code: str) -> set[str]:
 
 
 def test_the_command_itself_is_light():
-    assert not imported("import collector.cli") & {"grpc", "mlflow", "pydantic", "google.protobuf", "yaml"}
+    assert not imported("import collector.cli.main") & {"grpc", "mlflow", "pydantic", "google.protobuf", "yaml"}
 
 
 def test_checking_a_configuration_needs_neither_grpc_nor_mlflow():
-    modules = imported(f"from collector import cli\nassert cli.main(['validate', '--config', {MINIMAL!r}]) == 0")
+    modules = imported(f"from collector.cli.main import main\nassert main(['validate', '--config', {MINIMAL!r}]) == 0")
     assert not modules & {"grpc", "mlflow", "uvicorn", "sqlalchemy"}
-    assert "collector.config" in modules
+    assert "collector.config.loading" in modules
 
 
 def test_a_reader_that_goes_away_is_no_traceback():
-    command = f"{sys.executable} -m collector.cli schema | head -c 10"
+    command = f"{sys.executable} -m collector.cli.main schema | head -c 10"
     run = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
     assert len(run.stdout) == 10
     assert run.stderr == ""

@@ -7,12 +7,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.config import Config, load
+from collector.config.loading import Config, load
+from collector.config.pipelines import JournalConfig
+from collector.config.service import MetricsEndpoint
+from collector.config.sources import parse
 from collector.errors import ConfigError
 from collector.exporters.config import DEFAULT_JOURNAL_BYTES
-from collector.service_config import MetricsEndpoint
-from collector.sources import parse
-from collector.wiring import JournalConfig
 
 DATA = Path(__file__).parent.parent / "data" / "config"
 GOOD = sorted((DATA / "good").glob("*.yaml"))

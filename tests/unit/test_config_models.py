@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from collector.config.service import LogsConfig, MetricsConfig, MetricsEndpoint
 from collector.endpoint import host_and_port
 from collector.exporters.config import (
     DEFAULT_JOURNAL_BYTES,
@@ -13,8 +14,7 @@ from collector.exporters.config import (
 )
 from collector.exporters.mlflow.config import MlflowExporterConfig
 from collector.extensions.config import FileStorageConfig, HealthCheckConfig
-from collector.flow_config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
-from collector.service_config import LogsConfig, MetricsConfig, MetricsEndpoint
+from collector.flow.processors.config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
 
 
 def refused(model, values):

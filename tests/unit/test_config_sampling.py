@@ -6,12 +6,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import TypeAdapter
 
-from collector.assembly import AssemblyLimits
-from collector.config import Config, load
+from collector.config.loading import Config, load
 from collector.errors import ConfigError
-from collector.remembered import Remembered
-from collector.stages import Plan, add_stages
-from collector.telemetry import Telemetry
+from collector.flow.assembly import AssemblyLimits
+from collector.flow.released_traces import Remembered
+from collector.service.stages import Plan, add_stages
+from collector.telemetry.metrics import Telemetry
 from processors.tail_sampling.policy_config import PolicyConfig
 
 DATA = Path(__file__).parent.parent / "data" / "config" / "sampling"

@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.config.sources import merged, parse
 from collector.errors import ConfigError
-from collector.sources import merged, parse
 
 
 def problems(*sources, overrides=(), env=None):

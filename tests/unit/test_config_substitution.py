@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.substitution import Substitution
+from collector.config.substitution import Substitution
 
 ENV = {
     "NAME": "some value",

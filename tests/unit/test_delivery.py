@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 import pytest
 from prometheus_client import CollectorRegistry
 
-from collector.assembly import Pending
-from collector.backoff import Backoff
-from collector.delivery import Delivery, DeliveryOptions
 from collector.errors import Held, Misplaced, Permanent, Retryable
-from collector.lanes import SendLimits
-from collector.telemetry import Telemetry
+from collector.flow.assembly import Pending
+from collector.flow.backoff import Backoff
+from collector.flow.delivery import Delivery, DeliveryOptions
+from collector.flow.send_queue import SendLimits
+from collector.telemetry.metrics import Telemetry
 from processors.types import Batch, Context, Trace, span_count, spans
 from tests.fakes import MemoryExporter, fail_first, refuse_spans
 from tests.polling import until

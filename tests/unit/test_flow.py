@@ -10,16 +10,16 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from collector.assembly import Assembly, AssemblyLimits
-from collector.backoff import Backoff
-from collector.delivery import Delivery, DeliveryOptions
 from collector.errors import Held, Permanent
+from collector.flow.assembly import Assembly, AssemblyLimits
+from collector.flow.backoff import Backoff
+from collector.flow.delivery import Delivery, DeliveryOptions
+from collector.flow.flow import PORTION, TRUNCATED_TAG, Flow, FlowOptions, Head, Stage
+from collector.flow.processors.tail_sampling import TailSampling
+from collector.flow.released_traces import Remembered
 from collector.journal import Entry
 from collector.journal.memory import MemoryJournal
-from collector.pipeline import PORTION, TRUNCATED_TAG, Flow, FlowOptions, Head, Stage
-from collector.remembered import Remembered
-from collector.tail_sampling import TailSampling
-from collector.telemetry import Telemetry
+from collector.telemetry.metrics import Telemetry
 from processors.tail_sampling import TailSamplingConfig
 from processors.types import Batch, Context, Logs, span_count, spans
 from tests.fakes import MemoryExporter, refuse_spans

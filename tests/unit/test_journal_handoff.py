@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.journal import Entry, Row
-from collector.journal.handoff import Handoff
+from collector.journal.sqlite.handoff import Handoff
 from processors.types import Context
 
 

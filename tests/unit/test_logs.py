@@ -3,7 +3,7 @@
 import json
 import logging
 
-from collector.logs import BURST, WINDOW, ConsoleFormatter, JsonFormatter, RateLimit
+from collector.telemetry.logs import BURST, WINDOW, ConsoleFormatter, JsonFormatter, RateLimit
 
 
 def record(message="said", line=1, *args):

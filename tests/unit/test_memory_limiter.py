@@ -3,7 +3,7 @@
 import pytest
 
 from collector.errors import Busy
-from collector.memory_limiter import MemoryLimiter, MemoryLimits, total_memory
+from collector.flow.processors.memory_limiter import MemoryLimiter, MemoryLimits, total_memory
 from processors.types import Batch
 
 

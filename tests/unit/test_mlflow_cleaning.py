@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collector.exporters.mlflow.cleaning import KEPT, by_key, clean_already, clean_span
-from collector.exporters.mlflow.tags import clean_tags, tag_key
-from collector.exporters.mlflow.values import KeyRule, clean_value, plain_text, text
+from collector.exporters.mlflow.record.sanitize import KEPT, by_key, clean_already, clean_span
+from collector.exporters.mlflow.record.tags import clean_tags, tag_key
+from collector.exporters.mlflow.record.values import KeyRule, clean_value, plain_text, text
 from processors.attributes import as_dict, assign, put, to_python
 from processors.genai import GenAi, GenAiConfig
 from processors.types import spans

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import exc
 
 from collector.errors import Held, Permanent, Retryable
-from collector.exporters.mlflow.database_faults import database_fault
+from collector.exporters.mlflow.database.faults import database_fault
 
 
 class DriverError(Exception):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collector.exporters.mlflow.record import Recorder
+from collector.exporters.mlflow.record.record import Recorder
+from collector.exporters.mlflow.server.tracking_server import encode
 from collector.exporters.mlflow.settings import RESOURCE_TAGS
-from collector.exporters.mlflow.tracking_server import encode
 from processors.attributes import as_dict
 from processors.types import Batch, spans, spans_in_context
 from tests.traces import bench_trace

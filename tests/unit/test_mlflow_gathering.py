@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from collector.errors import Held, Permanent, Retryable
 from collector.exporters.mlflow import MlflowSpanExporter
-from collector.exporters.mlflow.gathering import Gathering
+from collector.exporters.mlflow.trace_buffer import Gathering
 from processors.types import Batch, Trace, span_count
 from tests.mlflow_traces import add_span, new_trace, whole_trace
 

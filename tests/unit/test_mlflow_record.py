@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collector.exporters.mlflow.amendment import Stored, amendment, assumed, is_needed, must_look
-from collector.exporters.mlflow.cleaning import MAX_TIME
-from collector.exporters.mlflow.record import Recorder, mend_times
+from collector.exporters.mlflow.record.amendment import Stored, amendment, assumed, is_needed, must_look
+from collector.exporters.mlflow.record.record import Recorder, mend_times
+from collector.exporters.mlflow.record.sanitize import MAX_TIME
 from collector.exporters.mlflow.settings import RESOURCE_TAGS
 from processors.attributes import as_dict, put
 from processors.types import Trace, spans

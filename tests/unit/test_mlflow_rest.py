@@ -8,7 +8,7 @@ from email.utils import formatdate
 import pytest
 
 from collector.errors import Held, Permanent, Retryable
-from collector.exporters.mlflow.rest import Reply, checked, fault, retry_after
+from collector.exporters.mlflow.server.rest import Reply, checked, fault, retry_after
 
 URI = "http://mlflow:5000"
 

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from collector.errors import Held, Permanent, Retryable
 from collector.exporters.mlflow import MlflowSpanExporter
-from collector.exporters.mlflow.rest import Rest
+from collector.exporters.mlflow.server.rest import Rest
 from collector.exporters.mlflow.settings import MlflowSettings
 from processors.types import Context
 from tests.fakes import Answer, Seen, http_server

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from collector import otlp
-from collector.compression import decompress
 from collector.errors import Busy, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
-from collector.otlp import Status
+from collector.otlp import requests as otlp
+from collector.otlp.compression import decompress
+from collector.otlp.requests import Status
 from processors.types import Batch, Logs, spans
 from tests.otlp_requests import SPANS, as_json, batch, logs, message, nested_value
 

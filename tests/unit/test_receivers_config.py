@@ -4,9 +4,9 @@ import pytest
 from pydantic import ValidationError
 
 from collector.errors import ConfigError
-from collector.receivers.config import CorsConfig, GrpcConfig, HttpConfig, OtlpReceiverConfig, host_and_port
-from collector.receivers.otlp_grpc import _options
-from collector.tls import TlsClientConfig, TlsServerConfig, client_ssl_context, server_ssl_context
+from collector.net.tls import TlsClientConfig, TlsServerConfig, client_ssl_context, server_ssl_context
+from collector.receivers.otlp.config import CorsConfig, GrpcConfig, HttpConfig, OtlpReceiverConfig, host_and_port
+from collector.receivers.otlp.grpc_server import _options
 
 PAIR = {"cert_file": "c", "key_file": "k"}
 

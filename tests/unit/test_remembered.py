@@ -1,6 +1,6 @@
 """What is remembered of traces that were handed on."""
 
-from collector.remembered import Remembered
+from collector.flow.released_traces import Remembered
 from processors.types import Context
 
 

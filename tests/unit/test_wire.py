@@ -5,9 +5,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.flow.fragments import pieces
 from collector.journal import Entry, Row
-from collector.pieces import pieces
-from collector.wire import field, varint, wrapped
+from collector.otlp.wire import field, varint, wrapped
 from processors.types import Batch, Context, spans
 from tests.otlp_requests import message
 from tests.otlp_requests import varint as encoded

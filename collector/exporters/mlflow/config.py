@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 
 from collector.exporters.config import QueuedExporterConfig, check_url
 from collector.exporters.mlflow.settings import scheme_of
-from collector.tls import TlsClientConfig
+from collector.net.tls import TlsClientConfig
 from processors.settings import Duration
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from collector.errors import ConfigError
-from collector.exporters.mlflow.database import Database
-from collector.exporters.mlflow.databricks import DatabricksExperiments
-from collector.exporters.mlflow.record import TraceRecord
+from collector.exporters.mlflow.database.tracking_database import Database
+from collector.exporters.mlflow.databricks.experiments import DatabricksExperiments
+from collector.exporters.mlflow.databricks.unity_catalog import UnityCatalog, unity_catalog
+from collector.exporters.mlflow.record.record import TraceRecord
 from collector.exporters.mlflow.routing import Route
+from collector.exporters.mlflow.server.tracking_server import TrackingServer
 from collector.exporters.mlflow.settings import DATABASES, MlflowSettings, display
-from collector.exporters.mlflow.tracking_server import TrackingServer
-from collector.exporters.mlflow.unity_catalog import UnityCatalog, unity_catalog
 
 _ADDRESSES = "http(s)://host:port, sqlite:///file.db, postgresql://..., mysql://... or databricks"
 

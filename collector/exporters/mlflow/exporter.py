@@ -14,10 +14,10 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from collector.errors import ExportError, Held, Permanent, Retryable
 from collector.exporters.mlflow.destination import Destination, open_destination
-from collector.exporters.mlflow.gathering import Gathering
-from collector.exporters.mlflow.record import Recorder
+from collector.exporters.mlflow.record.record import Recorder
 from collector.exporters.mlflow.routing import Route, Router
 from collector.exporters.mlflow.settings import RESOURCE_TAGS, settings_from
+from collector.exporters.mlflow.trace_buffer import Gathering
 from processors.types import Trace
 
 if TYPE_CHECKING:

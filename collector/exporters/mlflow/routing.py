@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from collector.errors import ConfigError, Denied
+from collector.exporters.mlflow.record.values import plain_text
 from collector.exporters.mlflow.settings import MlflowSettings
-from collector.exporters.mlflow.values import plain_text
 from collector.tenancy import may_write
 from processors.attributes import find
 from processors.types import NO_PARENT, Trace

@@ -1,0 +1,1 @@
+"""The commands: `spanbridge` itself, `up`, `check`, `journal` and the small ones."""

@@ -1,0 +1,1 @@
+"""Traces to Databricks: MLflow experiments, or tables of Unity Catalog."""

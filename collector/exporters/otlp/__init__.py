@@ -1,0 +1,1 @@
+"""Whole traces to another OTLP receiver, over gRPC or HTTP."""

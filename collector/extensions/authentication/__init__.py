@@ -1,0 +1,1 @@
+"""Who sends: bearer tokens, and users with passwords."""

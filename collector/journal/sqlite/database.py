@@ -1,0 +1,199 @@
+"""The journal's file: its schema, and each thing that is done to it, as plain blocking calls on one connection.
+
+What SQLite promises for this (https://www.sqlite.org/pragma.html#pragma_synchronous): in any journal mode and at any
+`synchronous` setting a committed transaction is durable across a crash of the application. In WAL mode `NORMAL` also
+keeps the file consistent over a loss of power, though the latest commits may roll back then; with `FULL` the WAL is
+synced at each commit, and they don't.
+
+Only the bridge's one connection ever checkpoints, in the thread that writes; an operator's does not while the bridge
+runs (`wal_autocheckpoint = 0`). So the WAL-reset race of SQLite before 3.51.3
+(https://www.sqlite.org/wal.html#walresetbug), a checkpoint on one connection while another commits, has nowhere to
+happen.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from collector.journal import ASIDE, AsideLimits, Entry, Row, Settlement
+from collector.journal.context import load
+from collector.journal.sqlite.schema import SCHEMA, check_schema, connect, transaction
+from collector.journal.sqlite.statements import Damaged, Record, dropping_oldest, insertion, records, settling
+
+_PAGE = 4096  # small rows are the most frequent, and each commit writes some pages whole
+_WAL = 8 << 20  # bytes after which it goes into the file; the two fsyncs of that are what puts may have to wait for
+_CHECKED_WHOLE = (
+    64 << 20
+)  # bytes: quick_check takes about 0.2 s for this much from a cold disk; more would delay the start
+_ROWS_PER_STATEMENT = 64
+
+
+class Totals(NamedTuple):
+    """Rows due, bytes of them and of what is set aside, rows set aside, arrival of the oldest due row (unix s)."""
+
+    rows: int = 0
+    bytes: int = 0
+    aside: int = 0
+    oldest: float | None = None
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that the file is broken, and not that the disk refuses."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, Damaged) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _settings(*, fsync: bool) -> tuple[str, ...]:
+    return (
+        f"page_size = {_PAGE}",
+        "journal_mode = WAL",
+        f"synchronous = {'FULL' if fsync else 'NORMAL'}",
+        f"fullfsync = {int(fsync)}",  # macOS: a plain fsync stops at the drive's cache
+        f"wal_autocheckpoint = {_WAL // _PAGE}",
+        f"journal_size_limit = {8 * _WAL}",
+        "secure_delete = OFF",  # secrets are redacted before they come here; wiping would double the writing
+    )
+
+
+class Database:
+    """One open journal file; belongs to the thread that makes it.
+
+    Every method raises sqlite3.Error: one for which `is_damage` is true when the file is broken, any other when the
+    disk refuses (full, read-only, failing) or an operator's transaction takes too long. Nothing is half done then.
+    `totals` are as of the last commit here, and the last look for what others committed. `dropped` counts what was set
+    aside and had to go for what came after it, in the last call of `apply`.
+    """
+
+    def __init__(self, path: Path, *, fsync: bool = False, aside: AsideLimits = ASIDE) -> None:
+        """Open the file, or make it. Raises `ConfigError` when it is another program's, or a newer version's."""
+        if not path.exists():
+            path.touch(mode=0o600)
+        self.dropped = 0
+        self._aside = aside
+        self.connection = connect(path)
+        try:
+            ours = check_schema(self.connection, path)  # before any setting: some are written into the file
+            for setting in _settings(fsync=fsync):
+                self.connection.execute(f"PRAGMA {setting}")
+            if ours:
+                self._check(path)
+            else:
+                self.connection.executescript(SCHEMA)
+            self.totals = self.counted()
+            self._version = self._data_version()
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def _check(self, path: Path) -> None:
+        """Look for damage, no longer than a start may take: a large file is only looked at where it is entered."""
+        small = path.stat().st_size <= _CHECKED_WHOLE
+        if small and self.connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise Damaged("quick_check found damage")
+        tables = {name for (name,) in self.connection.execute("SELECT name FROM sqlite_master")}
+        if not tables >= {"rows", "parts", "aside", "totals"}:
+            raise Damaged("tables are missing")
+        self.newest()
+
+    def close(self) -> None:
+        """Fold the WAL into the file and let go of it."""
+        self.connection.close()
+
+    def apply(self, items: Sequence[Record], settlements: Sequence[Settlement] = ()) -> list[int]:
+        """Settle, then insert, in one transaction; the ids of the new rows, in order. `totals` follow."""
+        self.dropped = 0
+        if not settlements and len(items) <= _ROWS_PER_STATEMENT:
+            return self._insert_alone(items)
+        with transaction(self.connection):
+            for statement in settling(settlements):
+                self.connection.execute(*statement)
+            chunks = (items[i : i + _ROWS_PER_STATEMENT] for i in range(0, len(items), _ROWS_PER_STATEMENT))
+            ids = [id_ for chunk in chunks for id_ in self._insert(chunk)]
+            dropped = self._drop_oldest() if any(settlement.aside for settlement in settlements) else 0
+            totals = self.counted()
+        self.totals = totals
+        self.dropped = dropped
+        return ids
+
+    def _drop_oldest(self) -> int:
+        return self.connection.execute(*dropping_oldest(self._aside)).rowcount
+
+    def _insert_alone(self, items: Sequence[Record]) -> list[int]:
+        """A single statement is a transaction of its own: the shortest way for what a sender waits for."""
+        ids = list(self._insert(items))
+        rows, held, aside, oldest = self.totals
+        held += sum(record.size for record in items)
+        self.totals = Totals(rows + len(items), held, aside, items[0].time if oldest is None else oldest)
+        return ids
+
+    def _insert(self, items: Sequence[Record]) -> range:
+        last = self.connection.execute(*insertion(items)).lastrowid or 0
+        return range(last - len(items) + 1, last + 1)
+
+    def read(self, after: int, limit: int) -> tuple[list[Row], int | None]:
+        """Rows past the id `after`, at least one and until `limit` bytes are reached; the newest id, if that is all.
+
+        `totals` follow.
+        """
+        newest: int | None = self.newest()  # first: a row that another process commits now must not seem read
+        found: list[tuple[int, Entry]] = []
+        with closing(records(self.connection, "rows", after)) as rows:
+            for id_, _, _, signal, size, context, payload in rows:
+                found.append((id_, Entry(payload, load(context), signal)))
+                limit -= size
+                if limit <= 0:
+                    newest = None
+                    break
+        settled = self._settled(found[0][0], found[-1][0]) if found else {}
+        self.totals = self.counted()
+        return [Row(id_, entry, frozenset(settled.get(id_, ()))) for id_, entry in found], newest
+
+    def _settled(self, first: int, last: int) -> dict[int, list[bytes]]:
+        settled: dict[int, list[bytes]] = {}
+        query = "SELECT row, trace FROM parts WHERE row BETWEEN ? AND ?"
+        for row, trace in self.connection.execute(query, (first, last)):
+            settled.setdefault(row, []).append(trace)
+        return settled
+
+    def counted(self) -> Totals:
+        """What the file holds, as its triggers counted it."""
+        query = "SELECT rows, bytes, aside, (SELECT time FROM rows ORDER BY id LIMIT 1) FROM totals"
+        found = self.connection.execute(query).fetchone()
+        if found is None:
+            raise Damaged("the totals are missing")
+        return Totals(*found)
+
+    def released(self) -> dict[bytes, str]:
+        """The traces that were released, in that order, and a note on each."""
+        return dict(self.connection.execute("SELECT trace, note FROM released ORDER BY seq"))
+
+    def newest(self) -> int:
+        """The highest id ever given to a row; 0 when there was none."""
+        (newest,) = self.connection.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'rows'").fetchone()
+        return newest or 0
+
+    def changed(self) -> bool:
+        """Whether another process has written since the last call; `totals` follow."""
+        version = self._data_version()
+        if version == self._version:
+            return False
+        self.totals = self.counted()
+        self._version = version
+        return True
+
+    def _data_version(self) -> int:
+        (version,) = self.connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def spare(self) -> int:
+        """Bytes of the file that rows can be put into without its growing."""
+        (pages,) = self.connection.execute("PRAGMA freelist_count").fetchone()
+        return int(pages) * _PAGE
+
+    def checkpoint(self) -> None:
+        """Move what can be moved out of the WAL, so that it may be used from its beginning again."""
+        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

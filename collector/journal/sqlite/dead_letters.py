@@ -1,0 +1,101 @@
+"""What an operator sees and does: spans that were set aside, listed, retried or dropped while the bridge runs.
+
+Plain functions on the journal's path, for another process than the bridge's, which notices a retry within a second.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from collector.errors import ConfigError
+from collector.journal import Entry
+from collector.journal.context import load
+from collector.journal.sqlite.database import is_damage
+from collector.journal.sqlite.schema import check_schema, connect, transaction
+from collector.journal.sqlite.statements import Record, insertion, records
+from processors.types import Batch, spans
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One entry set aside: when (unix s), by which exporter, why, and which traces (hex) it holds spans of."""
+
+    id: int
+    time: float
+    exporter: str
+    reason: str
+    span_count: int
+    trace_ids: tuple[str, ...]
+
+
+def entries(path: Path) -> list[Listed]:
+    """Everything that is set aside, oldest first. Raises `ConfigError` as all of these functions do."""
+    with _opened(path) as connection:
+        return [
+            Listed(id_, since, exporter, reason, *_contents(payload))
+            for id_, _, since, exporter, reason, _, _, _, payload in records(connection, "aside")
+        ]
+
+
+def retry(path: Path, ids: Collection[int] | None = None) -> int:
+    """Make entries (all of them by default) rows that are due, for every exporter of the pipeline; how many."""
+    with _opened(path) as connection, transaction(connection):
+        chosen = _chosen(connection, ids)
+        for id_ in chosen:
+            *_, context, payload = next(records(connection, "aside", id_ - 1))
+            connection.execute(*insertion([Record(time.time(), Entry(payload, load(context)), context)]))
+            _delete(connection, id_)
+    return len(chosen)
+
+
+def drop(path: Path, ids: Collection[int] | None = None) -> int:
+    """Delete entries (all of them by default) for good; how many."""
+    with _opened(path) as connection, transaction(connection):
+        chosen = _chosen(connection, ids)
+        for id_ in chosen:
+            _delete(connection, id_)
+    return len(chosen)
+
+
+def _chosen(connection: sqlite3.Connection, ids: Collection[int] | None) -> list[int]:
+    known = [id_ for (id_,) in connection.execute("SELECT id FROM aside ORDER BY id")]
+    return [id_ for id_ in known if ids is None or id_ in ids]
+
+
+def _delete(connection: sqlite3.Connection, id_: int) -> None:
+    connection.execute("DELETE FROM aside WHERE id = ?", (id_,))
+
+
+def _contents(payload: bytes) -> tuple[int, tuple[str, ...]]:
+    try:
+        found = list(spans(Batch.FromString(payload)))
+    except DecodeError:
+        return 0, ()
+    return len(found), tuple(dict.fromkeys(span.trace_id.hex() for span in found))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """The journal, beside a bridge that may be running.
+
+    Raises:
+        ConfigError: there is no journal, it is another version's or damaged, or the bridge keeps it too busy.
+    """
+    if not path.exists():
+        raise ConfigError([f"{path}: there is no journal here; give the one that the bridge's configuration names"])
+    try:
+        with closing(connect(path)) as connection:
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            if not check_schema(connection, path):
+                raise ConfigError([f"{path}: this journal was never used"])
+            yield connection
+    except sqlite3.Error as error:
+        mend = "start the bridge, which saves what can be read" if is_damage(error) else "try again"
+        raise ConfigError([f"{path}: the journal can't be used ({error}); {mend}"]) from error

@@ -1,0 +1,216 @@
+"""The journal on disk: one SQLite file, one thread that owns it, and what the event loop knows of it.
+
+`put` returns after the COMMIT of the transaction that holds the entry, so killing the process loses nothing that was
+promised; with `fsync` neither does a loss of power (see `database` for SQLite's own words on both). Everything that
+waits when the thread turns to its queue goes into one transaction, and is resolved by one wake-up of the loop.
+
+A row goes to `take` in memory when it is the next one and there is room (`handoff`), and is read back from the file
+otherwise; after a restart that is where all of them come from. See `handoff` for the one rule that keeps their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from asyncio import Future
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from collector.errors import Busy, SpanbridgeError, TooLarge
+from collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, Settlement
+from collector.journal.context import dump
+from collector.journal.sqlite.database import Totals
+from collector.journal.sqlite.handoff import Handoff
+from collector.journal.sqlite.jobs import Changed, Close, Committed, Corrupt, Event, Loaded, Put, Read, Refused, Settle
+from collector.journal.sqlite.statements import TRACE_ID_BYTES, Record
+from collector.journal.sqlite.worker import Worker
+
+_LARGEST_ROW = 900 << 20  # bytes; SQLite's default limit for a row is 10**9
+_CHUNK = 1 << 20  # bytes read from the file at a time
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+class SqliteJournal:
+    """The journal's contract on a file; an async context manager that waits at its end for what was queued.
+
+    `capacity` bounds the bytes of payload and context that are due or set aside; what waits for the thread counts too.
+    Setting aside is never refused, so it may go over, and puts are refused until there is room again; `aside` bounds
+    it, and `on_dropped` is called in the event loop with the number of rows that had to go for others. The file gets
+    somewhat larger than that and does not shrink, but its pages are used again.
+    `handoff` bounds the bytes that wait in memory for `take`. `fsync` makes commits survive a loss of power.
+    `on_corrupt` is called in the event loop with the place to which a damaged file was moved.
+
+    Raises, on entering:
+        ConfigError: another process has this journal open, or the path can't be this journal.
+    """
+
+    def __init__(  # noqa: PLR0913  each is a setting of its own
+        self,
+        path: Path,
+        *,
+        capacity: int = 1 << 30,
+        fsync: bool = False,
+        handoff: int = 32 << 20,
+        aside: AsideLimits = ASIDE,
+        on_corrupt: Callable[[Path], None] = _ignore,
+        on_dropped: Callable[[int], None] = _ignore,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._capacity = capacity
+        self._largest = min(capacity, _LARGEST_ROW)
+        self._chunk = min(handoff, _CHUNK)
+        self._on_corrupt = on_corrupt
+        self._on_dropped = on_dropped
+        self._clock = clock
+        self._handoff = Handoff(handoff)
+        self._worker = Worker(path, self._report, fsync=fsync, aside=aside)
+        self._totals = Totals()
+        self._queued = 0
+        self._reading = False
+        self._closing = False
+        self._news = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._opened: Future[None] = self._loop.create_future()
+        self._closed: Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._thread.start()
+        try:
+            await self._opened
+        except BaseException:
+            self._worker.jobs.put(Close())
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closing = True
+        self._worker.jobs.put(Close())
+        await self._closed
+        self._thread.join()
+        for settle in self._worker.unsettled:
+            _fail(settle.done, SpanbridgeError("the journal closed before it could settle; the rows stay due"))
+
+    def _work(self) -> None:
+        problem: SpanbridgeError = SpanbridgeError("the journal was closed before it was open")
+        try:
+            self._worker.run(lambda: self._call(_resolve, self._opened))
+        except SpanbridgeError as error:
+            problem = error
+        finally:
+            self._call(self._ended, problem)
+
+    def _ended(self, problem: SpanbridgeError) -> None:
+        _fail(self._opened, problem)
+        _resolve(self._closed)
+
+    def _report(self, event: Event) -> None:
+        self._call(self._on, event)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the program ends, and nobody is left to be told
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    async def put(self, entry: Entry) -> None:
+        """Return once the entry is committed.
+
+        Raises:
+            Busy: it does not fit now, or the disk refuses.
+            TooLarge: it would not fit into an empty journal, so that sending it again can't help.
+        """
+        record = Record(self._clock(), entry, dump(entry.context))
+        size = record.size
+        if size > self._largest:
+            raise TooLarge(f"the request is larger than the whole journal ({self._largest} bytes)")
+        if self._totals.bytes + self._queued + size > self._capacity:
+            raise Busy("the journal is full; send again later")
+        if self._closing:
+            raise Busy("the journal is closing; send again later")
+        put = Put(record, self._loop.create_future())
+        self._queued += size
+        self._worker.jobs.put(put)
+        await put.done
+
+    async def take(self) -> Row:
+        """The next due row in the order of ids, each once in the life of the process; waits for one."""
+        while not self._handoff:
+            if self._handoff.behind and not self._reading:
+                self._reading = True
+                self._worker.jobs.put(Read(self._handoff.last, self._chunk))
+            self._news.clear()
+            await self._news.wait()
+        return self._handoff.pop()
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Return once the settlement is committed, however long the disk refuses it.
+
+        Raises:
+            ValueError: a trace id is not 16 bytes long.
+            SpanbridgeError: the journal was closed before it could be committed; its rows are due again.
+        """
+        if any(len(trace) != TRACE_ID_BYTES for traces in settlement.parts.values() for trace in traces):
+            raise ValueError("a trace id has 16 bytes")
+        if self._closing:
+            raise SpanbridgeError("the journal is closed; the rows stay due")
+        settle = Settle(settlement, self._loop.create_future())
+        self._worker.jobs.put(settle)
+        await settle.done
+
+    def released(self) -> Mapping[bytes, str]:
+        """The traces that were released before this start, and their notes."""
+        return self._worker.released
+
+    def state(self) -> JournalState:
+        """The reading as of the last commit."""
+        rows, held, aside, oldest = self._totals
+        age = 0.0 if oldest is None else max(0.0, self._clock() - oldest)
+        return JournalState(held, self._capacity, rows, age, aside)
+
+    def _on(self, event: Event) -> None:
+        """Take in what the thread did."""
+        match event:
+            case Committed(puts, ids, settles, totals, dropped):
+                self._totals = totals
+                for put, id_ in zip(puts, ids, strict=True):
+                    self._handoff.offer(Row(id_, put.record.entry))
+                self._answer(puts)
+                for settle in settles:
+                    _resolve(settle.done)
+                if dropped:
+                    self._on_dropped(dropped)
+            case Refused(puts):
+                self._answer(puts, "the journal can't be written to at the moment; send again later")
+            case Loaded(rows, end, totals):
+                self._totals = totals
+                self._reading = False
+                self._handoff.load(rows, end)
+            case Changed(totals):
+                self._totals = totals
+                self._handoff.behind = True
+            case Corrupt(moved):
+                self._on_corrupt(moved)
+        self._news.set()
+
+    def _answer(self, puts: Iterable[Put], refusal: str = "") -> None:
+        for put in puts:
+            self._queued -= put.record.size
+            if refusal:
+                _fail(put.done, Busy(refusal))
+            else:
+                _resolve(put.done)
+
+
+def _resolve(future: Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fail(future: Future[None], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,80 @@
+"""The journal's file through damage: what fails because the file is broken is done again on one put in its place."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from collector.journal import AsideLimits
+from collector.journal.sqlite.database import Database, is_damage
+from collector.journal.sqlite.salvage import finish, salvage
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+_SALVAGE_INTERVAL = 5.0  # s between attempts, as each may copy the whole file before the disk refuses
+
+
+class Store:
+    """The open `Database` of a path, replaced when it is damaged. Belongs to one thread.
+
+    `newest` is the highest row id that anyone was told of: the caller keeps it, and a new file goes on from there.
+    `on_corrupt` is called with the place where a damaged file was moved to.
+    """
+
+    def __init__(self, path: Path, on_corrupt: Callable[[Path], None], *, fsync: bool, aside: AsideLimits) -> None:
+        self.newest = 0
+        self.damaged = False
+        self._path = path
+        self._on_corrupt = on_corrupt
+        self._fsync = fsync
+        self._aside = aside
+        self._database: Database | None = None
+        self._salvage_at = 0.0
+
+    def run(self, work: Callable[[Database], T]) -> T:
+        """Do `work` on the database; on damage, once more on its replacement.
+
+        Raises:
+            sqlite3.Error, OSError: the disk refuses, for the work or for the replacement; it may be tried again.
+            ConfigError: the file is not this journal's.
+        """
+        try:
+            return work(self._opened())
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            logger.warning("journal %s is damaged: %s", self._path, error)
+        self.close()
+        self.damaged = True
+        return work(self._opened())
+
+    def close(self) -> None:
+        """Close the file, if it is open."""
+        if self._database:
+            self._database.close()
+        self._database = None
+
+    def _opened(self) -> Database:
+        if self._database is None:
+            if moved := finish(self._path):
+                self._on_corrupt(moved)
+            if self.damaged:
+                self._salvage()
+            self._database = Database(self._path, fsync=self._fsync, aside=self._aside)
+            self.newest = max(self.newest, self._database.newest())
+        return self._database
+
+    def _salvage(self) -> None:
+        if time.monotonic() < self._salvage_at:
+            raise sqlite3.OperationalError("the journal is damaged, and there is no room to save it")
+        self._salvage_at = time.monotonic() + _SALVAGE_INTERVAL
+        moved, saved = salvage(self._path, newest=self.newest)
+        self.damaged = False
+        self._salvage_at = 0.0
+        logger.warning("journal %s: %d rows were saved; the damaged file is now %s", self._path, saved, moved)
+        self._on_corrupt(moved)

@@ -1,0 +1,186 @@
+"""The one thread that owns the journal's file: everything that waits is committed at once, and then reported.
+
+It needs no locks against itself, and what it reports is in the order in which the file saw it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from collector.errors import ConfigError
+from collector.journal import AsideLimits
+from collector.journal.sqlite.database import Database, Totals
+from collector.journal.sqlite.jobs import (
+    Changed,
+    Close,
+    Committed,
+    Corrupt,
+    Event,
+    Job,
+    Loaded,
+    Put,
+    Read,
+    Refused,
+    Settle,
+)
+from collector.journal.sqlite.lock import locked
+from collector.journal.sqlite.statements import Record
+from collector.journal.sqlite.store import Store
+
+logger = logging.getLogger(__name__)
+
+_POLL = 0.5  # s between looks for what another process wrote, and attempts at what the disk refused
+_LOG_INTERVAL = 60.0  # s
+_RESERVE = 48 << 20  # bytes of the disk: a few times what the WAL may hold before it has to go into the file
+_WRITTEN_PER_BYTE = 3  # at most: into the WAL, from there into the file, and around it
+
+
+class Worker:
+    """Runs in a thread of its own, from `run` to a `Close`. `report` is called in that thread, and must be quick."""
+
+    def __init__(self, path: Path, report: Callable[[Event], None], *, fsync: bool, aside: AsideLimits) -> None:
+        self.jobs: SimpleQueue[Job] = SimpleQueue()
+        self.unsettled: list[Settle] = []
+        self._path = path
+        self._report = report
+        self._store = Store(path, self._replaced, fsync=fsync, aside=aside)
+        self.released: dict[bytes, str] = {}
+        self._unread: Read | None = None
+        self._unreported = True
+        self._polled = 0.0
+        self._logged = -_LOG_INTERVAL
+
+    def run(self, opened: Callable[[], None]) -> None:
+        """Do jobs until told to close; calls `opened` when the file is open. What could not be settled stays.
+
+        Raises:
+            ConfigError: the journal is held by another process, is not this program's, or can't be opened.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with locked(self._path):
+                try:
+                    self._start()
+                    opened()
+                    while self._turn():
+                        pass
+                finally:
+                    self._store.close()
+        except (sqlite3.Error, OSError) as error:
+            mend = "give it a folder that can be written to, on a local disk with some room"
+            raise ConfigError([f"{self._path}: the journal can't be opened ({error}); {mend}"]) from error
+
+    def _start(self) -> None:
+        try:
+            self._store.run(_totals)
+            self.released = self._store.run(Database.released)
+        except (sqlite3.Error, OSError) as error:
+            if not self._store.damaged:
+                raise
+            self._failed(error)  # senders are told to hold on until there is room to save what can be read
+        self._poll()
+
+    def _turn(self) -> bool:
+        jobs = self._waiting()
+        self.unsettled = [*self.unsettled, *(job for job in jobs if isinstance(job, Settle))]
+        self._commit([job for job in jobs if isinstance(job, Put)])
+        self._unread = next((job for job in jobs if isinstance(job, Read)), self._unread)
+        self._read()
+        self._poll()
+        return not any(isinstance(job, Close) for job in jobs)
+
+    def _waiting(self) -> list[Job]:
+        try:
+            first = self.jobs.get(timeout=_POLL)
+        except Empty:
+            return []
+        return [first, *(self.jobs.get() for _ in range(self.jobs.qsize()))]
+
+    def _commit(self, puts: Sequence[Put]) -> None:
+        if not puts and not self.unsettled:
+            return
+        done = self._committed(puts, self.unsettled)
+        if not done and puts and self.unsettled:  # what the one needs may be what the other can't have
+            self._committed((), self.unsettled)
+            done = self._committed(puts, ())
+        if not done and puts:
+            self._report(Refused(puts))
+
+    def _committed(self, puts: Sequence[Put], settles: Sequence[Settle]) -> bool:
+        records, settlements = [put.record for put in puts], [settle.settlement for settle in settles]
+        try:
+            self._check_room(records)
+            ids, totals, dropped = self._store.run(
+                lambda database: (database.apply(records, settlements), database.totals, database.dropped)
+            )
+        except Exception as error:  # noqa: BLE001  whatever it is, the thread must outlive it: every sender waits for it
+            self._failed(error)
+            return False
+        self._store.newest = max(self._store.newest, *ids[-1:], 0)
+        self._report(Committed(puts, ids, tuple(settles), totals, dropped))
+        if settles:
+            self.unsettled = []
+        return True
+
+    def _check_room(self, records: Sequence[Record]) -> None:
+        """Refuse to let the file grow into the last of the disk: to delete rows takes room too.
+
+        So a journal that filled its disk can still empty itself, and goes on within the file it has.
+        """
+        written = _WRITTEN_PER_BYTE * sum(record.size for record in records)
+        disk = os.statvfs(self._path.parent)
+        if not records or disk.f_bavail * disk.f_frsize > _RESERVE + written:
+            return
+        if self._store.run(Database.spare) < written:
+            raise OSError(errno.ENOSPC, f"less than {_RESERVE >> 20} MiB of the disk are free")
+
+    def _read(self) -> None:
+        if not self._unread:
+            return
+        after, limit = self._unread.after, self._unread.limit
+        try:
+            (rows, end), totals = self._store.run(lambda database: (database.read(after, limit), database.totals))
+        except Exception as error:  # noqa: BLE001  as above
+            self._failed(error)
+            return
+        self._unread = None
+        self._store.newest = max(self._store.newest, end or 0, *(row.id for row in rows[-1:]))
+        self._report(Loaded(rows, end, totals))
+
+    def _poll(self) -> None:
+        now = time.monotonic()
+        if now < self._polled + _POLL and not self._unreported:
+            return
+        self._polled = now
+        try:
+            self._unreported |= self._store.run(Database.changed)
+            if self._unreported:
+                self._report(Changed(self._store.run(_totals)))
+                self._unreported = False
+        except Exception as error:  # noqa: BLE001  as above
+            self._failed(error)
+
+    def _replaced(self, moved: Path) -> None:
+        self._unreported = True
+        self._report(Corrupt(moved))
+
+    def _failed(self, error: Exception) -> None:
+        now = time.monotonic()
+        if now > self._logged + _LOG_INTERVAL:
+            self._logged = now
+            expected = isinstance(error, (sqlite3.Error, OSError))
+            logger.warning("journal %s: %s", self._path, error, exc_info=not expected)
+        with suppress(Exception):  # a WAL that is moved into the file has room for the next attempt
+            self._store.run(Database.checkpoint)
+
+
+def _totals(database: Database) -> Totals:
+    return database.totals

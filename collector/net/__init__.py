@@ -1,0 +1,1 @@
+"""Sockets: TLS, listening, HTTP connections and the HTTP client."""

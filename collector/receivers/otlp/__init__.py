@@ -1,0 +1,1 @@
+"""OTLP over gRPC and HTTP: bytes from a socket in, a request out."""

@@ -1,0 +1,1 @@
+"""What the program tells of itself: metrics, logs, and the process as the system sees it."""
