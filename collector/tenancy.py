@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from collector.errors import Forbidden
-from processors.types import Context
+from spanbridge.collector.errors import Forbidden
+from spanbridge.processors.types import Context
 
 _BY_ID = "id:"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from collector.errors import ConfigError
+from spanbridge.collector.errors import ConfigError
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)

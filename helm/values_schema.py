@@ -17,9 +17,9 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # run as a script, from any folder
+sys.path.insert(0, str(ROOT / "src"))  # run as a script, from any folder
 
-from collector.config.json_schema import json_schema  # noqa: E402  the line above makes it importable
+from spanbridge.collector.config.json_schema import json_schema  # noqa: E402  the line above makes it importable
 
 CHART = Path(__file__).parent / "spanbridge"
 SCHEMA = CHART / "values.schema.json"

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.types import Batch, Logs, spans
+from spanbridge.processors.types import Batch, Logs, spans
 
 _UINT32 = (1 << 32) - 1
 

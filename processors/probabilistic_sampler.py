@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeAlias
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
 from pydantic import Field, model_validator
 
-from processors.attributes import find
-from processors.settings import ConfigModel
-from processors.trace_state import (
+from spanbridge.processors.attributes import find
+from spanbridge.processors.settings import ConfigModel
+from spanbridge.processors.trace_state import (
     KEEP_ALL,
     KEEP_NONE,
     TraceState,
@@ -27,7 +27,7 @@ from processors.trace_state import (
     threshold_to_probability,
     trace_id_randomness,
 )
-from processors.types import Batch
+from spanbridge.processors.types import Batch
 
 Mode: TypeAlias = Literal["hash_seed", "equalizing", "proportional"]
 

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from processors.trace_state import KEEP_ALL, TraceState, TraceStateError, adjusted_count
-from processors.types import Trace, spans
+from spanbridge.processors.trace_state import KEEP_ALL, TraceState, TraceStateError, adjusted_count
+from spanbridge.processors.types import Trace, spans
 
 POLICY_TAG = "sampling.policy"
 WEIGHT_TAG = "sampling.weight"

@@ -19,9 +19,9 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from pydantic import Field, field_validator
 
-from processors.attributes import find, to_amount, to_object, to_python
-from processors.settings import ConfigModel, Duration
-from processors.types import Batch
+from spanbridge.processors.attributes import find, to_amount, to_object, to_python
+from spanbridge.processors.settings import ConfigModel, Duration
+from spanbridge.processors.types import Batch
 
 Labels: TypeAlias = tuple[str, ...]
 

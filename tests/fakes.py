@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.errors import Permanent, Retryable
-from processors.types import Trace, spans
+from spanbridge.collector.errors import Permanent, Retryable
+from spanbridge.processors.types import Trace, spans
 
 
 @dataclass(frozen=True)

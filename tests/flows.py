@@ -9,18 +9,18 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from collector.config.components import component_of
-from collector.flow.assembly import Assembly
-from collector.flow.backoff import Backoff
-from collector.flow.delivery import Delivery, DeliveryOptions
-from collector.flow.flow import Flow, FlowOptions, Head
-from collector.flow.released_traces import Remembered
-from collector.flow.send_queue import SendLimits
-from collector.journal import Journal
-from collector.journal.memory import MemoryJournal
-from collector.service.stages import Plan, add_stages
-from collector.telemetry.metrics import Telemetry, render
-from processors.types import Batch, Context, Trace, spans
+from spanbridge.collector.config.components import component_of
+from spanbridge.collector.flow.assembly import Assembly
+from spanbridge.collector.flow.backoff import Backoff
+from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
+from spanbridge.collector.flow.flow import Flow, FlowOptions, Head
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.send_queue import SendLimits
+from spanbridge.collector.journal import Journal
+from spanbridge.collector.journal.memory import MemoryJournal
+from spanbridge.collector.service.stages import Plan, add_stages
+from spanbridge.collector.telemetry.metrics import Telemetry, render
+from spanbridge.processors.types import Batch, Context, Trace, spans
 from tests.fakes import MemoryExporter
 from tests.polling import until
 

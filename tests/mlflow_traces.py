@@ -11,8 +11,8 @@ from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.attributes import put
-from processors.types import Batch, Trace, spans
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import Batch, Trace, spans
 
 MS = 1_000_000
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import urllib3
 import yaml
 
-from collector.telemetry.processes import resident_memory
+from spanbridge.collector.telemetry.processes import resident_memory
 from tests.polling import until_sync
 from tests.ports import free_port
 
@@ -64,7 +64,7 @@ def configuration(
 class Program:
     """`spanbridge --config F` under a configuration; a context manager that ends it."""
 
-    module = "collector"
+    module = "spanbridge"
 
     def __init__(self, config: dict, folder: Path, ports: Ports, **env: str) -> None:
         self.ports = ports

@@ -9,13 +9,13 @@ from typing import Any
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.sdk.resources import Resource as SdkResource
 
-from collector.exporters.mlflow.database.bulk import NewTrace
-from collector.exporters.mlflow.database.bulk.spans import Source
-from collector.exporters.mlflow.database.bulk.tags import KNOWN_SERVICES
-from collector.exporters.mlflow.record.sanitize import by_key
-from collector.exporters.mlflow.record.tags import TRACE_TAG
-from processors.attributes import to_python
-from processors.types import NO_PARENT, Trace
+from spanbridge.collector.exporters.mlflow.database.bulk import NewTrace
+from spanbridge.collector.exporters.mlflow.database.bulk.spans import Source
+from spanbridge.collector.exporters.mlflow.database.bulk.tags import KNOWN_SERVICES
+from spanbridge.collector.exporters.mlflow.record.sanitize import by_key
+from spanbridge.collector.exporters.mlflow.record.tags import TRACE_TAG
+from spanbridge.processors.attributes import to_python
+from spanbridge.processors.types import NO_PARENT, Trace
 
 
 def raw_trace(trace: Trace) -> NewTrace:

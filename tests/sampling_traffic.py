@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from processors.attributes import put
-from processors.types import Batch, Trace, spans
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import Batch, Trace, spans
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import grpc
 
-from processors.types import Batch, spans
+from spanbridge.processors.types import Batch, spans
 from tests.spans import trace_batch
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"

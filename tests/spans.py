@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import count
 
-from processors.attributes import Value, put
-from processors.types import Batch
+from spanbridge.processors.attributes import Value, put
+from spanbridge.processors.types import Batch
 
 _ids = count(1)
 START = 1_700_000_000_000_000_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from collector.journal import Entry, SetAside
-from processors.types import Context
+from spanbridge.collector.journal import Entry, SetAside
+from spanbridge.processors.types import Context
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 

@@ -15,8 +15,8 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyVa
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from processors.attributes import assign
-from processors.types import Batch, Context, Trace
+from spanbridge.processors.attributes import assign
+from spanbridge.processors.types import Batch, Context, Trace
 
 START_NS = 1_760_000_000_000_000_000
 MS = 1_000_000

@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from collector.cli.main import FAILED, add_config_options, load_config
-from collector.exporters.build import mlflow_options
-from collector.exporters.mlflow.check import Finding, check
-from collector.exporters.mlflow.config import MlflowExporterConfig
+from spanbridge.collector.cli.main import FAILED, add_config_options, load_config
+from spanbridge.collector.exporters.build import mlflow_options
+from spanbridge.collector.exporters.mlflow.check import Finding, check
+from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from collector.errors import ConfigError
-from collector.journal.sqlite import dead_letters as aside
-from collector.journal.sqlite.paths import journal_path
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.journal.sqlite import dead_letters as aside
+from spanbridge.collector.journal.sqlite.paths import journal_path
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from collector.cli.main import add_config_options
+    from spanbridge.collector.cli.main import add_config_options
 
     parser = argparse.ArgumentParser(prog="spanbridge journal", description="Spans that a destination would not take.")
     actions = parser.add_subparsers(dest="action", required=True)
@@ -54,8 +54,8 @@ def _paths(options: argparse.Namespace) -> list[Path]:
 
 
 def _configured(options: argparse.Namespace) -> list[Path]:
-    from collector.cli.main import load_config
-    from collector.extensions.config import FileStorageConfig
+    from spanbridge.collector.cli.main import load_config
+    from spanbridge.collector.extensions.config import FileStorageConfig
 
     config = load_config(options)
     paths = []

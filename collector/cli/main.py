@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from collector.errors import ConfigError, SpanbridgeError
+from spanbridge.collector.errors import ConfigError, SpanbridgeError
 
 if TYPE_CHECKING:
-    from collector.config.loading import Config
+    from spanbridge.collector.config.loading import Config
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
@@ -34,12 +34,12 @@ class Command:
 
 
 COMMANDS: Mapping[str, Command] = {
-    "up": Command("collector.cli.up:main", "start with a built-in configuration and the MLflow UI"),
-    "validate": Command("collector.cli.main:validate", "check a configuration without running it"),
-    "components": Command("collector.cli.main:components", "list the components there are"),
-    "schema": Command("collector.cli.main:schema", "print the JSON Schema of the configuration"),
-    "check": Command("collector.cli.check:main", "try whether MLflow can be reached and written to"),
-    "journal": Command("collector.cli.journal:main", "list, retry or drop spans that were set aside"),
+    "up": Command("spanbridge.collector.cli.up:main", "start with a built-in configuration and the MLflow UI"),
+    "validate": Command("spanbridge.collector.cli.main:validate", "check a configuration without running it"),
+    "components": Command("spanbridge.collector.cli.main:components", "list the components there are"),
+    "schema": Command("spanbridge.collector.cli.main:schema", "print the JSON Schema of the configuration"),
+    "check": Command("spanbridge.collector.cli.check:main", "try whether MLflow can be reached and written to"),
+    "journal": Command("spanbridge.collector.cli.journal:main", "list, retry or drop spans that were set aside"),
 }
 
 
@@ -89,7 +89,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--version", action="version", version=f"%(prog)s {version_string()}")
     add_config_options(parser)
     config = load_config(parser.parse_args(arguments))
-    _function("collector.service.run:run")(config)
+    _function("spanbridge.collector.service.run:run")(config)
     return 0
 
 
@@ -105,7 +105,7 @@ def validate(arguments: Sequence[str]) -> int:
 def components(arguments: Sequence[str]) -> int:
     """`spanbridge components`."""
     argparse.ArgumentParser(prog="spanbridge components", description="List the components.").parse_args(arguments)
-    from collector.config.components import describe_components
+    from spanbridge.collector.config.components import describe_components
 
     sys.stdout.write(describe_components())
     return 0
@@ -114,7 +114,7 @@ def components(arguments: Sequence[str]) -> int:
 def schema(arguments: Sequence[str]) -> int:
     """`spanbridge schema`."""
     argparse.ArgumentParser(prog="spanbridge schema", description="Print the JSON Schema.").parse_args(arguments)
-    from collector.config.json_schema import json_schema
+    from spanbridge.collector.config.json_schema import json_schema
 
     sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
     return 0
@@ -138,7 +138,7 @@ def load_config(options: argparse.Namespace) -> Config:
     Raises:
         ConfigError: there is none, or it is wrong.
     """
-    from collector.config.loading import load
+    from spanbridge.collector.config.loading import load
 
     if not options.config:
         raise ConfigError(["no configuration is given; use --config FILE, or start with `spanbridge up`"])

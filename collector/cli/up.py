@@ -25,8 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     options.data.mkdir(parents=True, exist_ok=True)
 
-    from collector.config.loading import load
-    from collector.service.run import run
+    from spanbridge.collector.config.loading import load
+    from spanbridge.collector.service.run import run
 
     config = load([f"yaml:{configuration(options.data)}"], options.set, env=os.environ)
     beside = nullcontext() if options.no_ui else mlflow_ui(options.data)

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import yaml
 
-from collector.config.validation import suggestion
-from processors.settings import ConfigModel
+from spanbridge.collector.config.validation import suggestion
+from spanbridge.processors.settings import ConfigModel
 
 Kind: TypeAlias = Literal["receiver", "processor", "exporter", "extension"]
 Model: TypeAlias = type[ConfigModel]
@@ -47,108 +47,117 @@ class Component:
 
 COMPONENTS = (
     Component(
-        "receiver", "otlp", "collector.receivers.otlp.config:OtlpReceiverConfig", "Takes OTLP over gRPC and HTTP."
+        "receiver",
+        "otlp",
+        "spanbridge.collector.receivers.otlp.config:OtlpReceiverConfig",
+        "Takes OTLP over gRPC and HTTP.",
     ),
     Component(
         "processor",
         "memory_limiter",
-        "collector.flow.processors.config:MemoryLimiterConfig",
+        "spanbridge.collector.flow.processors.config:MemoryLimiterConfig",
         "Asks senders to wait while memory is short.",
     ),
     Component(
         "processor",
         "batch",
-        "collector.flow.processors.config:BatchConfig",
+        "spanbridge.collector.flow.processors.config:BatchConfig",
         "Says how many spans go into one delivery.",
     ),
     Component(
         "processor",
         "groupbytrace",
-        "collector.flow.processors.config:GroupByTraceConfig",
+        "spanbridge.collector.flow.processors.config:GroupByTraceConfig",
         "Puts the spans of a trace together.",
     ),
     Component(
         "processor",
         "genai",
-        "processors.genai.config:GenAiConfig",
+        "spanbridge.processors.genai.config:GenAiConfig",
         "Makes every GenAI convention read alike.",
         ("gen_ai_normalizer",),
     ),
     Component(
         "processor",
         "redaction",
-        "processors.redaction.config:RedactionConfig",
+        "spanbridge.processors.redaction.config:RedactionConfig",
         "Masks secrets before the disk has them.",
     ),
     Component(
         "processor",
         "probabilistic_sampler",
-        "processors.probabilistic_sampler:ProbabilisticSamplerConfig",
+        "spanbridge.processors.probabilistic_sampler:ProbabilisticSamplerConfig",
         "Keeps a share of the traces, by id.",
     ),
     Component(
         "processor",
         "tail_sampling",
-        "processors.tail_sampling.config:TailSamplingConfig",
+        "spanbridge.processors.tail_sampling.config:TailSamplingConfig",
         "Keeps or drops whole traces by policies.",
     ),
     Component(
         "processor",
         "tag_schema",
-        "processors.tag_schema.config:TagSchemaConfig",
+        "spanbridge.processors.tag_schema.config:TagSchemaConfig",
         "Gives every trace the same tags, typed and checked.",
     ),
     Component(
         "processor",
         "span_metrics",
-        "processors.span_metrics:SpanMetricsConfig",
+        "spanbridge.processors.span_metrics:SpanMetricsConfig",
         "Counts all spans, before any sampling.",
         ("spanmetrics",),
     ),
     Component(
-        "exporter", "mlflow", "collector.exporters.mlflow.config:MlflowExporterConfig", "Writes whole traces to MLflow."
+        "exporter",
+        "mlflow",
+        "spanbridge.collector.exporters.mlflow.config:MlflowExporterConfig",
+        "Writes whole traces to MLflow.",
     ),
     Component(
         "exporter",
         "otlp_grpc",
-        "collector.exporters.config:OtlpGrpcExporterConfig",
+        "spanbridge.collector.exporters.config:OtlpGrpcExporterConfig",
         "Hands traces on over OTLP/gRPC.",
         ("otlp",),
     ),
     Component(
         "exporter",
         "otlp_http",
-        "collector.exporters.config:OtlpHttpExporterConfig",
+        "spanbridge.collector.exporters.config:OtlpHttpExporterConfig",
         "Hands traces on over OTLP/HTTP.",
         ("otlphttp",),
     ),
     Component(
         "exporter",
         "debug",
-        "collector.exporters.config:DebugExporterConfig",
+        "spanbridge.collector.exporters.config:DebugExporterConfig",
         "Writes what arrives to the log.",
         ("logging",),
     ),
     Component(
-        "extension", "file_storage", "collector.extensions.config:FileStorageConfig", "The directory of the journals."
+        "extension",
+        "file_storage",
+        "spanbridge.collector.extensions.config:FileStorageConfig",
+        "The directory of the journals.",
     ),
     Component(
         "extension",
         "health_check",
-        "collector.extensions.config:HealthCheckConfig",
+        "spanbridge.collector.extensions.config:HealthCheckConfig",
         "Answers liveness probes.",
         ("healthcheckv2",),
     ),
     Component(
         "extension",
         "bearertokenauth",
-        "collector.extensions.authentication.bearer_token:BearerTokenAuthConfig",
+        "spanbridge.collector.extensions.authentication.bearer_token:BearerTokenAuthConfig",
         "Lets in who shows a token, and binds tokens to experiments.",
     ),
     Component(
         "extension",
         "basicauth",
-        "collector.extensions.authentication.basic_auth:BasicAuthConfig",
+        "spanbridge.collector.extensions.authentication.basic_auth:BasicAuthConfig",
         "Lets in users by their passwords (htpasswd, bcrypt).",
     ),
 )

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from collector.config.components import COMPONENTS, KINDS, Component
-from collector.config.service import ServiceConfig
+from spanbridge.collector.config.components import COMPONENTS, KINDS, Component
+from spanbridge.collector.config.service import ServiceConfig
 
 _SUBSTITUTION = {"type": "string", "pattern": r"\$\{.*\}", "description": "Replaced before it is read, e.g. ${env:X}."}
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from collector.config import sources as config_sources
-from collector.config.components import KINDS, Kind, component_of
-from collector.config.pipelines import PipelineConfig, Wiring, Written, wire
-from collector.config.service import PipelineSection, ServiceConfig
-from collector.config.substitution import Path, Substitution, show
-from collector.config.validation import Model, build, departures, suggestion
-from collector.errors import ConfigError
-from processors.settings import ConfigModel
+from spanbridge.collector.config import sources as config_sources
+from spanbridge.collector.config.components import KINDS, Kind, component_of
+from spanbridge.collector.config.pipelines import PipelineConfig, Wiring, Written, wire
+from spanbridge.collector.config.service import PipelineSection, ServiceConfig
+from spanbridge.collector.config.substitution import Path, Substitution, show
+from spanbridge.collector.config.validation import Model, build, departures, suggestion
+from spanbridge.collector.errors import ConfigError
+from spanbridge.processors.settings import ConfigModel
 
 _SECTIONS = (*(f"{kind}s" for kind in KINDS), "connectors", "service")
 
@@ -52,8 +52,8 @@ class _Draft:
 def load(sources: Sequence[str], overrides: Sequence[str] = (), *, env: Mapping[str, str]) -> Config:
     """Read, merge and check the configuration. Nothing is opened but the sources.
 
-    `sources` and `overrides` are described in `collector.config.sources`. `env` is the environment: references to it,
-    and the defaults that the `mlflow` exporter takes from it.
+    `sources` and `overrides` are described in `config.sources`. `env` is the environment: references to it, and the
+    defaults that the `mlflow` exporter takes from it.
 
     Raises:
         ConfigError: every problem there is. A source that can't be read is told alone.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from collector.config.components import Kind, split_id
-from collector.config.service import PipelineSection
-from collector.config.substitution import Path, show
-from collector.config.validation import sections, suggestion
-from collector.exporters.config import DEFAULT_JOURNAL_BYTES, SendingQueueConfig
-from collector.flow.processors.config import GroupByTraceConfig
-from collector.journal import Signal
-from processors.settings import ConfigModel
+from spanbridge.collector.config.components import Kind, split_id
+from spanbridge.collector.config.service import PipelineSection
+from spanbridge.collector.config.substitution import Path, show
+from spanbridge.collector.config.validation import sections, suggestion
+from spanbridge.collector.exporters.config import DEFAULT_JOURNAL_BYTES, SendingQueueConfig
+from spanbridge.collector.flow.processors.config import GroupByTraceConfig
+from spanbridge.collector.journal import Signal
+from spanbridge.processors.settings import ConfigModel
 
 _SIGNALS: Mapping[str, Signal] = {"traces": "traces", "logs": "logs"}
 _NOT_CARRIED = ("metrics", "profiles")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from collector.endpoint import Endpoint, host_and_port
-from collector.settings import AnyCase
-from processors.settings import ConfigModel, Duration
+from spanbridge.collector.endpoint import Endpoint, host_and_port
+from spanbridge.collector.settings import AnyCase
+from spanbridge.processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:
     from typing import Self

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from collector.errors import ConfigError
+from spanbridge.collector.errors import ConfigError
 
 Tree: TypeAlias = dict[str, Any]
 

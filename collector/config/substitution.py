@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from collector.config.sources import parse, retrieve
-from collector.errors import ConfigError
+from spanbridge.collector.config.sources import parse, retrieve
+from spanbridge.collector.errors import ConfigError
 
 Path: TypeAlias = tuple[str | int, ...]
 

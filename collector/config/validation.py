@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from collector.config.substitution import Path, show
-from collector.errors import ConfigError
-from processors.settings import ConfigModel
+from spanbridge.collector.config.substitution import Path, show
+from spanbridge.collector.errors import ConfigError
+from spanbridge.processors.settings import ConfigModel
 
 Model = TypeVar("Model", bound=ConfigModel)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
-from processors.types import Trace
+from spanbridge.processors.types import Trace
 
 
 class Exporter(Protocol):

@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from collector.errors import ConfigError
-from collector.exporters import Exporter
-from collector.exporters.config import DebugExporterConfig, OtlpGrpcExporterConfig, OtlpHttpExporterConfig
-from collector.exporters.mlflow.config import MlflowExporterConfig
-from collector.exporters.mlflow.settings import DATABASES, scheme_of
-from collector.net.tls import client_ssl_context, grpc_channel_credentials
-from processors.settings import ConfigModel
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.exporters import Exporter
+from spanbridge.collector.exporters.config import DebugExporterConfig, OtlpGrpcExporterConfig, OtlpHttpExporterConfig
+from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
+from spanbridge.collector.exporters.mlflow.settings import DATABASES, scheme_of
+from spanbridge.collector.net.tls import client_ssl_context, grpc_channel_credentials
+from spanbridge.processors.settings import ConfigModel
 
 
 def build_exporter(config: ConfigModel, environ: Mapping[str, str]) -> Exporter:
@@ -29,7 +29,7 @@ def build_exporter(config: ConfigModel, environ: Mapping[str, str]) -> Exporter:
     if isinstance(config, OtlpHttpExporterConfig):
         return _otlp_http(config)
     if isinstance(config, DebugExporterConfig):
-        from collector.exporters.debug import DebugExporter
+        from spanbridge.collector.exporters.debug import DebugExporter
 
         return DebugExporter(config.verbosity)
     raise ConfigError([f"{type(config).__name__}: no exporter is built from it"])
@@ -41,10 +41,10 @@ def _plain(headers: Mapping[str, SecretStr]) -> dict[str, str]:
 
 def _mlflow(config: MlflowExporterConfig, environ: Mapping[str, str]) -> Exporter:
     if scheme_of(config.tracking_uri) in DATABASES:
-        from collector.exporters.mlflow.database.writer_process import ExporterProcess
+        from spanbridge.collector.exporters.mlflow.database.writer_process import ExporterProcess
 
         return ExporterProcess(config.consumers, environ, **mlflow_options(config))
-    from collector.exporters.mlflow.exporter import MlflowSpanExporter
+    from spanbridge.collector.exporters.mlflow.exporter import MlflowSpanExporter
 
     return MlflowSpanExporter(environ=environ, **mlflow_options(config))
 
@@ -76,7 +76,7 @@ def mlflow_options(config: MlflowExporterConfig) -> dict[str, Any]:
 def _otlp_grpc(config: OtlpGrpcExporterConfig) -> Exporter:
     import grpc
 
-    from collector.exporters.otlp.exporter import OtlpGrpcExporter
+    from spanbridge.collector.exporters.otlp.exporter import OtlpGrpcExporter
 
     options: list[tuple[str, int | str]] = [
         ("grpc.max_send_message_length", -1),
@@ -94,8 +94,8 @@ def _otlp_grpc(config: OtlpGrpcExporterConfig) -> Exporter:
 
 
 def _otlp_http(config: OtlpHttpExporterConfig) -> Exporter:
-    from collector.exporters.otlp.exporter import OtlpHttpExporter
-    from collector.net.http_client import pool_manager
+    from spanbridge.collector.exporters.otlp.exporter import OtlpHttpExporter
+    from spanbridge.collector.net.http_client import pool_manager
 
     url = config.traces_endpoint or config.endpoint.rstrip("/") + "/v1/traces"
     context = client_ssl_context(config.tls) if url.startswith("https:") else None

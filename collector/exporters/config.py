@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 
-from collector.endpoint import host_and_port
-from collector.net.tls import TlsClientConfig
-from collector.settings import AnyCase
-from processors.settings import ConfigModel, Duration
+from spanbridge.collector.endpoint import host_and_port
+from spanbridge.collector.net.tls import TlsClientConfig
+from spanbridge.collector.settings import AnyCase
+from spanbridge.processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:
     from typing import Self

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Sequence
 
-from processors.attributes import find
-from processors.types import Trace, span_count, spans_in_context
+from spanbridge.processors.attributes import find
+from spanbridge.processors.types import Trace, span_count, spans_in_context
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from collector.endpoint import Endpoint
-from collector.net.tls import TlsServerConfig
-from collector.settings import Enabled, UrlPath
-from processors.settings import ConfigModel, Duration
+from spanbridge.collector.endpoint import Endpoint
+from spanbridge.collector.net.tls import TlsServerConfig
+from spanbridge.collector.settings import Enabled, UrlPath
+from spanbridge.processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:
     from typing import Self

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from collector.flow.fragments import Piece, cut, drop_repeats
-from collector.flow.released_traces import Remembered
-from collector.journal import Row, SetAside
-from processors.types import Batch, Context, Logs, Trace
+from spanbridge.collector.flow.fragments import Piece, cut, drop_repeats
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.journal import Row, SetAside
+from spanbridge.processors.types import Batch, Context, Logs, Trace
 
 Cause: TypeAlias = Literal["root", "wait", "late", "early", "evicted", "large", "shutdown"]
 

@@ -20,14 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from collector.errors import Denied, ExportError, Held, Misplaced, Permanent, Retryable
-from collector.exporters import Exporter
-from collector.flow.assembly import Pending
-from collector.flow.backoff import Backoff
-from collector.flow.send_queue import Lane, Lanes, Parcel, SendLimits
-from collector.journal import SetAside
-from collector.telemetry.metrics import Telemetry
-from processors.types import Trace, span_count
+from spanbridge.collector.errors import Denied, ExportError, Held, Misplaced, Permanent, Retryable
+from spanbridge.collector.exporters import Exporter
+from spanbridge.collector.flow.assembly import Pending
+from spanbridge.collector.flow.backoff import Backoff
+from spanbridge.collector.flow.send_queue import Lane, Lanes, Parcel, SendLimits
+from spanbridge.collector.journal import SetAside
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.types import Trace, span_count
 
 log = logging.getLogger(__name__)
 

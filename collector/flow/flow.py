@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from google.protobuf.message import DecodeError
 
-from collector.errors import ConfigError
-from collector.flow.assembly import Assembly, Pending
-from collector.flow.delivery import Delivery
-from collector.flow.fragments import Piece, pieces
-from collector.flow.late_logs import Recent
-from collector.flow.pausable_clock import ReadingTime
-from collector.flow.released_traces import Remembered
-from collector.flow.settlement import Ledger
-from collector.journal import Entry, Journal, Row, SetAside, Signal
-from collector.otlp.batches import BatchDecoder
-from collector.otlp.requests import Request
-from collector.receivers import Accept
-from collector.telemetry.metrics import Telemetry
-from processors.types import Batch, Context, Trace, TraceProcessor, span_count
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.flow.assembly import Assembly, Pending
+from spanbridge.collector.flow.delivery import Delivery
+from spanbridge.collector.flow.fragments import Piece, pieces
+from spanbridge.collector.flow.late_logs import Recent
+from spanbridge.collector.flow.pausable_clock import ReadingTime
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.settlement import Ledger
+from spanbridge.collector.journal import Entry, Journal, Row, SetAside, Signal
+from spanbridge.collector.otlp.batches import BatchDecoder
+from spanbridge.collector.otlp.requests import Request
+from spanbridge.collector.receivers import Accept
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.types import Batch, Context, Trace, TraceProcessor, span_count
 
 if TYPE_CHECKING:
-    from collector.flow.processors.tail_sampling import TailSampling
+    from spanbridge.collector.flow.processors.tail_sampling import TailSampling
 
 log = logging.getLogger(__name__)
 

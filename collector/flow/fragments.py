@@ -9,9 +9,9 @@ from typing import TypeAlias
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collector.journal import Row
-from collector.otlp.wire import field, wrapped
-from processors.types import NO_PARENT, Batch, Logs, spans
+from spanbridge.collector.journal import Row
+from spanbridge.collector.otlp.wire import field, wrapped
+from spanbridge.processors.types import NO_PARENT, Batch, Logs, spans
 
 _RESOURCE_SPANS = 1
 """Of an ExportTraceServiceRequest."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from collector.flow.assembly import Pending
+from spanbridge.collector.flow.assembly import Pending
 
 SECONDS = 30.0
 BYTES = 16 << 20

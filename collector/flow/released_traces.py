@@ -6,9 +6,9 @@ import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from collector.journal import REMEMBERED
-from collector.journal.context import dump, load
-from processors.types import Context
+from spanbridge.collector.journal import REMEMBERED
+from spanbridge.collector.journal.context import dump, load
+from spanbridge.processors.types import Context
 
 _OWNED_BY = "\x1f"
 """Between a note and the context of the owner; in neither: JSON escapes it, and a note names policies."""

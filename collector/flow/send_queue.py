@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
-from collector.flow.assembly import Pending
-from processors.types import Batch, Trace
+from spanbridge.collector.flow.assembly import Pending
+from spanbridge.processors.types import Batch, Trace
 
 
 @dataclass(slots=True)

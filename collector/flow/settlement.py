@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from collector.journal import Journal, SetAside, Settlement
+from spanbridge.collector.journal import Journal, SetAside, Settlement
 
 LINGER = 0.05
 """Seconds that settlements are gathered for: most rows are then settled as a whole, and not trace by trace."""

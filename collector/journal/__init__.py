@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-from processors.types import Context
+from spanbridge.processors.types import Context
 
 Signal: TypeAlias = Literal["traces", "logs"]
 

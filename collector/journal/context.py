@@ -7,7 +7,7 @@ from operator import attrgetter
 
 import orjson
 
-from processors.types import Context
+from spanbridge.processors.types import Context
 
 _NAMES = tuple(field.name for field in fields(Context))
 _VALUES = attrgetter(*_NAMES)

@@ -8,9 +8,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from collector.errors import Busy, TooLarge
-from collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, SetAside, Settlement
-from collector.journal.context import dump
+from spanbridge.collector.errors import Busy, TooLarge
+from spanbridge.collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, SetAside, Settlement
+from spanbridge.collector.journal.context import dump
 
 
 class MemoryJournal:

@@ -12,7 +12,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from collector.receivers.otlp.config import HttpConfig
+from spanbridge.collector.receivers.otlp.config import HttpConfig
 
 _MAX_FIELDS = 128
 _MAX_OVERHEAD = 64 << 10

@@ -7,7 +7,7 @@ import errno
 import socket
 from collections.abc import Iterator
 
-from collector.errors import ConfigError
+from spanbridge.collector.errors import ConfigError
 
 BACKLOG = 512
 

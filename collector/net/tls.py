@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from pydantic import SecretStr, field_validator, model_validator
 
-from collector.errors import ConfigError
-from processors.settings import ConfigModel, Duration
+from spanbridge.collector.errors import ConfigError
+from spanbridge.processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:
     from typing import Self

@@ -7,7 +7,7 @@ which something is, has in it what any of them has (https://protobuf.dev/program
 
 from __future__ import annotations
 
-from collector.otlp.message_class import field, message, message_class
+from spanbridge.collector.otlp.message_class import field, message, message_class
 
 _PACKAGE = "spanbridge.bare"
 _SOUGHT = ("events", "links")

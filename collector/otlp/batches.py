@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from collector.otlp.message_class import field, message, message_class
-from processors.types import Batch
+from spanbridge.collector.otlp.message_class import field, message, message_class
+from spanbridge.processors.types import Batch
 
 SHARED = 256 << 10
 """Serialized bytes whose messages share memory; a batch of a quarter of that has its own."""

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from collector.errors import Invalid, TooLarge
+from spanbridge.collector.errors import Invalid, TooLarge
 
 _MAX_STREAMS = 10_000
 """gzip members or zstd frames in one body; empty ones cost their sender 20 bytes and us far more."""

@@ -18,8 +18,8 @@ import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from collector.errors import Invalid
-from processors.types import Batch, Logs
+from spanbridge.collector.errors import Invalid
+from spanbridge.processors.types import Batch, Logs
 
 R = TypeVar("R", Batch, Logs)
 _Read: TypeAlias = Callable[[Any, int], Any]

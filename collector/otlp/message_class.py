@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pool, message_factory
 
-from collector.otlp.wire import small, wrapped
+from spanbridge.collector.otlp.wire import small, wrapped
 
 _OPTIONAL, _REPEATED = 1, 3
 _MESSAGE, _BYTES = 11, 12

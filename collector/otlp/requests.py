@@ -14,9 +14,9 @@ from google.rpc.status_pb2 import Status as RpcStatus
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from collector.errors import Busy, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
-from collector.otlp import json_format as otlp_json
-from processors.types import Batch, Logs, span_count
+from spanbridge.collector.errors import Busy, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
+from spanbridge.collector.otlp import json_format as otlp_json
+from spanbridge.processors.types import Batch, Logs, span_count
 
 Request: TypeAlias = Batch | Logs
 R = TypeVar("R", Batch, Logs)

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from collector.otlp.requests import Request
-from processors.types import Context
+from spanbridge.collector.otlp.requests import Request
+from spanbridge.processors.types import Context
 
 Accept: TypeAlias = Callable[[Request, Context], Awaitable[None]]
 """Takes a request (traces or logs) over; returns once it is durable, or raises a `Refusal`. The callee owns it."""

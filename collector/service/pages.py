@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from collector.net.http_connection import Connection, Connections
-from collector.net.listening import bind, starting
-from collector.net.tls import TlsServerConfig, server_ssl_context
-from collector.receivers.otlp.config import HttpConfig
-from collector.telemetry.metrics import render
+from spanbridge.collector.net.http_connection import Connection, Connections
+from spanbridge.collector.net.listening import bind, starting
+from spanbridge.collector.net.tls import TlsServerConfig, server_ssl_context
+from spanbridge.collector.receivers.otlp.config import HttpConfig
+from spanbridge.collector.telemetry.metrics import render
 
 App: TypeAlias = Callable[
     [dict[str, Any], Callable[..., Awaitable[Any]], Callable[..., Awaitable[None]]], Awaitable[None]

@@ -17,41 +17,41 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from collector.cli import main as cli
-from collector.config.components import split_id
-from collector.config.loading import Config
-from collector.config.pipelines import PipelineConfig
-from collector.endpoint import host_and_port
-from collector.errors import ConfigError
-from collector.exporters.build import build_exporter
-from collector.exporters.config import RetryConfig, SendingQueueConfig
-from collector.exporters.mlflow.config import MlflowExporterConfig
-from collector.exporters.mlflow.settings import scheme_of
-from collector.extensions.authentication.basic_auth import BasicAuthConfig, basic_auth
-from collector.extensions.authentication.bearer_token import BearerTokenAuthConfig, bearer_token
-from collector.extensions.config import FileStorageConfig, HealthCheckConfig
-from collector.flow.assembly import Assembly
-from collector.flow.backoff import Backoff
-from collector.flow.delivery import Delivery, DeliveryOptions
-from collector.flow.flow import Flow, FlowOptions, Head, Stage, fan_out
-from collector.flow.processors.log_selection import LogSelection
-from collector.flow.processors.memory_limiter import MIB, total_memory
-from collector.flow.released_traces import Remembered
-from collector.flow.send_queue import SendLimits
-from collector.journal import AsideLimits, Journal
-from collector.journal.memory import MemoryJournal
-from collector.journal.sqlite.journal import SqliteJournal
-from collector.journal.sqlite.paths import journal_path
-from collector.receivers import Accept, Authenticate
-from collector.receivers.otlp import grpc_server, http_server
-from collector.receivers.otlp.config import OtlpReceiverConfig, ServerConfig
-from collector.receivers.otlp.intake import Receiver
-from collector.service.pages import Health, health_app, metrics_app, serve
-from collector.service.stages import Plan, add_stages
-from collector.telemetry import allocator, logs
-from collector.telemetry.metrics import Telemetry
-from collector.telemetry.process_metrics import ProcessMetrics
-from processors.settings import ConfigModel
+from spanbridge.collector.cli import main as cli
+from spanbridge.collector.config.components import split_id
+from spanbridge.collector.config.loading import Config
+from spanbridge.collector.config.pipelines import PipelineConfig
+from spanbridge.collector.endpoint import host_and_port
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.exporters.build import build_exporter
+from spanbridge.collector.exporters.config import RetryConfig, SendingQueueConfig
+from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
+from spanbridge.collector.exporters.mlflow.settings import scheme_of
+from spanbridge.collector.extensions.authentication.basic_auth import BasicAuthConfig, basic_auth
+from spanbridge.collector.extensions.authentication.bearer_token import BearerTokenAuthConfig, bearer_token
+from spanbridge.collector.extensions.config import FileStorageConfig, HealthCheckConfig
+from spanbridge.collector.flow.assembly import Assembly
+from spanbridge.collector.flow.backoff import Backoff
+from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
+from spanbridge.collector.flow.flow import Flow, FlowOptions, Head, Stage, fan_out
+from spanbridge.collector.flow.processors.log_selection import LogSelection
+from spanbridge.collector.flow.processors.memory_limiter import MIB, total_memory
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.send_queue import SendLimits
+from spanbridge.collector.journal import AsideLimits, Journal
+from spanbridge.collector.journal.memory import MemoryJournal
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.collector.journal.sqlite.paths import journal_path
+from spanbridge.collector.receivers import Accept, Authenticate
+from spanbridge.collector.receivers.otlp import grpc_server, http_server
+from spanbridge.collector.receivers.otlp.config import OtlpReceiverConfig, ServerConfig
+from spanbridge.collector.receivers.otlp.intake import Receiver
+from spanbridge.collector.service.pages import Health, health_app, metrics_app, serve
+from spanbridge.collector.service.stages import Plan, add_stages
+from spanbridge.collector.telemetry import allocator, logs
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.collector.telemetry.process_metrics import ProcessMetrics
+from spanbridge.processors.settings import ConfigModel
 
 log = logging.getLogger(__name__)
 

@@ -9,26 +9,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from collector.config.components import split_id
-from collector.flow.assembly import AssemblyLimits
-from collector.flow.flow import Stage
-from collector.flow.processors.config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
-from collector.flow.processors.memory_limiter import MIB, MemoryLimiter, MemoryLimits, total_memory
-from collector.flow.released_traces import Remembered
-from collector.flow.send_queue import SendLimits
-from collector.otlp.requests import Request
-from collector.telemetry.metrics import Telemetry
-from processors.settings import ConfigModel
-from processors.types import Batch, Processor, Trace, TraceProcessor
+from spanbridge.collector.config.components import split_id
+from spanbridge.collector.flow.assembly import AssemblyLimits
+from spanbridge.collector.flow.flow import Stage
+from spanbridge.collector.flow.processors.config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
+from spanbridge.collector.flow.processors.memory_limiter import MIB, MemoryLimiter, MemoryLimits, total_memory
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.send_queue import SendLimits
+from spanbridge.collector.otlp.requests import Request
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.settings import ConfigModel
+from spanbridge.processors.types import Batch, Processor, Trace, TraceProcessor
 
 if TYPE_CHECKING:
-    from collector.flow.processors.tail_sampling import TailSampling
-    from processors.genai import GenAiConfig
-    from processors.probabilistic_sampler import ProbabilisticSamplerConfig
-    from processors.redaction import RedactionConfig
-    from processors.span_metrics import SpanMetricsConfig
-    from processors.tag_schema import TagSchemaConfig
-    from processors.tail_sampling import TailSamplingConfig
+    from spanbridge.collector.flow.processors.tail_sampling import TailSampling
+    from spanbridge.processors.genai import GenAiConfig
+    from spanbridge.processors.probabilistic_sampler import ProbabilisticSamplerConfig
+    from spanbridge.processors.redaction import RedactionConfig
+    from spanbridge.processors.span_metrics import SpanMetricsConfig
+    from spanbridge.processors.tag_schema import TagSchemaConfig
+    from spanbridge.processors.tail_sampling import TailSamplingConfig
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ def _groupbytrace(made: Plan, _component_id: str, config: GroupByTraceConfig) ->
 
 
 def _tail_sampling(made: Plan, component_id: str, config: TailSamplingConfig) -> None:
-    from collector.flow.processors.tail_sampling import TailSampling
+    from spanbridge.collector.flow.processors.tail_sampling import TailSampling
 
     made.assembly = AssemblyLimits(
         wait_duration=config.decision_wait,
@@ -114,14 +114,14 @@ def _tail_sampling(made: Plan, component_id: str, config: TailSamplingConfig) ->
 
 
 def _genai(made: Plan, component_id: str, config: GenAiConfig) -> None:
-    from processors.genai import GenAi, GenAiTrace
+    from spanbridge.processors.genai import GenAi, GenAiTrace
 
     made.head.append(Stage(component_id, spans_only(GenAi(config))))
     made.trace.append(Stage(component_id, GenAiTrace(config), counts=False))
 
 
 def _tag_schema(made: Plan, component_id: str, config: TagSchemaConfig) -> None:
-    from processors.tag_schema import TagSchema
+    from spanbridge.processors.tag_schema import TagSchema
 
     violations = made.telemetry.schema_violations
     schema = TagSchema(config, made.environ, lambda tag, rule: violations.labels(tag, rule).inc())
@@ -129,7 +129,7 @@ def _tag_schema(made: Plan, component_id: str, config: TagSchemaConfig) -> None:
 
 
 def _redaction(made: Plan, component_id: str, config: RedactionConfig) -> None:
-    from processors.redaction import Redaction
+    from spanbridge.processors.redaction import Redaction
 
     redactions = made.telemetry.redactions
     redact = Redaction(config, lambda rule, count: redactions.labels(rule).inc(count))
@@ -137,8 +137,8 @@ def _redaction(made: Plan, component_id: str, config: RedactionConfig) -> None:
 
 
 def _probabilistic_sampler(made: Plan, component_id: str, config: ProbabilisticSamplerConfig) -> None:
-    from processors.probabilistic_sampler import ProbabilisticSampler
-    from processors.sampling_weight import WEIGHT_TAG, arriving_count, write_weight
+    from spanbridge.processors.probabilistic_sampler import ProbabilisticSampler
+    from spanbridge.processors.sampling_weight import WEIGHT_TAG, arriving_count, write_weight
 
     sampled = made.telemetry.probabilistic_sampled
 
@@ -155,7 +155,7 @@ def _probabilistic_sampler(made: Plan, component_id: str, config: ProbabilisticS
 
 
 def _span_metrics(made: Plan, component_id: str, config: SpanMetricsConfig) -> None:
-    from processors.span_metrics import SpanMetrics
+    from spanbridge.processors.span_metrics import SpanMetrics
 
     metrics = SpanMetrics(config)
     made.telemetry.registry.register(metrics)

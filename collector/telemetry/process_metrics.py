@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from collector.telemetry.processes import cpu_seconds, resident_memory
+from spanbridge.collector.telemetry.processes import cpu_seconds, resident_memory
 
 
 class ProcessMetrics(Collector):

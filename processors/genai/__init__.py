@@ -1,7 +1,7 @@
 """GenAI normalization: spans of every convention read in MLflow as if MLflow had traced them. See README.md here."""
 
-from processors.genai.config import GenAiConfig, SourceConfig
-from processors.genai.head import GenAi
-from processors.genai.trace import GenAiTrace
+from spanbridge.processors.genai.config import GenAiConfig, SourceConfig
+from spanbridge.processors.genai.head import GenAi
+from spanbridge.processors.genai.trace import GenAiTrace
 
 __all__ = ["GenAi", "GenAiConfig", "GenAiTrace", "SourceConfig"]

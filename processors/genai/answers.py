@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai.messages import Message, all_show, chat_messages, is_message, plain_text, shaped_message, shows
-from processors.genai.parts import Turn
-from processors.genai.values import decoded, first, is_empty
+from spanbridge.processors.genai.messages import (
+    Message,
+    all_show,
+    chat_messages,
+    is_message,
+    plain_text,
+    shaped_message,
+    shows,
+)
+from spanbridge.processors.genai.parts import Turn
+from spanbridge.processors.genai.values import decoded, first, is_empty
 
 
 def chat_output(value: Any) -> Any:

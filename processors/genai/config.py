@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from processors.genai.conventions import CONVENTIONS
-from processors.settings import ConfigModel
+from spanbridge.processors.genai.conventions import CONVENTIONS
+from spanbridge.processors.settings import ConfigModel
 
 CUSTOM = "custom"
 _ALIASES = {

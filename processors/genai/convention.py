@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any, TypeAlias
 
-from processors.genai.answers import chat_output as answer_of
-from processors.genai.messages import chat_input as request_of
-from processors.genai.values import decoded
-from processors.genai.view import Layout, SpanView
+from spanbridge.processors.genai.answers import chat_output as answer_of
+from spanbridge.processors.genai.messages import chat_input as request_of
+from spanbridge.processors.genai.values import decoded
+from spanbridge.processors.genai.view import Layout, SpanView
 
 Read: TypeAlias = Callable[[SpanView], Any]
 """Reads one fact off a span; None means that the span does not state it."""

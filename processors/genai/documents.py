@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai.values import as_object, decoded, first
+from spanbridge.processors.genai.values import as_object, decoded, first
 
 _CONTENT = ("page_content", "document.content", "content", "text", "pageContent", "document")
 _ID = ("id", "document.id", "document_id")

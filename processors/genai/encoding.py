@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from processors.genai.values import to_json_bytes
+from spanbridge.processors.genai.values import to_json_bytes
 
 _ATTRIBUTES, _KEY, _VALUE, _STRING = (bytes([number << 3 | 2]) for number in (9, 1, 2, 1))
 _MAX_REMEMBERED = 8192

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from processors.genai.answers import answer, choices
-from processors.genai.convention import Content, Event, shown_input, shown_output
-from processors.genai.messages import Message, chat_input, chat_messages, system_messages
-from processors.genai.parts import parts_in, result_text
-from processors.genai.values import as_object, decoded, first, is_empty
-from processors.genai.view import SpanView
+from spanbridge.processors.genai.answers import answer, choices
+from spanbridge.processors.genai.convention import Content, Event, shown_input, shown_output
+from spanbridge.processors.genai.messages import Message, chat_input, chat_messages, system_messages
+from spanbridge.processors.genai.parts import parts_in, result_text
+from spanbridge.processors.genai.values import as_object, decoded, first, is_empty
+from spanbridge.processors.genai.view import SpanView
 
 DETAILS = "gen_ai.client.inference.operation.details"
 _ROLES = {

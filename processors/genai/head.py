@@ -7,14 +7,14 @@ from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.attributes import find
-from processors.genai.config import GenAiConfig
-from processors.genai.convention import Event
-from processors.genai.encoding import attribute
-from processors.genai.reading import CONTENT, INPUTS, OUTPUTS, Facts, Plan, Reading, event_content
-from processors.genai.values import as_name, is_empty, to_json
-from processors.genai.view import SpanView
-from processors.types import Batch
+from spanbridge.processors.attributes import find
+from spanbridge.processors.genai.config import GenAiConfig
+from spanbridge.processors.genai.convention import Event
+from spanbridge.processors.genai.encoding import attribute
+from spanbridge.processors.genai.reading import CONTENT, INPUTS, OUTPUTS, Facts, Plan, Reading, event_content
+from spanbridge.processors.genai.values import as_name, is_empty, to_json
+from spanbridge.processors.genai.view import SpanView
+from spanbridge.processors.types import Batch
 
 _MAX_WRITTEN = 4096
 _LONGEST_WORD = 128

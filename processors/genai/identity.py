@@ -11,10 +11,10 @@ from typing import Any
 
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-from processors.attributes import to_python
-from processors.genai.values import as_name, as_object
-from processors.genai.view import SpanView
-from processors.types import Trace
+from spanbridge.processors.attributes import to_python
+from spanbridge.processors.genai.values import as_name, as_object
+from spanbridge.processors.genai.view import SpanView
+from spanbridge.processors.types import Trace
 
 SESSION, USER = "session.id", "user.id"
 _CONVERSATION = "gen_ai.conversation.id"

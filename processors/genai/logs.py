@@ -8,14 +8,14 @@ from typing import Any
 
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from processors.attributes import as_dict, to_python
-from processors.genai.convention import Event
-from processors.genai.conventions import otel
-from processors.genai.head import write_content
-from processors.genai.reading import CONTENT, Plan
-from processors.genai.values import decoded
-from processors.genai.view import SpanView
-from processors.types import Logs
+from spanbridge.processors.attributes import as_dict, to_python
+from spanbridge.processors.genai.convention import Event
+from spanbridge.processors.genai.conventions import otel
+from spanbridge.processors.genai.head import write_content
+from spanbridge.processors.genai.reading import CONTENT, Plan
+from spanbridge.processors.genai.values import decoded
+from spanbridge.processors.genai.view import SpanView
+from spanbridge.processors.types import Logs
 
 _SEMCONV = Plan((otel.CONVENTION,))
 """For a span that states nothing itself but has GenAI log records."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from processors.genai.parts import Turn
-from processors.genai.values import as_text, decoded, first, is_empty
+from spanbridge.processors.genai.parts import Turn
+from spanbridge.processors.genai.values import as_text, decoded, first, is_empty
 
 Message: TypeAlias = dict[str, Any]
 

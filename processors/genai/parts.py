@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from processors.genai.values import as_text, decoded, first, is_empty, to_json
+from spanbridge.processors.genai.values import as_text, decoded, first, is_empty, to_json
 
 _CALL_ID = ("id", "toolUseId", "tool_call_id", "toolCallId", "call_id", "tool_use_id")
 _CALL_NAME = ("name", "toolName", "tool_name")

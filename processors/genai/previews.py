@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.answers import answer
-from processors.genai.head import set_text
-from processors.genai.parts import Turn
-from processors.genai.reading import INPUTS, OUTPUTS, SPAN_TYPE
-from processors.genai.values import as_object, decoded
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.answers import answer
+from spanbridge.processors.genai.head import set_text
+from spanbridge.processors.genai.parts import Turn
+from spanbridge.processors.genai.reading import INPUTS, OUTPUTS, SPAN_TYPE
+from spanbridge.processors.genai.values import as_object, decoded
+from spanbridge.processors.genai.view import SpanView
 
 _FRAMES = frozenset({types.AGENT, types.CHAIN, types.WORKFLOW})
 

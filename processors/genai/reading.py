@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.attributes import keys_of, places_of
-from processors.genai.config import GenAiConfig
-from processors.genai.convention import Content, Convention, Event, Read, decided_by, narrowed, word
-from processors.genai.conventions import CONVENTIONS
-from processors.genai.identity import IDENTITY_KEYS
-from processors.genai.usage import Usage, is_zero
-from processors.genai.values import is_empty
-from processors.genai.view import Layout, SpanView
+from spanbridge.processors.attributes import keys_of, places_of
+from spanbridge.processors.genai.config import GenAiConfig
+from spanbridge.processors.genai.convention import Content, Convention, Event, Read, decided_by, narrowed, word
+from spanbridge.processors.genai.conventions import CONVENTIONS
+from spanbridge.processors.genai.identity import IDENTITY_KEYS
+from spanbridge.processors.genai.usage import Usage, is_zero
+from spanbridge.processors.genai.values import is_empty
+from spanbridge.processors.genai.view import Layout, SpanView
 
 SPAN_TYPE = "mlflow.spanType"
 INPUTS = "mlflow.spanInputs"

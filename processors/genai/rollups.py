@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from processors.genai.convention import Convention
-from processors.genai.reading import MODEL, USAGE, Plan, stated
-from processors.genai.usage import INPUT, OUTPUT, Usage
-from processors.genai.values import as_count, as_object
-from processors.genai.view import SpanView
+from spanbridge.processors.genai.convention import Convention
+from spanbridge.processors.genai.reading import MODEL, USAGE, Plan, stated
+from spanbridge.processors.genai.usage import INPUT, OUTPUT, Usage
+from spanbridge.processors.genai.values import as_count, as_object
+from spanbridge.processors.genai.view import SpanView
 
 Found = TypeVar("Found")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from processors.attributes import to_python
-from processors.genai.convention import Convention
-from processors.genai.conventions.langfuse import RESOURCE_TAGS
-from processors.genai.reading import CLIENT_REQUEST_ID, METADATA_KEYS, METADATA_PREFIX, STATED_NAME, Plan
-from processors.genai.values import as_text, is_empty
-from processors.genai.view import SpanView
-from processors.types import Trace
+from spanbridge.processors.attributes import to_python
+from spanbridge.processors.genai.convention import Convention
+from spanbridge.processors.genai.conventions.langfuse import RESOURCE_TAGS
+from spanbridge.processors.genai.reading import CLIENT_REQUEST_ID, METADATA_KEYS, METADATA_PREFIX, STATED_NAME, Plan
+from spanbridge.processors.genai.values import as_text, is_empty
+from spanbridge.processors.genai.view import SpanView
+from spanbridge.processors.types import Trace
 
 TRACE_NAME = "mlflow.traceName"
 _MAX_CLIMB = 256

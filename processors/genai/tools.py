@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai.values import as_name, decoded, first
+from spanbridge.processors.genai.values import as_name, decoded, first
 
 _SCHEMA_KEYS = (
     "parameters",

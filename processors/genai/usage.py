@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from processors.genai.values import as_count, as_number, as_object
-from processors.genai.view import SpanView
+from spanbridge.processors.genai.values import as_count, as_number, as_object
+from spanbridge.processors.genai.view import SpanView
 
 Usage: TypeAlias = dict[str, int]
 Cost: TypeAlias = dict[str, float]

@@ -8,8 +8,16 @@ from typing import Any, TypeAlias
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.attributes import as_dict, to_python
-from processors.genai.values import EMPTY_TEXTS, LONGEST_EMPTY, MAX_COUNT, as_count, as_name, decoded, is_empty
+from spanbridge.processors.attributes import as_dict, to_python
+from spanbridge.processors.genai.values import (
+    EMPTY_TEXTS,
+    LONGEST_EMPTY,
+    MAX_COUNT,
+    as_count,
+    as_name,
+    decoded,
+    is_empty,
+)
 
 Row: TypeAlias = tuple[tuple[str, str], ...]
 """One entry of a flattened list: the rest of each key after the number, and the whole key."""

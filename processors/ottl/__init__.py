@@ -7,11 +7,18 @@ Not here: lambdas, `cache`, and functions that need a clock or randomness (`Now`
 whatever editors the caller brings (`set`, `delete_key`, ...).
 """
 
-from processors.ottl.compiler import Argument, Condition, Editor, Statement, compile_condition, compile_statement
-from processors.ottl.conditions import Conditions, ErrorMode
-from processors.ottl.errors import OttlError
-from processors.ottl.paths import ContextName, Path, Record
-from processors.ottl.values import Duration, Time, Value
+from spanbridge.processors.ottl.compiler import (
+    Argument,
+    Condition,
+    Editor,
+    Statement,
+    compile_condition,
+    compile_statement,
+)
+from spanbridge.processors.ottl.conditions import Conditions, ErrorMode
+from spanbridge.processors.ottl.errors import OttlError
+from spanbridge.processors.ottl.paths import ContextName, Path, Record
+from spanbridge.processors.ottl.values import Duration, Time, Value
 
 __all__ = [
     "Argument",

@@ -6,8 +6,8 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from processors.ottl.errors import OttlError
-from processors.ottl.values import Duration, Time, Value, is_integer, kind
+from spanbridge.processors.ottl.errors import OttlError
+from spanbridge.processors.ottl.values import Duration, Time, Value, is_integer, kind
 
 
 def _quotient(left: int, right: int) -> int:

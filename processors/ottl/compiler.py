@@ -10,13 +10,13 @@ from typing import Any, Final, TypeAlias
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from processors.ottl import time_functions  # noqa: F401  importing it registers its functions
-from processors.ottl.arithmetic import calculate, negate
-from processors.ottl.errors import OttlError
-from processors.ottl.functions import FUNCTIONS, Function
-from processors.ottl.grammar import Node, parse
-from processors.ottl.paths import Constant, ContextName, Getter, Path, Record, resolve
-from processors.ottl.values import COMPARISONS, index, kind
+from spanbridge.processors.ottl import time_functions  # noqa: F401  importing it registers its functions
+from spanbridge.processors.ottl.arithmetic import calculate, negate
+from spanbridge.processors.ottl.errors import OttlError
+from spanbridge.processors.ottl.functions import FUNCTIONS, Function
+from spanbridge.processors.ottl.grammar import Node, parse
+from spanbridge.processors.ottl.paths import Constant, ContextName, Getter, Path, Record, resolve
+from spanbridge.processors.ottl.values import COMPARISONS, index, kind
 
 Condition: TypeAlias = Callable[[Record], bool]
 """Evaluates a condition on a record. Raises `OttlError`, and nothing else."""

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from processors.ottl.compiler import Condition, compile_condition
-from processors.ottl.errors import OttlError
-from processors.ottl.paths import ContextName, Record
+from spanbridge.processors.ottl.compiler import Condition, compile_condition
+from spanbridge.processors.ottl.errors import OttlError
+from spanbridge.processors.ottl.paths import ContextName, Record
 
 ErrorMode: TypeAlias = Literal["ignore", "propagate", "silent"]
 """propagate raises; ignore and silent take the condition as false, ignore logs that once."""

@@ -15,10 +15,10 @@ from typing import Any, Final, TypeAlias
 import orjson
 import re2
 
-from processors.ottl.errors import OttlError
-from processors.ottl.paths import Constant, Getter, Record
-from processors.ottl.values import Duration, Time, Value, equal, is_integer, kind, text
-from processors.types import NO_PARENT
+from spanbridge.processors.ottl.errors import OttlError
+from spanbridge.processors.ottl.paths import Constant, Getter, Record
+from spanbridge.processors.ottl.values import Duration, Time, Value, equal, is_integer, kind, text
+from spanbridge.processors.types import NO_PARENT
 
 Prepare: TypeAlias = Callable[[Sequence[Getter | None]], Getter]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from processors.ottl.errors import OttlError
+from spanbridge.processors.ottl.errors import OttlError
 
 if TYPE_CHECKING:
     from lark import Lark

@@ -13,10 +13,10 @@ from typing import Any, Final, Literal, TypeAlias
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.attributes import as_dict, find, to_python
-from processors.ottl.errors import OttlError
-from processors.ottl.values import Time, Value, index
-from processors.trace_state import TraceStateError, members
+from spanbridge.processors.attributes import as_dict, find, to_python
+from spanbridge.processors.ottl.errors import OttlError
+from spanbridge.processors.ottl.values import Time, Value, index
+from spanbridge.processors.trace_state import TraceStateError, members
 
 ContextName: TypeAlias = Literal["resource", "scope", "span", "spanevent"]
 Record: TypeAlias = tuple[Any, ...]

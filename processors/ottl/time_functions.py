@@ -7,9 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from processors.ottl.errors import OttlError
-from processors.ottl.functions import function, want_integer, want_string
-from processors.ottl.values import Duration, Time, Value, kind
+from spanbridge.processors.ottl.errors import OttlError
+from spanbridge.processors.ottl.functions import function, want_integer, want_string
+from spanbridge.processors.ottl.values import Duration, Time, Value, kind
 
 _PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _SECOND: Final = 10**9

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, TypeGuard
 
 import orjson
 
-from processors.ottl.errors import OttlError
+from spanbridge.processors.ottl.errors import OttlError
 
 
 @dataclass(frozen=True, slots=True, order=True)

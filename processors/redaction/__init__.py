@@ -33,8 +33,8 @@ Patterns are RE2, so no text can make them slow. Redacting twice gives what reda
 `hash_function`, where a digest under a blocked key is hashed again.
 """
 
-from processors.redaction.config import MASK, RedactionConfig
-from processors.redaction.detectors import DETECTORS
-from processors.redaction.otlp import Redaction
+from spanbridge.processors.redaction.config import MASK, RedactionConfig
+from spanbridge.processors.redaction.detectors import DETECTORS
+from spanbridge.processors.redaction.otlp import Redaction
 
 __all__ = ["DETECTORS", "MASK", "Redaction", "RedactionConfig"]

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import re2
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from processors.patterns import Pattern, compiled, quiet_options
-from processors.redaction.detectors import DETECTORS
-from processors.settings import ConfigModel
+from spanbridge.processors.patterns import Pattern, compiled, quiet_options
+from spanbridge.processors.redaction.detectors import DETECTORS
+from spanbridge.processors.settings import ConfigModel
 
 MASK = "****"
 MAX_PROGRAMS = 50_000
@@ -37,7 +37,7 @@ HashFunction: TypeAlias = Literal["", "sha1", "sha3", "md5", "hmac-sha256", "hma
 
 
 class RedactionConfig(ConfigModel):
-    """What is masked, removed and let through; the rules and their order are told in `processors.redaction`.
+    """What is masked, removed and let through; the rules and their order are told in `spanbridge.processors.redaction`.
 
     `hash_function` puts a hex digest in the mask's place; of these only the keyed ones (with `hmac_key`) keep a
     guessable value such as an address from being found by trying.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from functools import lru_cache
 
-from processors.patterns import compiled
-from processors.redaction.config import RedactionConfig
+from spanbridge.processors.patterns import compiled
+from spanbridge.processors.redaction.config import RedactionConfig
 
 SUMMARY_KEYS = frozenset(
     f"redaction.{place}{what}.{form}"

@@ -13,12 +13,12 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from processors.attributes import find, put, to_python
-from processors.patterns import compiled
-from processors.redaction.config import MASK, RedactionConfig
-from processors.redaction.keys import KeyRules, Verdict
-from processors.redaction.text import Tally, TextRules
-from processors.types import Batch, Logs
+from spanbridge.processors.attributes import find, put, to_python
+from spanbridge.processors.patterns import compiled
+from spanbridge.processors.redaction.config import MASK, RedactionConfig
+from spanbridge.processors.redaction.keys import KeyRules, Verdict
+from spanbridge.processors.redaction.text import Tally, TextRules
+from spanbridge.processors.types import Batch, Logs
 
 Request = TypeVar("Request", Batch, Logs)
 OnRedacted: TypeAlias = Callable[[str, int], None]
@@ -31,7 +31,7 @@ _SCALARS = ("int_value", "double_value", "bool_value")
 
 
 class Redaction:
-    """Redacts a request of spans or of log records in place and returns it; see `processors.redaction`.
+    """Redacts a request of spans or of log records in place and returns it; see `spanbridge.processors.redaction`.
 
     `on_redacted` is told, once a request and rule, how often the rule masked or removed something. A rule is called
     by its detector's name, `blocked_values`, `blocked_key_patterns`, `allowed_keys` (attributes removed) or `error`

@@ -11,10 +11,10 @@ from itertools import count
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from processors.patterns import compiled
-from processors.redaction.config import MASK, RedactionConfig, floats, masker, pattern_set
-from processors.redaction.detectors import DETECTORS, Detector, Range, Refine
-from processors.redaction.keys import KeyRules, Verdict
+from spanbridge.processors.patterns import compiled
+from spanbridge.processors.redaction.config import MASK, RedactionConfig, floats, masker, pattern_set
+from spanbridge.processors.redaction.detectors import DETECTORS, Detector, Range, Refine
+from spanbridge.processors.redaction.keys import KeyRules, Verdict
 
 MAX_PASSES = 4
 """Masking may bring about new matches; a text that has not come to rest after so many passes is masked whole."""

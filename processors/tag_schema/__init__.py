@@ -24,7 +24,7 @@
 **Where a value comes from.** First what the application gives by the tag's name or an alias: a tag that an earlier
 processor set, `mlflow.traceTag.NAME` or `NAME` on the root span. Then `from`, in order: `root` (an attribute of the
 root span), `span` (of any span), `resource`, `metadata` (set by an earlier processor), `env`, `constant`, `computed`
-(one of `processors.tag_schema.computed.COMPUTED`). Then `default`. An empty text is no value. Without a root span the
+(one of `COMPUTED` of `computed`). Then `default`. An empty text is no value. Without a root span the
 earliest span whose parent is elsewhere stands in for it.
 
 **How it is written.** As MLflow keeps tags, in strings: `3`, `0.5`, `true`, `a,b`.
@@ -40,8 +40,8 @@ or its own root span say is written, nothing is computed, defaulted, required or
 `standard` is the schema of every trace unless the configuration names another; see `STANDARD`.
 """
 
-from processors.tag_schema.computed import COMPUTED
-from processors.tag_schema.config import STANDARD, SchemaConfig, TagConfig, TagSchemaConfig
-from processors.tag_schema.schema import TagSchema
+from spanbridge.processors.tag_schema.computed import COMPUTED
+from spanbridge.processors.tag_schema.config import STANDARD, SchemaConfig, TagConfig, TagSchemaConfig
+from spanbridge.processors.tag_schema.schema import TagSchema
 
 __all__ = ["COMPUTED", "STANDARD", "SchemaConfig", "TagConfig", "TagSchema", "TagSchemaConfig"]

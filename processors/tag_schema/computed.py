@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from processors.attributes import MAX_DEPTH, Value, find
-from processors.tag_schema.view import SpanView, TraceView
+from spanbridge.processors.attributes import MAX_DEPTH, Value, find
+from spanbridge.processors.tag_schema.view import SpanView, TraceView
 
 Compute: TypeAlias = Callable[[TraceView, Mapping[str, str]], Value]
 """From a trace and the tags it has so far to a value, or None if there is nothing to say."""

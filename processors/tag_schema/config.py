@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from processors.patterns import Pattern, compiled
-from processors.settings import ConfigModel
-from processors.tag_schema.computed import COMPUTED
-from processors.tag_schema.values import Type, written
+from spanbridge.processors.patterns import Pattern, compiled
+from spanbridge.processors.settings import ConfigModel
+from spanbridge.processors.tag_schema.computed import COMPUTED
+from spanbridge.processors.tag_schema.values import Type, written
 
 Scalar: TypeAlias = bool | int | float | str | list[bool | int | float | str]
 Action: TypeAlias = Literal["keep", "tag", "drop_tag", "drop_trace"]

@@ -7,13 +7,19 @@ from typing import Any, TypeAlias
 
 import re2
 
-from processors.attributes import Value
-from processors.patterns import compiled
-from processors.tag_schema.computed import COMPUTED
-from processors.tag_schema.config import VIOLATIONS_TAG, SchemaConfig, SourceConfig, TagConfig, TagSchemaConfig
-from processors.tag_schema.values import as_text, written
-from processors.tag_schema.view import TraceView
-from processors.types import Trace
+from spanbridge.processors.attributes import Value
+from spanbridge.processors.patterns import compiled
+from spanbridge.processors.tag_schema.computed import COMPUTED
+from spanbridge.processors.tag_schema.config import (
+    VIOLATIONS_TAG,
+    SchemaConfig,
+    SourceConfig,
+    TagConfig,
+    TagSchemaConfig,
+)
+from spanbridge.processors.tag_schema.values import as_text, written
+from spanbridge.processors.tag_schema.view import TraceView
+from spanbridge.processors.types import Trace
 
 OnViolation: TypeAlias = Callable[[str, str], None]
 Look: TypeAlias = Callable[[TraceView, Mapping[str, str]], Value]
@@ -22,7 +28,7 @@ _EXPLICIT = "mlflow.traceTag."
 
 
 class TagSchema:
-    """Writes `trace.tags` by the schema that takes the trace; see `processors.tag_schema`.
+    """Writes `trace.tags` by the schema that takes the trace; see `spanbridge.processors.tag_schema`.
 
     `environ` is read once, here. `on_violation` is told the tag and the rule of each violation.
     """

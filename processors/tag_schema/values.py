@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
-from processors.attributes import Value
+from spanbridge.processors.attributes import Value
 
 Type: TypeAlias = Literal["str", "int", "float", "bool", "csv"]
 

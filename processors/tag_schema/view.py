@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from processors.attributes import Value, by_key, find_last, keys_of, places_of, to_python
-from processors.types import NO_PARENT, ReadSpan, Trace, spans
+from spanbridge.processors.attributes import Value, by_key, find_last, keys_of, places_of, to_python
+from spanbridge.processors.types import NO_PARENT, ReadSpan, Trace, spans
 
 SPAN_TYPE = "mlflow.spanType"
 _ERROR = Status.STATUS_CODE_ERROR

@@ -10,10 +10,10 @@ turned away, as told in `limits`. Sums of weights estimate what was sent without
 but for the last few, as far as limits go.
 """
 
-from processors.sampling_weight import POLICY_TAG, WEIGHT_TAG
-from processors.tail_sampling.config import DecisionCacheConfig, TailSamplingConfig
-from processors.tail_sampling.decision import Decision, mark
-from processors.tail_sampling.sampler import OnPolicy, TailSampler
+from spanbridge.processors.sampling_weight import POLICY_TAG, WEIGHT_TAG
+from spanbridge.processors.tail_sampling.config import DecisionCacheConfig, TailSamplingConfig
+from spanbridge.processors.tail_sampling.decision import Decision, mark
+from spanbridge.processors.tail_sampling.sampler import OnPolicy, TailSampler
 
 __all__ = [
     "POLICY_TAG",

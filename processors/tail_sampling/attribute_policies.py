@@ -13,15 +13,21 @@ from functools import lru_cache
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from processors.tail_sampling.outcome import INVERT_NOT_SAMPLED, INVERT_SAMPLED, NOT_SAMPLED, SAMPLED, Outcome
-from processors.tail_sampling.policies import Policy
-from processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling.outcome import (
+    INVERT_NOT_SAMPLED,
+    INVERT_SAMPLED,
+    NOT_SAMPLED,
+    SAMPLED,
+    Outcome,
+)
+from spanbridge.processors.tail_sampling.policies import Policy
+from spanbridge.processors.tail_sampling.policy_config import (
     BooleanAttributeConfig,
     NumericAttributeConfig,
     StringAttributeConfig,
     compile_pattern,
 )
-from processors.tail_sampling.view import View
+from spanbridge.processors.tail_sampling.view import View
 
 _DEFAULT_CACHE_SIZE = 128
 _MAX_CACHED_LENGTH = 1024

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-from processors.tail_sampling import attribute_policies, chance_policies, genai_policies, limiting_policies
-from processors.tail_sampling import span_policies as on_spans
-from processors.tail_sampling.combining_policies import And, Composite, Drop, Not, Share
-from processors.tail_sampling.config import sub_policies
-from processors.tail_sampling.limiting_policies import Clock
-from processors.tail_sampling.limits import SecondBudget
-from processors.tail_sampling.policies import Policy
-from processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling import attribute_policies, chance_policies, genai_policies, limiting_policies
+from spanbridge.processors.tail_sampling import span_policies as on_spans
+from spanbridge.processors.tail_sampling.combining_policies import And, Composite, Drop, Not, Share
+from spanbridge.processors.tail_sampling.config import sub_policies
+from spanbridge.processors.tail_sampling.limiting_policies import Clock
+from spanbridge.processors.tail_sampling.limits import SecondBudget
+from spanbridge.processors.tail_sampling.policies import Policy
+from spanbridge.processors.tail_sampling.policy_config import (
     AndPolicyConfig,
     CompositeConfig,
     CompositePolicyConfig,

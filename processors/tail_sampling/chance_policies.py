@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Chance, Outcome
-from processors.tail_sampling.policies import Policy
-from processors.tail_sampling.policy_config import ProbabilisticConfig, SessionConfig
-from processors.tail_sampling.view import View
+from spanbridge.processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Chance, Outcome
+from spanbridge.processors.tail_sampling.policies import Policy
+from spanbridge.processors.tail_sampling.policy_config import ProbabilisticConfig, SessionConfig
+from spanbridge.processors.tail_sampling.view import View
 
 SESSION_KEYS: Final = ("session.id", "gen_ai.conversation.id")
 

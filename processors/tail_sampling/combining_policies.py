@@ -10,11 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from processors.tail_sampling.limiting_policies import Clock, admit
-from processors.tail_sampling.limits import SecondBudget
-from processors.tail_sampling.outcome import DROPPED, NOT_SAMPLED, POSITIVE, SAMPLED, Ballot, Outcome, Vote, bind
-from processors.tail_sampling.policies import Policy
-from processors.tail_sampling.view import View
+from spanbridge.processors.tail_sampling.limiting_policies import Clock, admit
+from spanbridge.processors.tail_sampling.limits import SecondBudget
+from spanbridge.processors.tail_sampling.outcome import (
+    DROPPED,
+    NOT_SAMPLED,
+    POSITIVE,
+    SAMPLED,
+    Ballot,
+    Outcome,
+    Vote,
+    bind,
+)
+from spanbridge.processors.tail_sampling.policies import Policy
+from spanbridge.processors.tail_sampling.view import View
 
 
 class And:

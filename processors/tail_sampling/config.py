@@ -7,8 +7,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from processors.settings import ConfigModel, Duration
-from processors.tail_sampling.policy_config import (
+from spanbridge.processors.settings import ConfigModel, Duration
+from spanbridge.processors.tail_sampling.policy_config import (
     AndPolicyConfig,
     CompositePolicyConfig,
     Count,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from processors.sampling_weight import write_weight
-from processors.trace_state import KEEP_ALL, TraceState, TraceStateError
-from processors.types import Trace, spans
+from spanbridge.processors.sampling_weight import write_weight
+from spanbridge.processors.trace_state import KEEP_ALL, TraceState, TraceStateError
+from spanbridge.processors.types import Trace, spans
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,17 @@ from typing import Any, Final
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.attributes import find, to_amount, to_object, to_python
-from processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Outcome
-from processors.tail_sampling.policies import Policy
-from processors.tail_sampling.policy_config import (
+from spanbridge.processors.attributes import find, to_amount, to_object, to_python
+from spanbridge.processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Outcome
+from spanbridge.processors.tail_sampling.policies import Policy
+from spanbridge.processors.tail_sampling.policy_config import (
     CostConfig,
     ErrorTypeConfig,
     SpanTypeConfig,
     TokenUsageConfig,
     ToolConfig,
 )
-from processors.tail_sampling.view import View
+from spanbridge.processors.tail_sampling.view import View
 
 USAGE: Final = "mlflow.chat.tokenUsage"
 COST: Final = "mlflow.llm.cost"

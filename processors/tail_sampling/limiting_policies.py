@@ -9,11 +9,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from processors.tail_sampling.limits import Limit, TokenBucket
-from processors.tail_sampling.outcome import Ballot, Outcome, Vote
-from processors.tail_sampling.policies import Policy
-from processors.tail_sampling.policy_config import BytesLimitingConfig, ExperimentQuotaConfig, RateLimitingConfig
-from processors.tail_sampling.view import View
+from spanbridge.processors.tail_sampling.limits import Limit, TokenBucket
+from spanbridge.processors.tail_sampling.outcome import Ballot, Outcome, Vote
+from spanbridge.processors.tail_sampling.policies import Policy
+from spanbridge.processors.tail_sampling.policy_config import (
+    BytesLimitingConfig,
+    ExperimentQuotaConfig,
+    RateLimitingConfig,
+)
+from spanbridge.processors.tail_sampling.view import View
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds, of any epoch."""

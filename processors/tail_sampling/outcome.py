@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
-from processors.tail_sampling.limits import Limit
+from spanbridge.processors.tail_sampling.limits import Limit
 
 
 class Vote(Enum):

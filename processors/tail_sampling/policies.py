@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from processors.tail_sampling.outcome import Outcome
-from processors.tail_sampling.view import View
+from spanbridge.processors.tail_sampling.outcome import Outcome
+from spanbridge.processors.tail_sampling.view import View
 
 Policy: TypeAlias = Callable[[View, bool], Outcome]
 """Answers for a trace. The flag says that the answer counts; without it, it is what the policy would say, and nothing

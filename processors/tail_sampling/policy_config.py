@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import re2
 from pydantic import Field, field_validator, model_validator
 
-from processors.ottl import Conditions, ErrorMode
-from processors.settings import ConfigModel
+from spanbridge.processors.ottl import Conditions, ErrorMode
+from spanbridge.processors.settings import ConfigModel
 
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 Names: TypeAlias = Annotated[list[Name], Field(min_length=1)]

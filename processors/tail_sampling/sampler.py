@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from processors.sampling_weight import arriving_count
-from processors.tail_sampling.build import build, keys, only_gains
-from processors.tail_sampling.config import TailSamplingConfig
-from processors.tail_sampling.decision import Decision
-from processors.tail_sampling.limiting_policies import Clock
-from processors.tail_sampling.outcome import (
+from spanbridge.processors.sampling_weight import arriving_count
+from spanbridge.processors.tail_sampling.build import build, keys, only_gains
+from spanbridge.processors.tail_sampling.config import TailSamplingConfig
+from spanbridge.processors.tail_sampling.decision import Decision
+from spanbridge.processors.tail_sampling.limiting_policies import Clock
+from spanbridge.processors.tail_sampling.outcome import (
     POSITIVE,
     Ballot,
     Outcome,
@@ -21,10 +21,10 @@ from processors.tail_sampling.outcome import (
     probability,
     sources,
 )
-from processors.tail_sampling.policies import Policy, PolicyError
-from processors.tail_sampling.view import View
-from processors.trace_state import KEEP_ALL, KEEP_NONE
-from processors.types import Trace
+from spanbridge.processors.tail_sampling.policies import Policy, PolicyError
+from spanbridge.processors.tail_sampling.view import View
+from spanbridge.processors.trace_state import KEEP_ALL, KEEP_NONE
+from spanbridge.processors.types import Trace
 
 OnPolicy: TypeAlias = Callable[[str, str, int], None]
 """Told of each answer that counts: the policy, sampled | not_sampled | dropped | error, and the trace's spans."""

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from processors.ottl import Conditions, OttlError
-from processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Outcome
-from processors.tail_sampling.policies import Policy, PolicyError
-from processors.tail_sampling.policy_config import (
+from spanbridge.processors.ottl import Conditions, OttlError
+from spanbridge.processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Outcome
+from spanbridge.processors.tail_sampling.policies import Policy, PolicyError
+from spanbridge.processors.tail_sampling.policy_config import (
     LatencyConfig,
     OttlConditionConfig,
     SpanCountConfig,
     StatusCodeConfig,
     TraceStateConfig,
 )
-from processors.tail_sampling.view import View
-from processors.trace_state import TraceStateError, members
-from processors.types import spans_in_context
+from spanbridge.processors.tail_sampling.view import View
+from spanbridge.processors.trace_state import TraceStateError, members
+from spanbridge.processors.types import spans_in_context
 
 _NANOSECONDS_IN_MS = 1_000_000
 _SAMPLED_FLAG = 1

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.types import NO_PARENT, Trace, spans
+from spanbridge.processors.types import NO_PARENT, Trace, spans
 
 
 class View:

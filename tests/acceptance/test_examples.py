@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from collector.cli import up
+from spanbridge.collector.cli import up
 from tests.polling import until_sync
 from tests.program import Ports, Program, configuration
 from tests.reading import traces

@@ -5,8 +5,8 @@ The items are those that MLflow 3.17.2 refuses a whole request for, or takes and
 
 import pytest
 
-from processors.attributes import put
-from processors.types import Batch, spans
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import Batch, spans
 from tests.polling import until_sync
 from tests.program import Ports, Program, configuration
 from tests.reading import traces

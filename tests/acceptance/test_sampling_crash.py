@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from processors.tail_sampling import TailSampler, TailSamplingConfig
+from spanbridge.processors.tail_sampling import TailSampler, TailSamplingConfig
 from tests.polling import until_sync
 from tests.ports import free_port
 from tests.program import Ports, Program, configuration

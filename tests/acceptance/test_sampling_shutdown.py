@@ -3,7 +3,7 @@
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from processors.types import Batch, spans
+from spanbridge.processors.types import Batch, spans
 from tests.polling import until_sync
 from tests.program import Ports, Program, configuration
 from tests.reading import span_ids

@@ -6,9 +6,9 @@ import threading
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from processors.attributes import put
-from processors.probabilistic_sampler import ProbabilisticSampler, ProbabilisticSamplerConfig
-from processors.types import Batch, spans
+from spanbridge.processors.attributes import put
+from spanbridge.processors.probabilistic_sampler import ProbabilisticSampler, ProbabilisticSamplerConfig
+from spanbridge.processors.types import Batch, spans
 from tests.mlflow_servers import mlflow_server
 from tests.polling import until_sync
 from tests.ports import free_port

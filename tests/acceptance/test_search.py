@@ -15,8 +15,8 @@ import mlflow
 import pandas as pd
 import pytest
 
-from processors.attributes import put
-from processors.types import Trace
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import Trace
 from tests.mlflow_traces import add_span, new_trace, root_of
 from tests.polling import until_sync
 from tests.program import Ports, Program, configuration

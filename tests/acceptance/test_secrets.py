@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from processors.attributes import put
-from processors.types import Batch
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import Batch
 from tests.polling import until_sync
 from tests.ports import free_port
 from tests.program import Ports, Program, configuration

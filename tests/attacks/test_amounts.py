@@ -9,8 +9,8 @@ import grpc
 import pytest
 import urllib3
 
-from collector.receivers.otlp.config import OtlpReceiverConfig
-from processors.types import Batch
+from spanbridge.collector.receivers.otlp.config import OtlpReceiverConfig
+from spanbridge.processors.types import Batch
 from tests.otlp_requests import GRPC_EXPORT, SPANS, as_json, batch, grpc_config, http_config, message, serving
 
 DEFAULTS = OtlpReceiverConfig.model_validate({"protocols": {"http": None}})

@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from collector.receivers.otlp import grpc_server as otlp_grpc
+from spanbridge.collector.receivers.otlp import grpc_server as otlp_grpc
 from tests.otlp_requests import GRPC_EXPORT, batch, eventually, grpc_config, http_config, serving
 
 ONE = batch().SerializeToString()

@@ -5,15 +5,15 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from collector.errors import Denied
-from collector.exporters.mlflow.routing import Router
-from collector.exporters.mlflow.settings import settings_from
-from collector.flow.assembly import Assembly, AssemblyLimits, Pending
-from collector.flow.delivery import Delivery, DeliveryOptions
-from collector.flow.fragments import pieces
-from collector.journal import Entry, Row
-from collector.telemetry.metrics import Telemetry
-from processors.types import Context
+from spanbridge.collector.errors import Denied
+from spanbridge.collector.exporters.mlflow.routing import Router
+from spanbridge.collector.exporters.mlflow.settings import settings_from
+from spanbridge.collector.flow.assembly import Assembly, AssemblyLimits, Pending
+from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
+from spanbridge.collector.flow.fragments import pieces
+from spanbridge.collector.journal import Entry, Row
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.types import Context
 from tests.fakes import MemoryExporter
 from tests.faults.flow import flowing
 from tests.polling import until

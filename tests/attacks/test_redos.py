@@ -6,15 +6,15 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from collector.config.components import component_of
-from collector.config.validation import build
-from collector.errors import ConfigError
-from collector.exporters.mlflow.record.record import Recorder
-from collector.flow.released_traces import Remembered
-from collector.receivers.otlp.config import CorsConfig
-from collector.receivers.otlp.cors import Cors
-from collector.service.stages import Plan, add_stages
-from collector.telemetry.metrics import Telemetry
+from spanbridge.collector.config.components import component_of
+from spanbridge.collector.config.validation import build
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.exporters.mlflow.record.record import Recorder
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.receivers.otlp.config import CorsConfig
+from spanbridge.collector.receivers.otlp.cors import Cors
+from spanbridge.collector.service.stages import Plan, add_stages
+from spanbridge.collector.telemetry.metrics import Telemetry
 from tests.traces import span, trace
 
 VALUE = "a" * 100_000 + "!"

@@ -10,8 +10,8 @@ import pytest
 import urllib3
 import yaml
 
-from collector.errors import Retryable
-from collector.exporters.otlp.exporter import OtlpHttpExporter
+from spanbridge.collector.errors import Retryable
+from spanbridge.collector.exporters.otlp.exporter import OtlpHttpExporter
 from tests.fakes import Answer, http_server
 from tests.polling import until_sync
 from tests.program import POOL, Ports, Program, configuration
@@ -97,7 +97,7 @@ def run(config, folder, *command):
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False))
     done = subprocess.run(
-        [sys.executable, "-m", "collector", *command, "--config", str(file)],
+        [sys.executable, "-m", "spanbridge", *command, "--config", str(file)],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -9,8 +9,8 @@ import grpc
 import pytest
 import urllib3
 
-from processors.attributes import put
-from processors.types import spans
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import spans
 from tests.certificates import Authority
 from tests.otlp_requests import GRPC_EXPORT
 from tests.polling import until_sync

@@ -10,15 +10,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.cli.journal import main as journal_command
-from collector.exporters.mlflow.routing import Router
-from collector.exporters.mlflow.settings import settings_from
-from collector.journal import Entry, SetAside, Settlement
-from collector.journal.sqlite.journal import SqliteJournal
-from collector.telemetry.logs import ConsoleFormatter, JsonFormatter
-from collector.telemetry.metrics import Telemetry, render
-from processors.span_metrics import SpanMetrics, SpanMetricsConfig
-from processors.types import Context
+from spanbridge.collector.cli.journal import main as journal_command
+from spanbridge.collector.exporters.mlflow.routing import Router
+from spanbridge.collector.exporters.mlflow.settings import settings_from
+from spanbridge.collector.journal import Entry, SetAside, Settlement
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.collector.telemetry.logs import ConsoleFormatter, JsonFormatter
+from spanbridge.collector.telemetry.metrics import Telemetry, render
+from spanbridge.processors.span_metrics import SpanMetrics, SpanMetricsConfig
+from spanbridge.processors.types import Context
 from tests.spans import trace_batch
 from tests.traces import span, trace
 
@@ -43,7 +43,9 @@ PLAIN = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]*")
 
 
 def record(text):
-    return logging.LogRecord("collector.flow.delivery", logging.ERROR, "file", 1, "set aside: %s", (text,), None)
+    return logging.LogRecord(
+        "spanbridge.collector.flow.delivery", logging.ERROR, "file", 1, "set aside: %s", (text,), None
+    )
 
 
 @hostile

@@ -28,12 +28,12 @@ warnings.simplefilter("ignore")
 
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: E402  reads the environment
 
-from collector.exporters.mlflow.database.bulk import NewTrace  # noqa: E402
-from collector.exporters.mlflow.database.bulk.tables import Tables  # noqa: E402
-from collector.exporters.mlflow.database.bulk.tags import LocationTags  # noqa: E402
-from collector.exporters.mlflow.database.bulk.traces import Place, TraceDecoder  # noqa: E402
-from collector.exporters.mlflow.database.bulk.writer import BulkWriter, _begin  # noqa: E402
-from processors.types import Trace  # noqa: E402
+from spanbridge.collector.exporters.mlflow.database.bulk import NewTrace  # noqa: E402
+from spanbridge.collector.exporters.mlflow.database.bulk.tables import Tables  # noqa: E402
+from spanbridge.collector.exporters.mlflow.database.bulk.tags import LocationTags  # noqa: E402
+from spanbridge.collector.exporters.mlflow.database.bulk.traces import Place, TraceDecoder  # noqa: E402
+from spanbridge.collector.exporters.mlflow.database.bulk.writer import BulkWriter, _begin  # noqa: E402
+from spanbridge.processors.types import Trace  # noqa: E402
 from tests.integration.bulk_stores import Databases, log_by_endpoint  # noqa: E402
 from tests.postgres import cluster  # noqa: E402
 from tests.raw_traces import raw_trace  # noqa: E402

@@ -11,8 +11,8 @@ from multiprocessing import get_context
 
 import grpc.aio
 
-from processors.attributes import put
-from processors.types import Batch
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import Batch
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 

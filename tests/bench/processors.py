@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from processors.genai import GenAi, GenAiConfig, GenAiTrace
-from processors.probabilistic_sampler import ProbabilisticSampler, ProbabilisticSamplerConfig
-from processors.redaction import Redaction, RedactionConfig
-from processors.span_metrics import SpanMetrics, SpanMetricsConfig
-from processors.tag_schema import TagSchema, TagSchemaConfig
-from processors.types import Batch, Trace, span_count
+from spanbridge.processors.genai import GenAi, GenAiConfig, GenAiTrace
+from spanbridge.processors.probabilistic_sampler import ProbabilisticSampler, ProbabilisticSamplerConfig
+from spanbridge.processors.redaction import Redaction, RedactionConfig
+from spanbridge.processors.span_metrics import SpanMetrics, SpanMetricsConfig
+from spanbridge.processors.tag_schema import TagSchema, TagSchemaConfig
+from spanbridge.processors.types import Batch, Trace, span_count
 from tests.traces import batch, bench_trace
 from tests.unit.test_genai_golden import NAMES, given
 

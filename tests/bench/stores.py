@@ -30,14 +30,14 @@ import urllib3
 from mlflow import MlflowClient
 from sqlalchemy import Engine, create_engine, text
 
-from collector.exporters.mlflow.database.bulk import NewTrace
-from collector.exporters.mlflow.database.bulk.foreign_keys import FIRST_WITH_GRANTS
-from collector.exporters.mlflow.record.record import Recorder, TraceRecord
-from collector.exporters.mlflow.server.tracking_server import encode
-from collector.exporters.mlflow.settings import RESOURCE_TAGS
-from processors.genai import GenAi, GenAiConfig, GenAiTrace
-from processors.tag_schema import TagSchema, TagSchemaConfig
-from processors.types import Trace
+from spanbridge.collector.exporters.mlflow.database.bulk import NewTrace
+from spanbridge.collector.exporters.mlflow.database.bulk.foreign_keys import FIRST_WITH_GRANTS
+from spanbridge.collector.exporters.mlflow.record.record import Recorder, TraceRecord
+from spanbridge.collector.exporters.mlflow.server.tracking_server import encode
+from spanbridge.collector.exporters.mlflow.settings import RESOURCE_TAGS
+from spanbridge.processors.genai import GenAi, GenAiConfig, GenAiTrace
+from spanbridge.processors.tag_schema import TagSchema, TagSchemaConfig
+from spanbridge.processors.types import Trace
 from tests.bench import bulk_rows, otelcol
 from tests.bench.load import EXPORT
 from tests.bench.requests import SPANS, as_they_end, one_after_the_other, whole
@@ -157,7 +157,7 @@ def _engine(database: str) -> Iterator[Engine]:
 
 
 def _trusted(cluster_: Cluster) -> Callable[[str], str] | None:
-    """See `collector.exporters.mlflow.database.bulk.foreign_keys`."""
+    """See `spanbridge.collector.exporters.mlflow.database.bulk.foreign_keys`."""
     if cluster_.version < FIRST_WITH_GRANTS:
         return None
     cluster_.run("CREATE ROLE bridge LOGIN")

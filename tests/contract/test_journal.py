@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.errors import Busy, TooLarge
-from collector.journal import AsideLimits, Entry, Journal, JournalState, Row, SetAside, Settlement
-from collector.journal.context import dump, load
-from collector.journal.memory import MemoryJournal
-from collector.journal.sqlite.journal import SqliteJournal
-from processors.types import Context
+from spanbridge.collector.errors import Busy, TooLarge
+from spanbridge.collector.journal import AsideLimits, Entry, Journal, JournalState, Row, SetAside, Settlement
+from spanbridge.collector.journal.context import dump, load
+from spanbridge.collector.journal.memory import MemoryJournal
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.processors.types import Context
 from tests.strategies import contexts
 
 MakeJournal = Callable[..., SqliteJournal | MemoryJournal]

@@ -52,7 +52,7 @@ class Pod:
         """Start it and wait for its startup probe: applications start after it."""
         probe = self._container["startupProbe"]
         seconds = probe["periodSeconds"] * probe["failureThreshold"]
-        command = [sys.executable, "-m", "collector", *self._container["args"]]
+        command = [sys.executable, "-m", "spanbridge", *self._container["args"]]
         variables = environment(self._container) | {"MLFLOW_EXPERIMENT_NAME": self._experiment}
         with self._log.open("ab") as log:
             env = {**os.environ, **variables}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from collector.config.json_schema import json_schema
+from spanbridge.collector.config.json_schema import json_schema
 from tests.deploy import snapshot
 from tests.deploy.chart import (
     CASES,

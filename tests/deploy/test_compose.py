@@ -14,7 +14,7 @@ import pytest
 import urllib3
 import yaml
 
-from collector.config.loading import load
+from spanbridge.collector.config.loading import load
 from tests.deploy.gateway import gateway
 from tests.deploy.tools import ROOT, run
 from tests.mlflow_servers import QUIET, postgres, postgres_bin

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from collector.errors import Busy
-from collector.journal import Entry
-from collector.journal.sqlite.journal import SqliteJournal
-from processors.types import Context
+from spanbridge.collector.errors import Busy
+from spanbridge.collector.journal import Entry
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.processors.types import Context
 from tests.deploy.chart import CHART
 
 BOUND = 32 << 20

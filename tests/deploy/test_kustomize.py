@@ -7,7 +7,7 @@ import copy
 import pytest
 import yaml
 
-from collector.config.loading import load
+from spanbridge.collector.config.loading import load
 from tests.deploy.chart import CHART, NEWEST, OLDEST, application, only, pod_spec, render
 from tests.deploy.tools import ROOT, run
 

@@ -12,7 +12,7 @@ import pytest
 import urllib3
 import yaml
 
-from collector.config.loading import load
+from spanbridge.collector.config.loading import load
 from tests.deploy.chart import environment
 from tests.deploy.moody_mlflow import moody_mlflow
 from tests.deploy.tools import ROOT, run
@@ -99,7 +99,7 @@ def test_sidecar_that_the_operator_makes_runs(tmp_path):
         text = text.replace(RESOURCE["spec"]["config"]["exporters"]["mlflow"]["tracking_uri"], mlflow.uri)
         for theirs, ours in ports.items():
             text = re.sub(rf"\b{theirs}\b", str(ours), text)
-        command = [sys.executable, "-m", "collector", *container["args"], "--feature-gates=-component.UseLocalHost"]
+        command = [sys.executable, "-m", "spanbridge", *container["args"], "--feature-gates=-component.UseLocalHost"]
         with (tmp_path / "log").open("wb") as log:
             process = subprocess.Popen(
                 command, cwd=ROOT, env={**os.environ, **env, "OTEL_CONFIG": text}, stdout=log, stderr=log

@@ -7,10 +7,10 @@ import re
 import yaml
 from prometheus_client import CollectorRegistry
 
-from collector.cli.main import COMMANDS
-from collector.telemetry.metrics import Telemetry, render
-from collector.telemetry.process_metrics import ProcessMetrics
-from processors.span_metrics import SpanMetrics, SpanMetricsConfig
+from spanbridge.collector.cli.main import COMMANDS
+from spanbridge.collector.telemetry.metrics import Telemetry, render
+from spanbridge.collector.telemetry.process_metrics import ProcessMetrics
+from spanbridge.processors.span_metrics import SpanMetrics, SpanMetricsConfig
 from tests.deploy.chart import CHART
 from tests.deploy.tools import ROOT
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from collector.config.loading import load
+from spanbridge.collector.config.loading import load
 from tests.certificates import Authority
 from tests.deploy.chart import CASES, CHART, application, bridge_config, environment, needs, only, pod_spec, render
 from tests.deploy.gateway import LOOPBACK, gateway, gateway_config

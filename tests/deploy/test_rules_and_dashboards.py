@@ -16,9 +16,9 @@ import pytest
 import urllib3
 import yaml
 
-from collector.journal.sqlite.paths import journal_path
-from processors.attributes import put
-from processors.types import Batch, Logs
+from spanbridge.collector.journal.sqlite.paths import journal_path
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import Batch, Logs
 from tests.deploy.chart import CHART
 from tests.deploy.gateway import gateway, gateway_config
 from tests.deploy.moody_mlflow import moody_mlflow

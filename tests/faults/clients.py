@@ -16,8 +16,8 @@ from typing import Literal
 import grpc
 import urllib3
 
-from processors.attributes import put
-from processors.types import Batch
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import Batch
 from tests.sender import EXPORT
 from tests.traces import MS, START_NS
 

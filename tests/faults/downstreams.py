@@ -14,10 +14,10 @@ from typing import Literal
 import grpc
 import urllib3
 
-from collector.errors import Busy, Invalid, Permanent, Retryable
-from collector.exporters.mlflow.exporter import MlflowSpanExporter
-from collector.exporters.otlp.exporter import OtlpGrpcExporter, OtlpHttpExporter
-from processors.types import Batch, Trace, spans
+from spanbridge.collector.errors import Busy, Invalid, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow.exporter import MlflowSpanExporter
+from spanbridge.collector.exporters.otlp.exporter import OtlpGrpcExporter, OtlpHttpExporter
+from spanbridge.processors.types import Batch, Trace, spans
 from tests.fakes import Answer, MemoryExporter, Seen, http_server
 from tests.otlp_requests import grpc_config, http_config, serving
 

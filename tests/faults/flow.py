@@ -7,17 +7,17 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from collector.exporters import Exporter
-from collector.flow.assembly import Assembly, AssemblyLimits
-from collector.flow.backoff import Backoff
-from collector.flow.delivery import Delivery, DeliveryOptions
-from collector.flow.flow import Flow, FlowOptions
-from collector.flow.released_traces import Remembered
-from collector.flow.send_queue import SendLimits
-from collector.journal import Entry, SetAside, Settlement
-from collector.journal.sqlite.journal import SqliteJournal
-from collector.telemetry.metrics import Telemetry
-from processors.types import Batch, Context, spans
+from spanbridge.collector.exporters import Exporter
+from spanbridge.collector.flow.assembly import Assembly, AssemblyLimits
+from spanbridge.collector.flow.backoff import Backoff
+from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
+from spanbridge.collector.flow.flow import Flow, FlowOptions
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.send_queue import SendLimits
+from spanbridge.collector.journal import Entry, SetAside, Settlement
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.types import Batch, Context, spans
 
 FAST = Backoff(initial_interval=0.002, max_interval=0.02)
 Ids = set[tuple[bytes, bytes]]

@@ -86,7 +86,7 @@ def _become_a_bridge(config: str, log: str) -> None:
     null, out = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for source, target in ((null, 0), (out, 1), (out, 2)):
         os.dup2(source, target)
-    from collector.cli.main import main  # noqa: PLC0415  in the child alone, as in a process of its own
+    from spanbridge.collector.cli.main import main  # noqa: PLC0415  in the child alone, as in a process of its own
 
     try:
         sys.exit(main(["--config", config]))
@@ -97,7 +97,7 @@ def _become_a_bridge(config: str, log: str) -> None:
 def _serve() -> None:
     import mlflow.store.tracking.sqlalchemy_store  # noqa: PLC0415, F401
 
-    import collector.service.run  # noqa: PLC0415, F401  imported here so that no child has to
+    import spanbridge.collector.service.run  # noqa: PLC0415, F401  imported here so that no child has to
 
     assert threading.active_count() == 1, "a fork would lose these threads"
     children: set[int] = set()

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     except ImportError:
         _blindly(name, seeds, options)
         return
-    with atheris.instrument_imports(include=["collector", "processors"]):
+    with atheris.instrument_imports(include=["spanbridge"]):
         from tests.faults import fuzz_targets  # noqa: PLC0415  instrumented as they are imported
 
     words = CORPUS / f"{name}.dict"

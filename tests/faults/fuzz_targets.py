@@ -16,22 +16,22 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
-from collector.config import loading as collector_config
-from collector.errors import ConfigError, Refusal
-from collector.exporters.mlflow.record.record import Recorder
-from collector.flow.fragments import pieces
-from collector.journal import Entry, Row
-from collector.net.http_connection import Connection, Connections
-from collector.otlp import requests as otlp
-from collector.receivers.otlp.config import HttpConfig
-from collector.receivers.otlp.http_server import Application, _uvicorn
-from collector.receivers.otlp.intake import CONTEXT_HEADERS, Body, Intake, Receiver, Room
-from collector.telemetry.metrics import Telemetry
-from processors.genai import GenAi, GenAiConfig, GenAiTrace
-from processors.limits import CountLimits
-from processors.ottl import OttlError, compile_condition
-from processors.redaction import Redaction, RedactionConfig
-from processors.types import Batch, Context, Logs, Trace, spans
+from spanbridge.collector.config import loading as collector_config
+from spanbridge.collector.errors import ConfigError, Refusal
+from spanbridge.collector.exporters.mlflow.record.record import Recorder
+from spanbridge.collector.flow.fragments import pieces
+from spanbridge.collector.journal import Entry, Row
+from spanbridge.collector.net.http_connection import Connection, Connections
+from spanbridge.collector.otlp import requests as otlp
+from spanbridge.collector.receivers.otlp.config import HttpConfig
+from spanbridge.collector.receivers.otlp.http_server import Application, _uvicorn
+from spanbridge.collector.receivers.otlp.intake import CONTEXT_HEADERS, Body, Intake, Receiver, Room
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.genai import GenAi, GenAiConfig, GenAiTrace
+from spanbridge.processors.limits import CountLimits
+from spanbridge.processors.ottl import OttlError, compile_condition
+from spanbridge.processors.redaction import Redaction, RedactionConfig
+from spanbridge.processors.types import Batch, Context, Logs, Trace, spans
 from tests.spans import trace_batch
 
 Target = Callable[[], Callable[[bytes], None]]

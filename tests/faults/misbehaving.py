@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from processors.types import Batch
+from spanbridge.processors.types import Batch
 from tests.faults.downstreams import REST, Downstream
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from collector.cli import main as cli
-from collector.flow.released_traces import Remembered
-from collector.journal.sqlite.journal import SqliteJournal, statements
-from collector.service import run as service
+from spanbridge.collector.cli import main as cli
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal, statements
+from spanbridge.collector.service import run as service
 
 MEMORY = 4 << 20
 HANDOFF = 1 << 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
-from collector.cli import main as cli
-from collector.journal.sqlite.database import Database
+from spanbridge.collector.cli import main as cli
+from spanbridge.collector.journal.sqlite.database import Database
 
 DELAY = 0.5
 

@@ -10,10 +10,10 @@ import grpc
 import pytest
 import urllib3
 
-from collector.exporters.mlflow.exporter import MlflowSpanExporter
-from collector.exporters.otlp.exporter import OtlpGrpcExporter, OtlpHttpExporter
-from collector.net.http_client import pool_manager
-from processors.types import Batch
+from spanbridge.collector.exporters.mlflow.exporter import MlflowSpanExporter
+from spanbridge.collector.exporters.otlp.exporter import OtlpGrpcExporter, OtlpHttpExporter
+from spanbridge.collector.net.http_client import pool_manager
+from spanbridge.processors.types import Batch
 from tests.certificates import Authority
 from tests.fakes import Answer, Seen, http_server
 from tests.faults.downstreams import REST, TIMEOUT, Downstream
@@ -162,8 +162,8 @@ async def test_without_the_right_one_everything_waits(mine, authority, tmp_path,
 
 
 async def test_a_token_that_expires_is_read_again_when_it_is_renewed(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("collector.watched_file._INTERVAL", 0.05)
-    monkeypatch.setattr("collector.exporters.mlflow.experiments.FAILED", 0.01)
+    monkeypatch.setattr("spanbridge.collector.watched_file._INTERVAL", 0.05)
+    monkeypatch.setattr("spanbridge.collector.exporters.mlflow.experiments.FAILED", 0.01)
     file, good, there = tmp_path / "token", ["first"], Downstream()
     file.write_text("first\n")
 

@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 from sqlalchemy import Engine, Pool, event
 
-from collector.exporters.mlflow.exporter import MlflowSpanExporter
+from spanbridge.collector.exporters.mlflow.exporter import MlflowSpanExporter
 from tests.faults.flow import flowing
 from tests.mlflow_servers import postgres_bin
 from tests.polling import until, until_sync

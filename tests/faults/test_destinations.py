@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from collector.exporters.mlflow.exporter import MlflowSpanExporter
-from collector.exporters.otlp.exporter import OtlpHttpExporter
-from collector.net.http_client import pool_manager
-from processors.types import Context
+from spanbridge.collector.exporters.mlflow.exporter import MlflowSpanExporter
+from spanbridge.collector.exporters.otlp.exporter import OtlpHttpExporter
+from spanbridge.collector.net.http_client import pool_manager
+from spanbridge.processors.types import Context
 from tests.faults.downstreams import TIMEOUT
 from tests.faults.flow import flowing
 from tests.faults.misbehaving import Misbehaving, Misdeed, Request, Wire
@@ -174,7 +174,7 @@ LOOKUPS = {
 
 @pytest.mark.parametrize("answer", LOOKUPS)
 async def test_an_experiment_that_is_told_in_wrong_json_is_asked_for_again(answer, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("collector.exporters.mlflow.experiments.FAILED", 0.01)
+    monkeypatch.setattr("spanbridge.collector.exporters.mlflow.experiments.FAILED", 0.01)
     server = Misbehaving(status(200, LOOKUPS[answer]), times=2, where="/experiments/")
     with server.running() as address, caplog.at_level(logging.WARNING):
         async with flowing(tmp_path, mlflow(address)) as ground:

@@ -11,8 +11,8 @@ import time
 import grpc
 import pytest
 
-from processors.attributes import put
-from processors.types import spans
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import spans
 from tests.faults.misbehaving import Misbehaving
 from tests.faults.slow_disk import DELAY
 from tests.polling import until_sync

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from processors.types import Batch
+from spanbridge.processors.types import Batch
 from tests.faults.downstreams import DOWNSTREAMS, Downstream, weighted
 from tests.faults.flow import flowing
 from tests.faults.sizes import SEED, TRACES

@@ -9,8 +9,8 @@ import time
 import grpc
 import pytest
 
-from processors.attributes import put
-from processors.types import Batch, spans
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import Batch, spans
 from tests.faults.misbehaving import Misbehaving
 from tests.polling import until_sync
 from tests.program import POOL, Ports, Program, configuration

@@ -9,7 +9,7 @@ import grpc
 import pytest
 import urllib3
 
-from collector.net.retry_after import grpc_retry_after
+from spanbridge.collector.net.retry_after import grpc_retry_after
 from tests.faults.misbehaving import Misbehaving
 from tests.faults.sizes import OUTAGE_SPANS
 from tests.polling import until_sync

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from collector.service.run import ONE_SIGNAL
+from spanbridge.collector.service.run import ONE_SIGNAL
 from tests.faults.clients import load
 from tests.faults.misbehaving import Misbehaving
 from tests.faults.sizes import SEED
@@ -182,7 +182,7 @@ def test_while_the_disk_is_slow(tmp_path):
                 client.start()
             until_sync(lambda: all(client.sent.requests > 2 for client in clients), what="a load")
             assert made.stop() < TIMEOUT + GRACE + 4 * DELAY  # the commits that are under way come on top
-            program.module = "collector"
+            program.module = "spanbridge"
             program.start()
             for client in clients:
                 client.stop()

@@ -31,7 +31,7 @@ def sentence(config: dict, folder: Path) -> str:
     path = folder / "refused.yaml"
     path.write_text(yaml.safe_dump(config))
     done = subprocess.run(
-        [sys.executable, "-m", "collector", "--config", str(path)],
+        [sys.executable, "-m", "spanbridge", "--config", str(path)],
         cwd=ROOT,
         capture_output=True,
         text=True,

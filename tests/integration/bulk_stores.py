@@ -18,8 +18,8 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import make_url, select
 from starlette.requests import Request
 
-from collector.exporters.mlflow.database.bulk import BulkWriter, prepare_database
-from processors.types import Batch, Context, Trace
+from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter, prepare_database
+from spanbridge.processors.types import Batch, Context, Trace
 from tests.postgres import Cluster
 from tests.raw_traces import raw_trace
 

@@ -15,10 +15,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Connection, text
 
-from collector.exporters.mlflow.database.bulk import BulkWriter
-from collector.exporters.mlflow.database.bulk.failures import Failure, Failures
-from processors.types import Trace
-from processors.types import spans as all_spans
+from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter
+from spanbridge.collector.exporters.mlflow.database.bulk.failures import Failure, Failures
+from spanbridge.processors.types import Trace
+from spanbridge.processors.types import spans as all_spans
 from tests.integration.bulk_stores import (
     ARTIFACTS,
     DatabasesOf,

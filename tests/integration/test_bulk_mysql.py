@@ -11,7 +11,7 @@ from mlflow.store.tracking.dbmodels.models import SqlSpan
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import func, select
 
-from collector.exporters.mlflow.database.bulk import BulkWriter, prepare_database
+from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter, prepare_database
 from tests.integration.bulk_stores import ARTIFACTS, Pair, left, split
 from tests.integration.test_bulk_truth import SETS, captured
 from tests.mariadb import NewDatabase, fixture_mariadb  # noqa: F401  a fixture

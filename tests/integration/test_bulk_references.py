@@ -9,8 +9,8 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
-from collector.exporters.mlflow.database.bulk import BulkWriter
-from collector.exporters.mlflow.database.bulk.foreign_keys import FIRST_WITH_GRANTS, leave_out_references
+from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter
+from spanbridge.collector.exporters.mlflow.database.bulk.foreign_keys import FIRST_WITH_GRANTS, leave_out_references
 from tests.integration.bulk_stores import ARTIFACTS, Databases, DatabasesOf, Pair, left
 from tests.postgres import Cluster
 from tests.traces import bench_trace

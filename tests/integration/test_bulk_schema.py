@@ -13,9 +13,9 @@ from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, create_engine, inspect, text
 
-from collector.errors import ConfigError, Held, Retryable
-from collector.exporters.mlflow.database.bulk import BulkWriter, prepare_database
-from collector.exporters.mlflow.database.bulk.schema import KNOWN_REVISION
+from spanbridge.collector.errors import ConfigError, Held, Retryable
+from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter, prepare_database
+from spanbridge.collector.exporters.mlflow.database.bulk.schema import KNOWN_REVISION
 
 ONE_OLDER = "75868b020152"
 WITHOUT_ANALYTICS = "17e22815139b"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Column, Engine, Float, MetaData, String, Table, create_engine, select
 
-from collector.exporters.mlflow.database.bulk.tables import _insert
+from spanbridge.collector.exporters.mlflow.database.bulk.tables import _insert
 from tests.postgres import Cluster
 
 TABLE = Table(

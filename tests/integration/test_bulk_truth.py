@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from processors.types import Batch
+from spanbridge.processors.types import Batch
 from tests.integration.bulk_stores import (  # noqa: F401  fixtures
     Pair,
     fixture_databases,

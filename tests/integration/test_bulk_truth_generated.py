@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from processors.types import Batch, Trace
-from processors.types import spans as all_spans
+from spanbridge.processors.types import Batch, Trace
+from spanbridge.processors.types import spans as all_spans
 from tests.integration.bulk_stores import (
     DatabasesOf,
     Pair,

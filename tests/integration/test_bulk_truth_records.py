@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from collector.exporters.mlflow.database.bulk import NewTrace
-from collector.exporters.mlflow.record.record import Recorder, TraceRecord
-from collector.exporters.mlflow.record.sanitize import clean_already
-from collector.exporters.mlflow.server.tracking_server import encode
-from collector.otlp.bare import is_bare
-from processors.genai import GenAi, GenAiConfig, GenAiTrace
-from processors.tag_schema import TagSchema, TagSchemaConfig
-from processors.types import Batch, Trace
+from spanbridge.collector.exporters.mlflow.database.bulk import NewTrace
+from spanbridge.collector.exporters.mlflow.record.record import Recorder, TraceRecord
+from spanbridge.collector.exporters.mlflow.record.sanitize import clean_already
+from spanbridge.collector.exporters.mlflow.server.tracking_server import encode
+from spanbridge.collector.otlp.bare import is_bare
+from spanbridge.processors.genai import GenAi, GenAiConfig, GenAiTrace
+from spanbridge.processors.tag_schema import TagSchema, TagSchemaConfig
+from spanbridge.processors.types import Batch, Trace
 from tests.integration.bulk_stores import (  # noqa: F401  fixtures
     DatabasesOf,
     Pair,

@@ -11,9 +11,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import create_engine, text
 
-from collector.errors import Retryable
-from collector.exporters.mlflow.database.bulk import BulkWriter
-from processors.types import Trace
+from spanbridge.collector.errors import Retryable
+from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter
+from spanbridge.processors.types import Trace
 from tests.integration.bulk_stores import (  # noqa: F401  fixtures
     ARTIFACTS,
     DatabasesOf,
@@ -119,7 +119,7 @@ def test_what_it_does_not_know_switches_it_off(
 
 
 def test_another_mlflow_switches_it_off(store: SqlAlchemyStore, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("collector.exporters.mlflow.database.bulk.writer.VERSION", "3.18.0")
+    monkeypatch.setattr("spanbridge.collector.exporters.mlflow.database.bulk.writer.VERSION", "3.18.0")
     assert "3.18.0" in BulkWriter(store).off
 
 
@@ -139,7 +139,7 @@ def test_an_unknown_driver_switches_it_off(databases_of: DatabasesOf, monkeypatc
 
 def test_a_database_that_is_locked(databases_of: DatabasesOf, monkeypatch: pytest.MonkeyPatch):
     with databases_of("sqlite").store() as store:
-        monkeypatch.setattr("collector.exporters.mlflow.database.bulk.writer._SQLITE_WAIT_MS", 1)
+        monkeypatch.setattr("spanbridge.collector.exporters.mlflow.database.bulk.writer._SQLITE_WAIT_MS", 1)
         other = create_engine(store.db_uri)
         with other.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")

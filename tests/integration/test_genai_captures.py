@@ -16,9 +16,9 @@ import mlflow
 import pytest
 from google.protobuf import json_format
 
-from processors.attributes import put
-from processors.genai import GenAi, GenAiConfig, GenAiTrace
-from processors.types import Batch, Logs, Trace, spans, spans_in_context
+from spanbridge.processors.attributes import put
+from spanbridge.processors.genai import GenAi, GenAiConfig, GenAiTrace
+from spanbridge.processors.types import Batch, Logs, Trace, spans, spans_in_context
 from tests import check
 from tests.ports import free_port
 from tests.unit.test_genai_golden import normalized as golden

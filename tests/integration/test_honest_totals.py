@@ -2,10 +2,10 @@
 
 import pytest
 
-from collector.errors import Busy
-from collector.journal.memory import MemoryJournal
-from processors.attributes import put
-from processors.types import spans
+from spanbridge.collector.errors import Busy
+from spanbridge.collector.journal.memory import MemoryJournal
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import spans
 from tests.flows import running
 from tests.spans import new_id, trace_batch
 

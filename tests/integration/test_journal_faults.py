@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from collector.errors import Busy
-from collector.journal import Entry, Row, SetAside, Settlement, aside, salvage, schema, worker
-from collector.journal.sqlite.database import Database
-from collector.journal.sqlite.journal import SqliteJournal
-from processors.types import Context
+from spanbridge.collector.errors import Busy
+from spanbridge.collector.journal import Entry, Row, SetAside, Settlement
+from spanbridge.collector.journal.sqlite import dead_letters, salvage, schema, worker
+from spanbridge.collector.journal.sqlite.database import Database
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.processors.types import Context
 
 TRACE = b"0123456789abcdef"
 
@@ -43,9 +44,9 @@ async def all_due(journal: SqliteJournal) -> list[Row]:
 STREAM = """
 import asyncio, os, sys
 from pathlib import Path
-from collector.journal import Entry, Settlement
-from collector.journal.sqlite.journal import SqliteJournal
-from processors.types import Context
+from spanbridge.collector.journal import Entry, Settlement
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.processors.types import Context
 
 say = lambda *words: os.write(1, " ".join(map(str, words)).encode() + b"\\n")
 
@@ -194,7 +195,7 @@ async def test_what_is_around_a_bad_page_is_saved(path: Path) -> None:
     assert lost == {50, 51, 120}
     assert [row.id for row in rows] == [number + 1 for number in range(200) if number not in lost]
     assert rows[19].settled == {TRACE}
-    assert [item.exporter for item in aside.entries(path)] == ["mlflow"]
+    assert [item.exporter for item in dead_letters.entries(path)] == ["mlflow"]
     assert (await survivors(path))[1] == [], "the file in its place is sound"
 
 
@@ -289,10 +290,10 @@ async def test_a_crash_while_rows_are_saved_loses_none_of_them(path: Path, cut: 
 FULL_DISK = """
 import asyncio, json, os, resource, sys
 from pathlib import Path
-from collector.errors import Busy
-from collector.journal import Entry, SetAside, Settlement
-from collector.journal.sqlite.journal import SqliteJournal
-from processors.types import Context
+from spanbridge.collector.errors import Busy
+from spanbridge.collector.journal import Entry, SetAside, Settlement
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.processors.types import Context
 
 def room(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -373,10 +374,11 @@ async def test_the_last_of_the_disk_is_left_for_settling(path: Path, monkeypatch
 DAMAGE_ON_A_FULL_DISK = """
 import asyncio, json, resource, sys
 from pathlib import Path
-from collector.errors import Busy
-from collector.journal import Entry, store
-from collector.journal.sqlite.journal import SqliteJournal
-from processors.types import Context
+from spanbridge.collector.errors import Busy
+from spanbridge.collector.journal import Entry
+from spanbridge.collector.journal.sqlite import store
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.processors.types import Context
 
 store._SALVAGE_INTERVAL = 0.2
 

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from collector.errors import Busy, TooLarge
-from collector.journal import Entry, Row, SetAside, Settlement, aside, worker
-from collector.journal.context import dump
-from collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.collector.errors import Busy, TooLarge
+from spanbridge.collector.journal import Entry, Row, SetAside, Settlement
+from spanbridge.collector.journal.context import dump
+from spanbridge.collector.journal.sqlite import dead_letters, worker
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from tests.strategies import entries, set_asides, trace_ids
 
 CAPACITY = 1500
@@ -126,7 +127,7 @@ class JournalMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.aside)
     @rule()
     def retry(self) -> None:
-        assert aside.retry(self.path) == len(self.aside)
+        assert dead_letters.retry(self.path) == len(self.aside)
         for item in self.aside.values():
             self.newest += 1
             self.due[self.newest] = Entry(item.payload, item.context)
@@ -137,9 +138,9 @@ class JournalMachine(RuleBasedStateMachine):
     def drop(self, data: st.DataObject) -> None:
         place = data.draw(st.integers(0, len(self.aside) - 1))
         key = list(self.aside)[place]
-        listed = aside.entries(self.path)[place]
+        listed = dead_letters.entries(self.path)[place]
         assert (listed.exporter, listed.reason) == (key[0], self.aside[key].reason)
-        assert aside.drop(self.path, [listed.id]) == 1
+        assert dead_letters.drop(self.path, [listed.id]) == 1
         del self.aside[key]
 
     @invariant()

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from collector.errors import Busy, ConfigError
-from collector.journal import AsideLimits, Entry, SetAside, Settlement, aside
-from collector.journal.sqlite.journal import SqliteJournal
-from processors.types import Batch, Context
+from spanbridge.collector.errors import Busy, ConfigError
+from spanbridge.collector.journal import AsideLimits, Entry, SetAside, Settlement
+from spanbridge.collector.journal.sqlite import dead_letters
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.processors.types import Batch, Context
 
 TRACE = b"0123456789abcdef"
 
@@ -160,7 +161,7 @@ async def test_a_trace_id_of_another_length_is_refused(path: Path) -> None:
 HOLD = """
 import asyncio, sys
 from pathlib import Path
-from collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 async def main():
     async with SqliteJournal(Path(sys.argv[1])):
         print("open", flush=True)
@@ -215,7 +216,7 @@ def refused(*trace_ids: bytes, exporter: str = "mlflow", reason: str = "bad span
 
 
 def in_another_process(call: str, path: Path) -> str:
-    code = f"import sys, pathlib; from collector.journal import aside; print(aside.{call})"
+    code = f"import sys, pathlib; import spanbridge.collector.journal.sqlite.dead_letters as d; print(d.{call})"
     code = code.replace("PATH", "pathlib.Path(sys.argv[1])")
     return subprocess.check_output([sys.executable, "-c", code, path], text=True).strip()
 
@@ -225,13 +226,13 @@ async def test_an_operator_sees_what_was_set_aside_and_why(path: Path) -> None:
     async with SqliteJournal(path) as journal:
         first, second = refused(TRACE, TRACE, bytes(16)), SetAside(b"\xff", Context(), "debug", "line\nbreak \udcff")
         await journal.settle(Settlement(aside=[first, second]))
-        listed = aside.entries(path)
+        listed = dead_letters.entries(path)
     assert [(item.exporter, item.reason, item.span_count, item.trace_ids) for item in listed] == [
         ("mlflow", "bad span", 3, (TRACE.hex(), "00" * 16)),
         ("debug", "line\nbreak ?", 0, ()),
     ]
     assert all(before <= item.time <= time.time() for item in listed)
-    assert listed == aside.entries(path), "it is also there when no bridge runs"
+    assert listed == dead_letters.entries(path), "it is also there when no bridge runs"
 
 
 async def test_what_is_set_aside_is_bounded_and_the_oldest_goes(path: Path) -> None:
@@ -241,7 +242,7 @@ async def test_what_is_set_aside_is_bounded_and_the_oldest_goes(path: Path) -> N
             await journal.settle(Settlement(aside=items[start : start + 5]))
         await journal.put(entry(b"others are not shut out"))
         assert journal.state().aside == 10
-    assert [item.trace_ids for item in aside.entries(path)] == [((b"%016d" % n).hex(),) for n in range(40, 50)]
+    assert [item.trace_ids for item in dead_letters.entries(path)] == [((b"%016d" % n).hex(),) for n in range(40, 50)]
 
 
 async def test_what_an_operator_retries_comes_out_of_the_running_bridge(path: Path) -> None:
@@ -251,7 +252,7 @@ async def test_what_an_operator_retries_comes_out_of_the_running_bridge(path: Pa
         await journal.settle(Settlement(aside=items))
         assert await taken(journal, 1) == [b"before"]
         waiting = asyncio.create_task(taken(journal, 1))
-        first, second, third = [item.id for item in aside.entries(path)]
+        first, second, third = [item.id for item in dead_letters.entries(path)]
         assert await asyncio.to_thread(in_another_process, f"retry(PATH, [{second}, 99])", path) == "1"
         assert await asyncio.wait_for(waiting, 10) == [items[1].payload]
         await asyncio.to_thread(in_another_process, f"retry(PATH, [{third}])", path)
@@ -260,14 +261,14 @@ async def test_what_an_operator_retries_comes_out_of_the_running_bridge(path: Pa
         assert journal.state().aside == 1
         assert journal.state().rows == 4
         assert await asyncio.to_thread(in_another_process, f"drop(PATH, [{first}])", path) == "1"
-        assert aside.entries(path) == []
+        assert dead_letters.entries(path) == []
     assert await rows_of(path) == [b"before", items[1].payload, items[2].payload, b"after"]
 
 
 async def test_a_retried_row_keeps_its_context(path: Path) -> None:
     async with SqliteJournal(path) as journal:
         await journal.settle(Settlement(aside=[refused(TRACE)]))
-    assert aside.retry(path) == 1
+    assert dead_letters.retry(path) == 1
     async with SqliteJournal(path) as journal:
         assert (await journal.take()).entry.context == Context(tenant="team")
         assert journal.state().aside == 0
@@ -275,9 +276,9 @@ async def test_a_retried_row_keeps_its_context(path: Path) -> None:
 
 def test_an_operator_with_the_wrong_path_is_told_and_makes_no_file(path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no journal here"):
-        aside.entries(path)
+        dead_letters.entries(path)
     assert not path.exists()
     path.parent.mkdir()
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(ConfigError, match="start the bridge, which saves what can be read"):
-        aside.retry(path)
+        dead_letters.retry(path)

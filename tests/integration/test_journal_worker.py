@@ -6,11 +6,11 @@ import asyncio
 import threading
 from pathlib import Path
 
-from collector.journal import AsideLimits, Entry, Settlement
-from collector.journal.sqlite.jobs import Close, Committed, Event, Put, Settle
-from collector.journal.sqlite.statements import Record
-from collector.journal.sqlite.worker import Worker
-from processors.types import Context
+from spanbridge.collector.journal import AsideLimits, Entry, Settlement
+from spanbridge.collector.journal.sqlite.jobs import Close, Committed, Event, Put, Settle
+from spanbridge.collector.journal.sqlite.statements import Record
+from spanbridge.collector.journal.sqlite.worker import Worker
+from spanbridge.processors.types import Context
 from tests.polling import until
 
 

@@ -9,7 +9,7 @@ import base64
 
 import pytest
 
-from collector.exporters.mlflow.check import check
+from spanbridge.collector.exporters.mlflow.check import check
 from tests.fakes import Answer, Databricks, Seen, http_server
 from tests.mlflow_servers import postgres, postgres_bin
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector.errors import Held, Permanent, Retryable
-from collector.exporters.mlflow import MlflowSpanExporter
-from collector.exporters.mlflow.database.faults import database_fault
-from collector.exporters.mlflow.record.sanitize import KEPT, KIND_KEYS
-from collector.exporters.mlflow.record.tags import tag_attribute, tag_key
-from processors.attributes import put
-from processors.types import Context, Trace, spans
+from spanbridge.collector.errors import Held, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow import MlflowSpanExporter
+from spanbridge.collector.exporters.mlflow.database.faults import database_fault
+from spanbridge.collector.exporters.mlflow.record.sanitize import KEPT, KIND_KEYS
+from spanbridge.collector.exporters.mlflow.record.tags import tag_attribute, tag_key
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import Context, Trace, spans
 from tests.mlflow_servers import postgres, postgres_bin
 from tests.mlflow_traces import HARMFUL, MS, REFUSED, add_span, new_trace, whole_trace
 

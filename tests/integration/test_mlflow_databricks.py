@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from collector.errors import ConfigError, Held, Permanent, Retryable
-from collector.exporters.mlflow import MlflowSpanExporter
-from processors.attributes import as_dict
-from processors.types import Context, Trace, spans
+from spanbridge.collector.errors import ConfigError, Held, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow import MlflowSpanExporter
+from spanbridge.processors.attributes import as_dict
+from spanbridge.processors.types import Context, Trace, spans
 from tests.fakes import Answer, Databricks
 from tests.mlflow_traces import add_span, new_trace, root_of, whole_trace
 

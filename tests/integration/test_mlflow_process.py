@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from collector.errors import ConfigError, Held, Retryable
-from collector.exporters.build import build_exporter
-from collector.exporters.mlflow.config import MlflowExporterConfig
-from collector.exporters.mlflow.database.writer_process import ExporterProcess
-from processors.types import Trace
+from spanbridge.collector.errors import ConfigError, Held, Retryable
+from spanbridge.collector.exporters.build import build_exporter
+from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
+from spanbridge.collector.exporters.mlflow.database import writer_process
+from spanbridge.collector.exporters.mlflow.database.writer_process import ExporterProcess
+from spanbridge.processors.types import Trace
 from tests.mlflow_traces import whole_trace
 from tests.polling import until_sync
 from tests.reading import span_ids
@@ -167,7 +168,8 @@ def test_a_wrong_configuration_is_known_before_there_is_a_process():
 
 PARENT = """
 import os, sys
-from collector.exporters.mlflow.database.writer_process import ExporterProcess
+from spanbridge.collector.exporters.mlflow.database import writer_process
+from spanbridge.collector.exporters.mlflow.database.writer_process import ExporterProcess
 from tests.mlflow_traces import whole_trace
 exporter = ExporterProcess(2, {}, tracking_uri=sys.argv[1], experiment="apart")
 exporter.send([whole_trace()])
@@ -198,7 +200,13 @@ def test_it_ends_in_silence_when_the_program_is_killed_as_it_starts_it():
     ours, of_child = socket.socketpair()
     ours.close()
     started = subprocess.run(
-        [sys.executable, "-m", "collector.exporters.mlflow.database.writer_process", "30", str(of_child.fileno())],
+        [
+            sys.executable,
+            "-m",
+            writer_process.__name__,
+            "30",
+            str(of_child.fileno()),
+        ],
         pass_fds=[of_child.fileno()],
         capture_output=True,
         check=False,

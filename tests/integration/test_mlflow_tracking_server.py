@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from collector.errors import Held, Permanent, Retryable
-from collector.exporters.mlflow import MlflowSpanExporter
-from collector.exporters.mlflow.check import check
-from processors.attributes import put
-from processors.types import Context, Trace
+from spanbridge.collector.errors import Held, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow import MlflowSpanExporter
+from spanbridge.collector.exporters.mlflow.check import check
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import Context, Trace
 from tests.mlflow_servers import mlflow_server
 from tests.mlflow_traces import HARMFUL, MS, REFUSED, add_span, new_trace, root_of, whole_trace
 
@@ -299,7 +299,7 @@ def test_a_host_name_the_server_rejects_is_held_with_the_mend(server):
 def test_mlflow_is_not_imported(server):
     program = f"""
 import sys
-from collector.exporters.mlflow import MlflowSpanExporter
+from spanbridge.collector.exporters.mlflow import MlflowSpanExporter
 from tests.mlflow_traces import whole_trace
 exporter = MlflowSpanExporter({server!r}, "small", environ={{}})
 exporter.send([whole_trace(metadata={{"a": "b"}})])

@@ -14,11 +14,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from collector.errors import Busy, ConfigError, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
-from collector.net import tls as tls_module
-from collector.receivers import Identity
-from collector.receivers.otlp import grpc_server as otlp_grpc
-from processors.types import Context, spans
+from spanbridge.collector.errors import Busy, ConfigError, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
+from spanbridge.collector.net import tls as tls_module
+from spanbridge.collector.receivers import Identity
+from spanbridge.collector.receivers.otlp import grpc_server as otlp_grpc
+from spanbridge.processors.types import Context, spans
 from tests.certificates import Authority
 from tests.otlp_requests import (
     GRPC_EXPORT,

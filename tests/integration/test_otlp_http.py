@@ -21,12 +21,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from collector.errors import Busy, ConfigError, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
-from collector.net import http_connection
-from collector.net import tls as tls_module
-from collector.net.tls import TlsClientConfig
-from collector.receivers import Identity
-from processors.types import Context, spans
+from spanbridge.collector.errors import Busy, ConfigError, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
+from spanbridge.collector.net import http_connection
+from spanbridge.collector.net import tls as tls_module
+from spanbridge.collector.net.tls import TlsClientConfig
+from spanbridge.collector.receivers import Identity
+from spanbridge.processors.types import Context, spans
 from tests.certificates import Authority
 from tests.otlp_requests import Sink, as_json, batch, eventually, http_config, logs, nested_value, serving
 

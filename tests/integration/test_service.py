@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from collector.cli.up import configuration as built_in
-from collector.config.loading import load
-from collector.journal import SetAside, Settlement
-from collector.journal.sqlite.journal import SqliteJournal
-from collector.service.run import ONE_SIGNAL
-from processors.types import Context
+from spanbridge.collector.cli.up import configuration as built_in
+from spanbridge.collector.config.loading import load
+from spanbridge.collector.journal import SetAside, Settlement
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.collector.service.run import ONE_SIGNAL
+from spanbridge.processors.types import Context
 from tests.polling import until_sync
 from tests.ports import free_port
 from tests.program import Ports, Program, configuration
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def spanbridge(*arguments, **env):
-    command = [sys.executable, "-m", "collector", *arguments]
+    command = [sys.executable, "-m", "spanbridge", *arguments]
     return subprocess.run(
         command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=False
     )
@@ -141,7 +141,7 @@ def test_the_ui_ends_with_the_program(tmp_path):
 
 UI = """
 import asyncio, os, pathlib
-from collector.cli import up
+from spanbridge.collector.cli import up
 up.UI_PORT = {port}
 
 async def main():

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from collector.journal.sqlite.journal import SqliteJournal
-from processors.tail_sampling import TailSampler, TailSamplingConfig
-from processors.types import Batch, Context, spans
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.processors.tail_sampling import TailSampler, TailSamplingConfig
+from spanbridge.processors.types import Batch, Context, spans
 from tests.flows import Shelf, running
 from tests.sampling_traffic import POLICIES, Sent, must_be_kept, wave
 

@@ -8,14 +8,14 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from prometheus_client import CollectorRegistry
 
-from collector.errors import Retryable
-from collector.flow.flow import TRUNCATED_TAG, Head
-from collector.journal.memory import MemoryJournal
-from collector.journal.sqlite.journal import SqliteJournal
-from collector.telemetry.metrics import Telemetry
-from processors.attributes import put
-from processors.trace_state import TraceState
-from processors.types import Batch, Context, spans
+from spanbridge.collector.errors import Retryable
+from spanbridge.collector.flow.flow import TRUNCATED_TAG, Head
+from spanbridge.collector.journal.memory import MemoryJournal
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.attributes import put
+from spanbridge.processors.trace_state import TraceState
+from spanbridge.processors.types import Batch, Context, spans
 from tests.flows import Shelf, running
 from tests.polling import until
 from tests.spans import add_span, new_id, trace_batch

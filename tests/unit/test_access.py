@@ -9,20 +9,20 @@ import bcrypt
 import pytest
 import urllib3
 
-from collector.config.loading import load
-from collector.errors import Busy, ConfigError, Forbidden, Unauthenticated
-from collector.extensions.authentication import basic_auth as basic_module
-from collector.extensions.authentication.basic_auth import BasicAuthConfig, basic_auth
-from collector.extensions.authentication.bearer_token import BearerTokenAuthConfig, bearer_token
-from collector.extensions.config import HealthCheckConfig
-from collector.journal.context import dump
-from collector.journal.context import load as load_context
-from collector.net.tls import TlsServerConfig
-from collector.receivers import Identity
-from collector.service.pages import Health, health_app, serve
-from collector.tenancy import check_headers, may_write
-from collector.watched_file import FollowedFile
-from processors.types import Context
+from spanbridge.collector.config.loading import load
+from spanbridge.collector.errors import Busy, ConfigError, Forbidden, Unauthenticated
+from spanbridge.collector.extensions.authentication import basic_auth as basic_module
+from spanbridge.collector.extensions.authentication.basic_auth import BasicAuthConfig, basic_auth
+from spanbridge.collector.extensions.authentication.bearer_token import BearerTokenAuthConfig, bearer_token
+from spanbridge.collector.extensions.config import HealthCheckConfig
+from spanbridge.collector.journal.context import dump
+from spanbridge.collector.journal.context import load as load_context
+from spanbridge.collector.net.tls import TlsServerConfig
+from spanbridge.collector.receivers import Identity
+from spanbridge.collector.service.pages import Health, health_app, serve
+from spanbridge.collector.tenancy import check_headers, may_write
+from spanbridge.collector.watched_file import FollowedFile
+from spanbridge.processors.types import Context
 from tests.certificates import Authority
 
 SECRET = "s3cr3t-t0ken"
@@ -85,7 +85,7 @@ async def test_a_token_says_whose_it_is():
 
 
 async def test_a_file_of_tokens_is_read_again_when_it_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr("collector.watched_file._INTERVAL", 0.0)
+    monkeypatch.setattr("spanbridge.collector.watched_file._INTERVAL", 0.0)
     file = tmp_path / "tokens"
     file.write_text("one\n\ntwo\n")
     authenticate = bearer(filename=str(file), token="passed over")
@@ -217,7 +217,7 @@ async def test_a_flood_of_passwords_does_not_pile_up(monkeypatch):
 
 
 async def test_a_file_of_users_is_read_again_and_lines_in_the_configuration_win(tmp_path, monkeypatch):
-    monkeypatch.setattr("collector.watched_file._INTERVAL", 0.0)
+    monkeypatch.setattr("spanbridge.collector.watched_file._INTERVAL", 0.0)
     file = tmp_path / "htpasswd"
     file.write_text(f"ann:{hashed(b'old')}\nbob:{hashed(b'bob')}\n")
     authenticate = basic(f"bob:{hashed(b'inline')}", file=str(file))

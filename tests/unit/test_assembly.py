@@ -2,11 +2,11 @@
 
 import pytest
 
-from collector.flow.assembly import Assembly, AssemblyLimits
-from collector.flow.fragments import Piece, pieces
-from collector.flow.released_traces import Remembered
-from collector.journal import Entry, Row
-from processors.types import Batch, Context, Logs, span_count, spans
+from spanbridge.collector.flow.assembly import Assembly, AssemblyLimits
+from spanbridge.collector.flow.fragments import Piece, pieces
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.journal import Entry, Row
+from spanbridge.processors.types import Batch, Context, Logs, span_count, spans
 from tests.spans import add_span, new_id, trace_batch
 
 LIMITS = AssemblyLimits(wait_duration=30, after_root=1)

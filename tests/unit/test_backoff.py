@@ -1,6 +1,6 @@
 import pytest
 
-from collector.flow.backoff import Backoff
+from spanbridge.collector.flow.backoff import Backoff
 
 BACKOFF = Backoff(initial_interval=1, max_interval=30, multiplier=2, randomization_factor=0.5)
 

@@ -7,8 +7,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.otlp.bare import is_bare
-from processors.types import Batch, spans
+from spanbridge.collector.otlp.bare import is_bare
+from spanbridge.processors.types import Batch, spans
 from tests.traces import bench_trace
 
 

@@ -7,8 +7,8 @@ import gc
 import pytest
 from google.protobuf.message import DecodeError
 
-from collector.otlp.batches import SHARED, BatchDecoder
-from processors.types import Batch
+from spanbridge.collector.otlp.batches import SHARED, BatchDecoder
+from spanbridge.processors.types import Batch
 from tests.traces import bench_trace, span, trace
 
 

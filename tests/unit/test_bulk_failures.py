@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from collector.exporters.mlflow.database.bulk.failures import Failure, Failures
+from spanbridge.collector.exporters.mlflow.database.bulk.failures import Failure, Failures
 
 SQLITE, PSYCOPG, PSYCOPG2, PYMYSQL = (
     "sqlite://",

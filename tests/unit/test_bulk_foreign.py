@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from mlflow.tracing.constant import SpanAttributeKey
 from mlflow.tracing.otel import translation
 
-from collector.exporters.mlflow.database.bulk import mlflow_translation as foreign
-from collector.exporters.mlflow.database.bulk.mlflow_translation import translate
-from collector.exporters.mlflow.database.bulk.values import Unfit
+from spanbridge.collector.exporters.mlflow.database.bulk import mlflow_translation as foreign
+from spanbridge.collector.exporters.mlflow.database.bulk.mlflow_translation import translate
+from spanbridge.collector.exporters.mlflow.database.bulk.values import Unfit
 
 
 def literals() -> list[str]:

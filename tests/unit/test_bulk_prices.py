@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.tracing.utils import calculate_cost_by_model_and_token_usage
 
-from collector.exporters.mlflow.database.bulk.prices import Prices
+from spanbridge.collector.exporters.mlflow.database.bulk.prices import Prices
 
 KEYS = [
     "input_tokens",

@@ -7,8 +7,8 @@ from mlflow.store.tracking.dbmodels.models import SqlEntityAssociation, SqlSpan,
 from pymysql.cursors import RE_INSERT_VALUES
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, create_engine, func, select
 
-from collector.exporters.mlflow.database.bulk import spans, tables, traces
-from collector.exporters.mlflow.database.bulk.tables import Tables, _insert
+from spanbridge.collector.exporters.mlflow.database.bulk import spans, tables, traces
+from spanbridge.collector.exporters.mlflow.database.bulk.tables import Tables, _insert
 
 
 @pytest.mark.parametrize(

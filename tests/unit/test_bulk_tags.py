@@ -9,8 +9,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.uri import append_to_uri_path
 from mlflow.utils.validation import _validate_trace_tag
 
-from collector.exporters.mlflow.database.bulk import tags
-from collector.exporters.mlflow.database.bulk.tags import KNOWN_SERVICES, LocationTags, add_valid, root_tags
+from spanbridge.collector.exporters.mlflow.database.bulk import tags
+from spanbridge.collector.exporters.mlflow.database.bulk.tags import KNOWN_SERVICES, LocationTags, add_valid, root_tags
 
 TRACE_ID = "tr-0123456789abcdef0123456789abcdef"
 

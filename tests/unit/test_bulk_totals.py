@@ -19,9 +19,9 @@ from mlflow.tracing.utils import (
     aggregate_usage_from_span_nodes,
 )
 
-from collector.exporters.mlflow.database.bulk.spans import SpanFacts
-from collector.exporters.mlflow.database.bulk.totals import totals
-from collector.exporters.mlflow.database.bulk.values import Unfit
+from spanbridge.collector.exporters.mlflow.database.bulk.spans import SpanFacts
+from spanbridge.collector.exporters.mlflow.database.bulk.totals import totals
+from spanbridge.collector.exporters.mlflow.database.bulk.values import Unfit
 
 ids = st.sampled_from("abcdefg")
 usages = st.dictionaries(st.sampled_from(list(TOKEN_COLUMN_BY_KEY)), st.integers(0, 2**63) | st.floats(0, 9))

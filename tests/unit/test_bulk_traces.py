@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collector.exporters.mlflow.database.bulk.spans import COLUMNS
-from collector.exporters.mlflow.database.bulk.tags import LocationTags
-from collector.exporters.mlflow.database.bulk.traces import INFO_COLUMNS, Place, TraceDecoder, TraceRows
-from collector.exporters.mlflow.database.bulk.values import Unfit
-from processors.types import Batch, Trace
+from spanbridge.collector.exporters.mlflow.database.bulk.spans import COLUMNS
+from spanbridge.collector.exporters.mlflow.database.bulk.tags import LocationTags
+from spanbridge.collector.exporters.mlflow.database.bulk.traces import INFO_COLUMNS, Place, TraceDecoder, TraceRows
+from spanbridge.collector.exporters.mlflow.database.bulk.values import Unfit
+from spanbridge.processors.types import Batch, Trace
 from tests.raw_traces import raw_trace
 from tests.traces import span, trace
 

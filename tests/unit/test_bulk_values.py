@@ -13,8 +13,8 @@ from mlflow.tracing.utils import dump_span_attribute_value
 from mlflow.tracing.utils.otlp import _decode_otel_proto_anyvalue
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 
-from collector.exporters.mlflow.database.bulk.values import Unfit, mapping, members, plain, stored
-from processors.attributes import assign
+from spanbridge.collector.exporters.mlflow.database.bulk.values import Unfit, mapping, members, plain, stored
+from spanbridge.processors.attributes import assign
 
 text = st.text(st.characters(codec="utf-8"))
 scalars = st.one_of(text, st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.none(), st.binary())

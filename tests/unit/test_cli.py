@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from collector.cli import main as cli
+from spanbridge.collector.cli import main as cli
 
 DATA = Path(__file__).parent.parent / "data" / "config"
 MINIMAL = str(DATA / "good" / "minimal.yaml")
@@ -80,9 +80,9 @@ def test_a_wrong_command_line(capsys, arguments):
 
 
 def test_a_module_that_is_not_there_is_a_sentence(capsys, monkeypatch):
-    monkeypatch.setitem(cli.COMMANDS, "extra", cli.Command("collector.no_such_module:main", "needs an extra"))
+    monkeypatch.setitem(cli.COMMANDS, "extra", cli.Command("spanbridge.no_such_module:main", "needs an extra"))
     assert cli.main(["extra"]) == 1
-    assert capsys.readouterr().err == "error: this installation lacks the module collector.no_such_module\n"
+    assert capsys.readouterr().err == "error: this installation lacks the module spanbridge.no_such_module\n"
 
 
 def test_interrupted(monkeypatch):
@@ -101,17 +101,20 @@ def imported(code: str) -> set[str]:
 
 
 def test_the_command_itself_is_light():
-    assert not imported("import collector.cli.main") & {"grpc", "mlflow", "pydantic", "google.protobuf", "yaml"}
+    dear = {"grpc", "mlflow", "pydantic", "google.protobuf", "yaml"}
+    assert not imported("import spanbridge.collector.cli.main") & dear
 
 
 def test_checking_a_configuration_needs_neither_grpc_nor_mlflow():
-    modules = imported(f"from collector.cli.main import main\nassert main(['validate', '--config', {MINIMAL!r}]) == 0")
+    modules = imported(
+        f"from spanbridge.collector.cli.main import main\nassert main(['validate', '--config', {MINIMAL!r}]) == 0"
+    )
     assert not modules & {"grpc", "mlflow", "uvicorn", "sqlalchemy"}
-    assert "collector.config.loading" in modules
+    assert "spanbridge.collector.config.loading" in modules
 
 
 def test_a_reader_that_goes_away_is_no_traceback():
-    command = f"{sys.executable} -m collector.cli.main schema | head -c 10"
+    command = f"{sys.executable} -m spanbridge.collector.cli.main schema | head -c 10"
     run = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
     assert len(run.stdout) == 10
     assert run.stderr == ""

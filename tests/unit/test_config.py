@@ -7,12 +7,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.config.loading import Config, load
-from collector.config.pipelines import JournalConfig
-from collector.config.service import MetricsEndpoint
-from collector.config.sources import parse
-from collector.errors import ConfigError
-from collector.exporters.config import DEFAULT_JOURNAL_BYTES
+from spanbridge.collector.config.loading import Config, load
+from spanbridge.collector.config.pipelines import JournalConfig
+from spanbridge.collector.config.service import MetricsEndpoint
+from spanbridge.collector.config.sources import parse
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.exporters.config import DEFAULT_JOURNAL_BYTES
 
 DATA = Path(__file__).parent.parent / "data" / "config"
 GOOD = sorted((DATA / "good").glob("*.yaml"))

@@ -3,18 +3,18 @@
 import pytest
 from pydantic import ValidationError
 
-from collector.config.service import LogsConfig, MetricsConfig, MetricsEndpoint
-from collector.endpoint import host_and_port
-from collector.exporters.config import (
+from spanbridge.collector.config.service import LogsConfig, MetricsConfig, MetricsEndpoint
+from spanbridge.collector.endpoint import host_and_port
+from spanbridge.collector.exporters.config import (
     DEFAULT_JOURNAL_BYTES,
     OtlpGrpcExporterConfig,
     OtlpHttpExporterConfig,
     RetryConfig,
     SendingQueueConfig,
 )
-from collector.exporters.mlflow.config import MlflowExporterConfig
-from collector.extensions.config import FileStorageConfig, HealthCheckConfig
-from collector.flow.processors.config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
+from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
+from spanbridge.collector.extensions.config import FileStorageConfig, HealthCheckConfig
+from spanbridge.collector.flow.processors.config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
 
 
 def refused(model, values):

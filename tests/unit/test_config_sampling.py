@@ -6,13 +6,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import TypeAdapter
 
-from collector.config.loading import Config, load
-from collector.errors import ConfigError
-from collector.flow.assembly import AssemblyLimits
-from collector.flow.released_traces import Remembered
-from collector.service.stages import Plan, add_stages
-from collector.telemetry.metrics import Telemetry
-from processors.tail_sampling.policy_config import PolicyConfig
+from spanbridge.collector.config.loading import Config, load
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.flow.assembly import AssemblyLimits
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.service.stages import Plan, add_stages
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.tail_sampling.policy_config import PolicyConfig
 
 DATA = Path(__file__).parent.parent / "data" / "config" / "sampling"
 GENAI = {"token_usage", "cost", "span_type", "session", "experiment_quota", "error_type", "tool"}

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from collector.config.components import COMPONENTS, ComponentId, describe_components, split_id
-from collector.config.json_schema import json_schema
-from collector.config.sources import parse
+from spanbridge.collector.config.components import COMPONENTS, ComponentId, describe_components, split_id
+from spanbridge.collector.config.json_schema import json_schema
+from spanbridge.collector.config.sources import parse
 
 DATA = Path(__file__).parent.parent / "data" / "config"
 GOOD = sorted((DATA / "good").glob("*.yaml"))

@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.config.sources import merged, parse
-from collector.errors import ConfigError
+from spanbridge.collector.config.sources import merged, parse
+from spanbridge.collector.errors import ConfigError
 
 
 def problems(*sources, overrides=(), env=None):

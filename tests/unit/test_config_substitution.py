@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.config.substitution import Substitution
+from spanbridge.collector.config.substitution import Substitution
 
 ENV = {
     "NAME": "some value",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from collector.exporters.config import OtlpHttpExporterConfig, SendingQueueConfig
-from collector.exporters.mlflow.config import MlflowExporterConfig
+from spanbridge.collector.exporters.config import OtlpHttpExporterConfig, SendingQueueConfig
+from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
 
 SERVER, DATABASE, FILE = "http://mlflow:5000", "postgresql://mlflow@host/mlflow", "sqlite:///mlflow.db"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from collector.exporters.debug import DebugExporter
-from processors.types import Trace, spans
+from spanbridge.collector.exporters.debug import DebugExporter
+from spanbridge.processors.types import Trace, spans
 from tests.spans import add_span, new_id, trace_batch
 
 

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 import pytest
 from prometheus_client import CollectorRegistry
 
-from collector.errors import Held, Misplaced, Permanent, Retryable
-from collector.flow.assembly import Pending
-from collector.flow.backoff import Backoff
-from collector.flow.delivery import Delivery, DeliveryOptions
-from collector.flow.send_queue import SendLimits
-from collector.telemetry.metrics import Telemetry
-from processors.types import Batch, Context, Trace, span_count, spans
+from spanbridge.collector.errors import Held, Misplaced, Permanent, Retryable
+from spanbridge.collector.flow.assembly import Pending
+from spanbridge.collector.flow.backoff import Backoff
+from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
+from spanbridge.collector.flow.send_queue import SendLimits
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.types import Batch, Context, Trace, span_count, spans
 from tests.fakes import MemoryExporter, fail_first, refuse_spans
 from tests.polling import until
 from tests.spans import add_span, new_id, trace_batch

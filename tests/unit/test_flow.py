@@ -10,18 +10,18 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from collector.errors import Held, Permanent
-from collector.flow.assembly import Assembly, AssemblyLimits
-from collector.flow.backoff import Backoff
-from collector.flow.delivery import Delivery, DeliveryOptions
-from collector.flow.flow import PORTION, TRUNCATED_TAG, Flow, FlowOptions, Head, Stage
-from collector.flow.processors.tail_sampling import TailSampling
-from collector.flow.released_traces import Remembered
-from collector.journal import Entry
-from collector.journal.memory import MemoryJournal
-from collector.telemetry.metrics import Telemetry
-from processors.tail_sampling import TailSamplingConfig
-from processors.types import Batch, Context, Logs, span_count, spans
+from spanbridge.collector.errors import Held, Permanent
+from spanbridge.collector.flow.assembly import Assembly, AssemblyLimits
+from spanbridge.collector.flow.backoff import Backoff
+from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
+from spanbridge.collector.flow.flow import PORTION, TRUNCATED_TAG, Flow, FlowOptions, Head, Stage
+from spanbridge.collector.flow.processors.tail_sampling import TailSampling
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.journal import Entry
+from spanbridge.collector.journal.memory import MemoryJournal
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.tail_sampling import TailSamplingConfig
+from spanbridge.processors.types import Batch, Context, Logs, span_count, spans
 from tests.fakes import MemoryExporter, refuse_spans
 from tests.polling import until
 from tests.spans import add_span, new_id, trace_batch

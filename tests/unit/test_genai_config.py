@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from processors.genai import GenAiConfig
-from processors.genai.config import NAMES
+from spanbridge.processors.genai import GenAiConfig
+from spanbridge.processors.genai.config import NAMES
 
 
 def test_every_convention_is_on_without_sources():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.genai.encoding import attribute
+from spanbridge.processors.genai.encoding import attribute
 
 LENGTHS = [0, 1, 63, 64, 65, 110, 126, 127, 128, 129, 16_365, 16_383, 16_384, 2_097_152]
 

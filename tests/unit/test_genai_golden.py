@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 
-from processors.attributes import as_dict
-from processors.genai import GenAi, GenAiConfig, GenAiTrace
-from processors.genai.conventions import CONVENTIONS
-from processors.types import Batch, Logs, Trace, spans
+from spanbridge.processors.attributes import as_dict
+from spanbridge.processors.genai import GenAi, GenAiConfig, GenAiTrace
+from spanbridge.processors.genai.conventions import CONVENTIONS
+from spanbridge.processors.types import Batch, Logs, Trace, spans
 
 GOLDEN = Path(__file__).parents[1] / "data" / "genai"
 NAMES = sorted(path.name.removesuffix(".in.json") for path in GOLDEN.glob("*.in.json"))

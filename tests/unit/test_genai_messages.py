@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from processors.genai.answers import chat_output
-from processors.genai.documents import documents
-from processors.genai.messages import chat_input, chat_messages, system_messages
-from processors.genai.tools import chat_tools, named_tools
+from spanbridge.processors.genai.answers import chat_output
+from spanbridge.processors.genai.documents import documents
+from spanbridge.processors.genai.messages import chat_input, chat_messages, system_messages
+from spanbridge.processors.genai.tools import chat_tools, named_tools
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
 ASSISTANT_CALL = {"role": "assistant", "content": None, "tool_calls": [CALL]}

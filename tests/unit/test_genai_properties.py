@@ -10,10 +10,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import processors.genai
-from processors.attributes import as_dict, assign
-from processors.genai import GenAi, GenAiConfig, GenAiTrace
-from processors.types import Batch, Logs, Trace, spans
+import spanbridge.processors.genai
+from spanbridge.processors.attributes import as_dict, assign
+from spanbridge.processors.genai import GenAi, GenAiConfig, GenAiTrace
+from spanbridge.processors.types import Batch, Logs, Trace, spans
 
 HEAD, STAGE = GenAi(GenAiConfig()), GenAiTrace(GenAiConfig())
 TRACE_ID = b"\1" * 16
@@ -22,7 +22,7 @@ TRACE_ID = b"\1" * 16
 def _literals():
     """Every text in the package's sources that may be an attribute's key, an event's name, a field or a value."""
     found = set()
-    for path in Path(processors.genai.__file__).parent.rglob("*.py"):
+    for path in Path(spanbridge.processors.genai.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[\w./-]+", node.value):
                 found.add(node.value)

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from processors.attributes import as_dict, assign
-from processors.genai import GenAi, GenAiConfig, GenAiTrace
-from processors.types import Batch, Logs, Trace, spans
+from spanbridge.processors.attributes import as_dict, assign
+from spanbridge.processors.genai import GenAi, GenAiConfig, GenAiTrace
+from spanbridge.processors.types import Batch, Logs, Trace, spans
 
 TRACE_ID = b"\1" * 16
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from processors.genai import GenAi, GenAiConfig, GenAiTrace
-from processors.types import Batch, Trace, spans
+from spanbridge.processors.genai import GenAi, GenAiConfig, GenAiTrace
+from spanbridge.processors.types import Batch, Trace, spans
 from tests.unit.test_genai_golden import NAMES, normalized, with_base64_ids
 
 pytestmark = [

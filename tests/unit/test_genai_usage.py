@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from processors.genai.usage import CostKeys, UsageKeys, usage_object
-from processors.genai.values import as_count, as_name, as_text, decoded, is_empty, to_json
+from spanbridge.processors.genai.usage import CostKeys, UsageKeys, usage_object
+from spanbridge.processors.genai.values import as_count, as_name, as_text, decoded, is_empty, to_json
 
 CASES = [
     ({"prompt_tokens": 42, "completion_tokens": 7, "total_tokens": 49}, (42, 7, 49), {}),

@@ -6,13 +6,13 @@ import random
 
 import pytest
 
-from processors.attributes import as_dict, keys_of, places_of
-from processors.genai import GenAi, GenAiConfig
-from processors.genai.convention import decided_by, narrowed
-from processors.genai.conventions import CONVENTIONS
-from processors.genai.values import as_name
-from processors.genai.view import Layout, SpanView
-from processors.types import spans
+from spanbridge.processors.attributes import as_dict, keys_of, places_of
+from spanbridge.processors.genai import GenAi, GenAiConfig
+from spanbridge.processors.genai.convention import decided_by, narrowed
+from spanbridge.processors.genai.conventions import CONVENTIONS
+from spanbridge.processors.genai.values import as_name
+from spanbridge.processors.genai.view import Layout, SpanView
+from spanbridge.processors.types import spans
 from tests.traces import span, trace
 from tests.unit.test_genai_golden import NAMES, normalized
 

@@ -11,7 +11,7 @@ import time
 import pytest
 import urllib3
 
-from collector.net.http_client import pool_manager
+from spanbridge.collector.net.http_client import pool_manager
 from tests.certificates import Authority
 from tests.fakes import Answer, http_server
 

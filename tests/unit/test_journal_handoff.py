@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.journal import Entry, Row
-from collector.journal.sqlite.handoff import Handoff
-from processors.types import Context
+from spanbridge.collector.journal import Entry, Row
+from spanbridge.collector.journal.sqlite.handoff import Handoff
+from spanbridge.processors.types import Context
 
 
 def row(id_: int, size: int = 1) -> Row:

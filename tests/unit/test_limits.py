@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.attributes import as_dict, put, to_python
-from processors.limits import CountLimits, trim, truncate
-from processors.types import Batch, Logs
+from spanbridge.processors.attributes import as_dict, put, to_python
+from spanbridge.processors.limits import CountLimits, trim, truncate
+from spanbridge.processors.types import Batch, Logs
 
 LONG = "ü" * 100
 

@@ -3,11 +3,11 @@
 import json
 import logging
 
-from collector.telemetry.logs import BURST, WINDOW, ConsoleFormatter, JsonFormatter, RateLimit
+from spanbridge.collector.telemetry.logs import BURST, WINDOW, ConsoleFormatter, JsonFormatter, RateLimit
 
 
 def record(message="said", line=1, *args):
-    return logging.LogRecord("collector.x", logging.WARNING, "x.py", line, message, args, None)
+    return logging.LogRecord("spanbridge.collector.x", logging.WARNING, "x.py", line, message, args, None)
 
 
 def test_a_kind_of_message_is_bounded_and_says_how_many_were_left_out():

@@ -2,9 +2,9 @@
 
 import pytest
 
-from collector.errors import Busy
-from collector.flow.processors.memory_limiter import MemoryLimiter, MemoryLimits, total_memory
-from processors.types import Batch
+from spanbridge.collector.errors import Busy
+from spanbridge.collector.flow.processors.memory_limiter import MemoryLimiter, MemoryLimits, total_memory
+from spanbridge.processors.types import Batch
 
 
 @pytest.mark.parametrize(("used", "refuses"), [(0, False), (80, False), (81, True), (100, True), (101, True)])

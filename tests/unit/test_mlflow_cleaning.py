@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collector.exporters.mlflow.record.sanitize import KEPT, by_key, clean_already, clean_span
-from collector.exporters.mlflow.record.tags import clean_tags, tag_key
-from collector.exporters.mlflow.record.values import KeyRule, clean_value, plain_text, text
-from processors.attributes import as_dict, assign, put, to_python
-from processors.genai import GenAi, GenAiConfig
-from processors.types import spans
+from spanbridge.collector.exporters.mlflow.record.sanitize import KEPT, by_key, clean_already, clean_span
+from spanbridge.collector.exporters.mlflow.record.tags import clean_tags, tag_key
+from spanbridge.collector.exporters.mlflow.record.values import KeyRule, clean_value, plain_text, text
+from spanbridge.processors.attributes import as_dict, assign, put, to_python
+from spanbridge.processors.genai import GenAi, GenAiConfig
+from spanbridge.processors.types import spans
 from tests.traces import bench_trace
 
 

@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import exc
 
-from collector.errors import Held, Permanent, Retryable
-from collector.exporters.mlflow.database.faults import database_fault
+from spanbridge.collector.errors import Held, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow.database.faults import database_fault
 
 
 class DriverError(Exception):

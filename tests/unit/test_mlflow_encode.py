@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collector.exporters.mlflow.record.record import Recorder
-from collector.exporters.mlflow.server.tracking_server import encode
-from collector.exporters.mlflow.settings import RESOURCE_TAGS
-from processors.attributes import as_dict
-from processors.types import Batch, spans, spans_in_context
+from spanbridge.collector.exporters.mlflow.record.record import Recorder
+from spanbridge.collector.exporters.mlflow.server.tracking_server import encode
+from spanbridge.collector.exporters.mlflow.settings import RESOURCE_TAGS
+from spanbridge.processors.attributes import as_dict
+from spanbridge.processors.types import Batch, spans, spans_in_context
 from tests.traces import bench_trace
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from collector.errors import Held, Misplaced, Permanent, Retryable
-from collector.exporters.mlflow.experiments import FAILED, FRESH, Experiment, Experiments
-from collector.exporters.mlflow.routing import Route
+from spanbridge.collector.errors import Held, Misplaced, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow.experiments import FAILED, FRESH, Experiment, Experiments
+from spanbridge.collector.exporters.mlflow.routing import Route
 
 
 class Directory:

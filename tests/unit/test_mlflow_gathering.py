@@ -8,10 +8,10 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from collector.errors import Held, Permanent, Retryable
-from collector.exporters.mlflow import MlflowSpanExporter
-from collector.exporters.mlflow.trace_buffer import Gathering
-from processors.types import Batch, Trace, span_count
+from spanbridge.collector.errors import Held, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow import MlflowSpanExporter
+from spanbridge.collector.exporters.mlflow.trace_buffer import Gathering
+from spanbridge.processors.types import Batch, Trace, span_count
 from tests.mlflow_traces import add_span, new_trace, whole_trace
 
 

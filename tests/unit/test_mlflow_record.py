@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collector.exporters.mlflow.record.amendment import Stored, amendment, assumed, is_needed, must_look
-from collector.exporters.mlflow.record.record import Recorder, mend_times
-from collector.exporters.mlflow.record.sanitize import MAX_TIME
-from collector.exporters.mlflow.settings import RESOURCE_TAGS
-from processors.attributes import as_dict, put
-from processors.types import Trace, spans
+from spanbridge.collector.exporters.mlflow.record.amendment import Stored, amendment, assumed, is_needed, must_look
+from spanbridge.collector.exporters.mlflow.record.record import Recorder, mend_times
+from spanbridge.collector.exporters.mlflow.record.sanitize import MAX_TIME
+from spanbridge.collector.exporters.mlflow.settings import RESOURCE_TAGS
+from spanbridge.processors.attributes import as_dict, put
+from spanbridge.processors.types import Trace, spans
 from tests.mlflow_traces import MS, add_span, new_trace, root_of, whole_trace
 
 NOW = 1_800_000_000_000 * MS

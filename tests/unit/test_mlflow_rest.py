@@ -7,8 +7,8 @@ from email.utils import formatdate
 
 import pytest
 
-from collector.errors import Held, Permanent, Retryable
-from collector.exporters.mlflow.server.rest import Reply, checked, fault, retry_after
+from spanbridge.collector.errors import Held, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow.server.rest import Reply, checked, fault, retry_after
 
 URI = "http://mlflow:5000"
 

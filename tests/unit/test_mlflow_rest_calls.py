@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from collector.errors import Held, Permanent, Retryable
-from collector.exporters.mlflow import MlflowSpanExporter
-from collector.exporters.mlflow.server.rest import Rest
-from collector.exporters.mlflow.settings import MlflowSettings
-from processors.types import Context
+from spanbridge.collector.errors import Held, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow import MlflowSpanExporter
+from spanbridge.collector.exporters.mlflow.server.rest import Rest
+from spanbridge.collector.exporters.mlflow.settings import MlflowSettings
+from spanbridge.processors.types import Context
 from tests.fakes import Answer, Seen, http_server
 from tests.mlflow_traces import whole_trace
 

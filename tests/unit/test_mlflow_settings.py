@@ -6,12 +6,12 @@ import base64
 
 import pytest
 
-from collector.errors import ConfigError
-from collector.exporters.mlflow import MlflowSpanExporter
-from collector.exporters.mlflow.routing import Route, Router, bounded
-from collector.exporters.mlflow.settings import MlflowSettings, display, settings_from
-from processors.attributes import put
-from processors.types import Context
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.exporters.mlflow import MlflowSpanExporter
+from spanbridge.collector.exporters.mlflow.routing import Route, Router, bounded
+from spanbridge.collector.exporters.mlflow.settings import MlflowSettings, display, settings_from
+from spanbridge.processors.attributes import put
+from spanbridge.processors.types import Context
 from tests.mlflow_traces import add_span, new_trace, whole_trace
 
 

@@ -7,8 +7,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.exporters.mlflow.database.transfer import read, written
-from processors.types import Batch, Context, Trace
+from spanbridge.collector.exporters.mlflow.database.transfer import read, written
+from spanbridge.processors.types import Batch, Context, Trace
 from tests.mlflow_traces import add_span, new_trace, whole_trace
 
 

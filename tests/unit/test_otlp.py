@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from collector.errors import Busy, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
-from collector.otlp import requests as otlp
-from collector.otlp.compression import decompress
-from collector.otlp.requests import Status
-from processors.types import Batch, Logs, spans
+from spanbridge.collector.errors import Busy, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
+from spanbridge.collector.otlp import requests as otlp
+from spanbridge.collector.otlp.compression import decompress
+from spanbridge.collector.otlp.requests import Status
+from spanbridge.processors.types import Batch, Logs, spans
 from tests.otlp_requests import SPANS, as_json, batch, logs, message, nested_value
 
 LIMIT = 64 << 20

@@ -13,9 +13,9 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from collector.errors import ExportError, Held, Permanent, Retryable
-from collector.exporters.otlp.exporter import EXPORT, OtlpGrpcExporter, OtlpHttpExporter
-from processors.types import Batch, Trace, span_count
+from spanbridge.collector.errors import ExportError, Held, Permanent, Retryable
+from spanbridge.collector.exporters.otlp.exporter import EXPORT, OtlpGrpcExporter, OtlpHttpExporter
+from spanbridge.processors.types import Batch, Trace, span_count
 from tests.fakes import Answer, http_server
 from tests.spans import trace_batch
 

@@ -14,8 +14,8 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from processors.attributes import put
-from processors.ottl import (
+from spanbridge.processors.attributes import put
+from spanbridge.processors.ottl import (
     Conditions,
     Duration,
     OttlError,
@@ -23,9 +23,9 @@ from processors.ottl import (
     compile_condition,
     compile_statement,
 )
-from processors.ottl.arithmetic import calculate
-from processors.ottl.functions import FUNCTIONS
-from processors.ottl.values import COMPARISONS
+from spanbridge.processors.ottl.arithmetic import calculate
+from spanbridge.processors.ottl.functions import FUNCTIONS
+from spanbridge.processors.ottl.values import COMPARISONS
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no failure."""
@@ -338,8 +338,8 @@ def test_the_parser_is_loaded_only_when_a_condition_is():
     """A program without OTTL does not pay for it."""
     code = """
 import sys
-from processors.ottl import compile_condition
-from processors.tail_sampling import TailSamplingConfig
+from spanbridge.processors.ottl import compile_condition
+from spanbridge.processors.tail_sampling import TailSamplingConfig
 TailSamplingConfig.model_validate({"policies": [{"name": "all", "type": "always_sample"}]})
 assert "lark" not in sys.modules
 compile_condition("true", "span")

@@ -5,9 +5,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.flow.fragments import pieces
-from collector.journal import Entry, Row
-from processors.types import Batch, Context, spans_in_context
+from spanbridge.collector.flow.fragments import pieces
+from spanbridge.collector.journal import Entry, Row
+from spanbridge.processors.types import Batch, Context, spans_in_context
 
 ids = st.sampled_from([bytes([n]) * 16 for n in range(1, 5)])
 

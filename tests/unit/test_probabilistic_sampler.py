@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from processors.attributes import put
-from processors.probabilistic_sampler import ProbabilisticSampler, ProbabilisticSamplerConfig
-from processors.trace_state import TraceState, adjusted_count
-from processors.types import Batch, span_count, spans
+from spanbridge.processors.attributes import put
+from spanbridge.processors.probabilistic_sampler import ProbabilisticSampler, ProbabilisticSamplerConfig
+from spanbridge.processors.trace_state import TraceState, adjusted_count
+from spanbridge.processors.types import Batch, span_count, spans
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no failure."""

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from collector.telemetry.processes import cpu_seconds, resident_memory
+from spanbridge.collector.telemetry.processes import cpu_seconds, resident_memory
 
 
 def test_resident_memory_is_that_of_this_process():

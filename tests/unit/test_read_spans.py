@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from processors.attributes import put, to_python
-from processors.genai import GenAi, GenAiConfig, GenAiTrace
-from processors.tag_schema import TagSchema, TagSchemaConfig
-from processors.types import Trace, spans
+from spanbridge.processors.attributes import put, to_python
+from spanbridge.processors.genai import GenAi, GenAiConfig, GenAiTrace
+from spanbridge.processors.tag_schema import TagSchema, TagSchemaConfig
+from spanbridge.processors.types import Trace, spans
 from tests.spans import new_id, trace_batch
 from tests.unit.test_flow import flowing
 from tests.unit.test_genai_golden import NAMES, given

@@ -1,6 +1,6 @@
 """A clock that stands still while it is stopped."""
 
-from collector.flow.pausable_clock import ReadingTime
+from spanbridge.collector.flow.pausable_clock import ReadingTime
 
 
 def test_time_that_was_stopped_never_passed():

@@ -3,10 +3,16 @@
 import pytest
 from pydantic import ValidationError
 
-from collector.errors import ConfigError
-from collector.net.tls import TlsClientConfig, TlsServerConfig, client_ssl_context, server_ssl_context
-from collector.receivers.otlp.config import CorsConfig, GrpcConfig, HttpConfig, OtlpReceiverConfig, host_and_port
-from collector.receivers.otlp.grpc_server import _options
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.net.tls import TlsClientConfig, TlsServerConfig, client_ssl_context, server_ssl_context
+from spanbridge.collector.receivers.otlp.config import (
+    CorsConfig,
+    GrpcConfig,
+    HttpConfig,
+    OtlpReceiverConfig,
+    host_and_port,
+)
+from spanbridge.collector.receivers.otlp.grpc_server import _options
 
 PAIR = {"cert_file": "c", "key_file": "k"}
 

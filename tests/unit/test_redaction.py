@@ -14,9 +14,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pydantic import ValidationError
 
-from processors.attributes import as_dict, assign, put
-from processors.redaction import DETECTORS, Redaction, RedactionConfig
-from processors.redaction.config import pattern_set
+from spanbridge.processors.attributes import as_dict, assign, put
+from spanbridge.processors.redaction import DETECTORS, Redaction, RedactionConfig
+from spanbridge.processors.redaction.config import pattern_set
 
 EMAIL = "bob@example.com"
 CARD = "4111111111111111"

@@ -6,8 +6,8 @@ import pytest
 import re2
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from processors.attributes import put
-from processors.redaction import DETECTORS, Redaction, RedactionConfig
+from spanbridge.processors.attributes import put
+from spanbridge.processors.redaction import DETECTORS, Redaction, RedactionConfig
 
 FOUND = {
     "email": [

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from processors.attributes import assign, put
-from processors.redaction import DETECTORS, Redaction, RedactionConfig
-from processors.redaction.detectors import luhn
+from spanbridge.processors.attributes import assign, put
+from spanbridge.processors.redaction import DETECTORS, Redaction, RedactionConfig
+from spanbridge.processors.redaction.detectors import luhn
 
 UPPER, LOWER, DIGIT = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz", "0123456789"
 ALNUM, HEX = UPPER + LOWER + DIGIT, "0123456789abcdef"

@@ -1,7 +1,7 @@
 """What is remembered of traces that were handed on."""
 
-from collector.flow.released_traces import Remembered
-from processors.types import Context
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.processors.types import Context
 
 
 def test_the_latest_of_each_kind_are_remembered():

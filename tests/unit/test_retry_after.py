@@ -8,7 +8,7 @@ from google.rpc.status_pb2 import Status
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.net.retry_after import grpc_retry_after, http_retry_after
+from spanbridge.collector.net.retry_after import grpc_retry_after, http_retry_after
 
 AT = 1_445_412_480.0  # Wed, 21 Oct 2015 07:28:00 GMT
 

@@ -10,9 +10,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
-from processors.attributes import put
-from processors.span_metrics import SpanMetrics, SpanMetricsConfig
-from processors.types import Batch
+from spanbridge.processors.attributes import put
+from spanbridge.processors.span_metrics import SpanMetrics, SpanMetricsConfig
+from spanbridge.processors.types import Batch
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no failure."""

@@ -11,9 +11,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pydantic import ValidationError
 
-from processors.attributes import put
-from processors.tag_schema import TagSchema, TagSchemaConfig
-from processors.types import Trace
+from spanbridge.processors.attributes import put
+from spanbridge.processors.tag_schema import TagSchema, TagSchemaConfig
+from spanbridge.processors.types import Trace
 
 DATA = Path(__file__).parent.parent / "data" / "tag_schema"
 TRACE_ID = b"t" * 16

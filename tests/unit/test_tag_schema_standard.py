@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from processors.attributes import put
-from processors.tag_schema import COMPUTED, STANDARD, TagSchema, TagSchemaConfig
-from processors.tag_schema.computed import final_answer
-from processors.types import Trace
+from spanbridge.processors.attributes import put
+from spanbridge.processors.tag_schema import COMPUTED, STANDARD, TagSchema, TagSchemaConfig
+from spanbridge.processors.tag_schema.computed import final_answer
+from spanbridge.processors.types import Trace
 
 TRACE_ID = b"t" * 16
 NAMES = [

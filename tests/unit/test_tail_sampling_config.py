@@ -6,8 +6,8 @@ import pytest
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from processors.tail_sampling import TailSampler, TailSamplingConfig
-from processors.tail_sampling.policy_config import PolicyConfig
+from spanbridge.processors.tail_sampling import TailSampler, TailSamplingConfig
+from spanbridge.processors.tail_sampling.policy_config import PolicyConfig
 from tests.unit.test_tail_sampling_policies import Clock, error, having, make_trace
 
 DATA = Path(__file__).parent.parent / "data" / "sampling"

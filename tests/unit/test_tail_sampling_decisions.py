@@ -7,13 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors.tail_sampling import (
+from spanbridge.processors.tail_sampling import (
     TailSampler,
     TailSamplingConfig,
     mark,
 )
-from processors.trace_state import TraceState, adjusted_count
-from processors.types import spans
+from spanbridge.processors.trace_state import TraceState, adjusted_count
+from spanbridge.processors.types import spans
 from tests.unit.test_tail_sampling_policies import Clock, error, having, make_policy, make_trace
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from pydantic import TypeAdapter
 
-from processors.attributes import put
-from processors.tail_sampling import TailSampler, TailSamplingConfig
-from processors.tail_sampling.build import build, keys
-from processors.tail_sampling.chance_policies import fnv1a_64
-from processors.tail_sampling.outcome import actual
-from processors.tail_sampling.policies import PolicyError
-from processors.tail_sampling.policy_config import PolicyConfig
-from processors.tail_sampling.view import View
-from processors.types import Batch, Context, Trace, spans
+from spanbridge.processors.attributes import put
+from spanbridge.processors.tail_sampling import TailSampler, TailSamplingConfig
+from spanbridge.processors.tail_sampling.build import build, keys
+from spanbridge.processors.tail_sampling.chance_policies import fnv1a_64
+from spanbridge.processors.tail_sampling.outcome import actual
+from spanbridge.processors.tail_sampling.policies import PolicyError
+from spanbridge.processors.tail_sampling.policy_config import PolicyConfig
+from spanbridge.processors.tail_sampling.view import View
+from spanbridge.processors.types import Batch, Context, Trace, spans
 
 STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no failure."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors.tail_sampling.outcome import (
+from spanbridge.processors.tail_sampling.outcome import (
     DROPPED,
     INVERT_NOT_SAMPLED,
     INVERT_SAMPLED,

@@ -4,8 +4,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.telemetry.metrics import Telemetry, render
-from collector.telemetry.process_metrics import ProcessMetrics
+from spanbridge.collector.telemetry.metrics import Telemetry, render
+from spanbridge.collector.telemetry.process_metrics import ProcessMetrics
 
 
 def samples(registry, **options):

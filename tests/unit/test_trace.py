@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processors.types import Batch, Trace, span_count
+from spanbridge.processors.types import Batch, Trace, span_count
 from tests.mlflow_traces import whole_trace
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors.trace_state import (
+from spanbridge.processors.trace_state import (
     KEEP_ALL,
     KEEP_NONE,
     TraceState,

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from collector.exporters.mlflow.database.turn import Turn
+from spanbridge.collector.exporters.mlflow.database.turn import Turn
 
 DIVIDED = """
 import os, signal, sys, threading
-from collector.exporters.mlflow.database.turn import Turn
+from spanbridge.collector.exporters.mlflow.database.turn import Turn
 
 turn = Turn()
 reading, writing = os.pipe()

@@ -5,10 +5,10 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.flow.fragments import pieces
-from collector.journal import Entry, Row
-from collector.otlp.wire import field, varint, wrapped
-from processors.types import Batch, Context, spans
+from spanbridge.collector.flow.fragments import pieces
+from spanbridge.collector.journal import Entry, Row
+from spanbridge.collector.otlp.wire import field, varint, wrapped
+from spanbridge.processors.types import Batch, Context, spans
 from tests.otlp_requests import message
 from tests.otlp_requests import varint as encoded
 

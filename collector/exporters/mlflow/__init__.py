@@ -1,5 +1,5 @@
 """MLflow as a destination."""
 
-from collector.exporters.mlflow.exporter import MlflowSpanExporter
+from spanbridge.collector.exporters.mlflow.exporter import MlflowSpanExporter
 
 __all__ = ["MlflowSpanExporter"]

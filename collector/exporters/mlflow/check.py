@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from collector.errors import ConfigError, ExportError
-from collector.exporters.mlflow.destination import open_destination
-from collector.exporters.mlflow.routing import Router
-from collector.exporters.mlflow.settings import settings_from
-from processors.types import Batch, Trace
+from spanbridge.collector.errors import ConfigError, ExportError
+from spanbridge.collector.exporters.mlflow.destination import open_destination
+from spanbridge.collector.exporters.mlflow.routing import Router
+from spanbridge.collector.exporters.mlflow.settings import settings_from
+from spanbridge.processors.types import Batch, Trace
 
 
 @dataclass(frozen=True, slots=True)

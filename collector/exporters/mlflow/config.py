@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from collector.exporters.config import QueuedExporterConfig, check_url
-from collector.exporters.mlflow.settings import scheme_of
-from collector.net.tls import TlsClientConfig
-from processors.settings import Duration
+from spanbridge.collector.exporters.config import QueuedExporterConfig, check_url
+from spanbridge.collector.exporters.mlflow.settings import scheme_of
+from spanbridge.collector.net.tls import TlsClientConfig
+from spanbridge.processors.settings import Duration
 
 if TYPE_CHECKING:
     from typing import Self

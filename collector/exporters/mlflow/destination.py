@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from collector.errors import ConfigError
-from collector.exporters.mlflow.database.tracking_database import Database
-from collector.exporters.mlflow.databricks.experiments import DatabricksExperiments
-from collector.exporters.mlflow.databricks.unity_catalog import UnityCatalog, unity_catalog
-from collector.exporters.mlflow.record.record import TraceRecord
-from collector.exporters.mlflow.routing import Route
-from collector.exporters.mlflow.server.tracking_server import TrackingServer
-from collector.exporters.mlflow.settings import DATABASES, MlflowSettings, display
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.exporters.mlflow.database.tracking_database import Database
+from spanbridge.collector.exporters.mlflow.databricks.experiments import DatabricksExperiments
+from spanbridge.collector.exporters.mlflow.databricks.unity_catalog import UnityCatalog, unity_catalog
+from spanbridge.collector.exporters.mlflow.record.record import TraceRecord
+from spanbridge.collector.exporters.mlflow.routing import Route
+from spanbridge.collector.exporters.mlflow.server.tracking_server import TrackingServer
+from spanbridge.collector.exporters.mlflow.settings import DATABASES, MlflowSettings, display
 
 _ADDRESSES = "http(s)://host:port, sqlite:///file.db, postgresql://..., mysql://... or databricks"
 
@@ -24,7 +24,7 @@ class Destination(Protocol):
         """Return once MLflow has all records, of one route.
 
         Raises:
-            ExportError: as in `collector.exporters.Exporter.send`.
+            ExportError: as in `spanbridge.collector.exporters.Exporter.send`.
         """
 
     def check(self, route: Route) -> Iterator[str]:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from collector.errors import ExportError, Held, Misplaced, Permanent
-from collector.exporters.mlflow.routing import Route
+from spanbridge.collector.errors import ExportError, Held, Misplaced, Permanent
+from spanbridge.collector.exporters.mlflow.routing import Route
 
 FRESH = 60.0
 """Seconds for which an answer holds: a deleted experiment still takes traces, so it has to be noticed."""

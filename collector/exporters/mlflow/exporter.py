@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from collector.errors import ExportError, Held, Permanent, Retryable
-from collector.exporters.mlflow.destination import Destination, open_destination
-from collector.exporters.mlflow.record.record import Recorder
-from collector.exporters.mlflow.routing import Route, Router
-from collector.exporters.mlflow.settings import RESOURCE_TAGS, settings_from
-from collector.exporters.mlflow.trace_buffer import Gathering
-from processors.types import Trace
+from spanbridge.collector.errors import ExportError, Held, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow.destination import Destination, open_destination
+from spanbridge.collector.exporters.mlflow.record.record import Recorder
+from spanbridge.collector.exporters.mlflow.routing import Route, Router
+from spanbridge.collector.exporters.mlflow.settings import RESOURCE_TAGS, settings_from
+from spanbridge.collector.exporters.mlflow.trace_buffer import Gathering
+from spanbridge.processors.types import Trace
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -66,7 +66,7 @@ class MlflowSpanExporter(SpanExporter):
         return self._router(trace)
 
     def send(self, traces: Sequence[Trace]) -> int:
-        """Write traces of one group; see `collector.exporters.Exporter`.
+        """Write traces of one group; see `spanbridge.collector.exporters.Exporter`.
 
         One thread prepares at a time: more would take nothing but the interpreter from those who accept spans.
         """

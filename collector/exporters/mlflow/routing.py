@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-from collector.errors import ConfigError, Denied
-from collector.exporters.mlflow.record.values import plain_text
-from collector.exporters.mlflow.settings import MlflowSettings
-from collector.tenancy import may_write
-from processors.attributes import find
-from processors.types import NO_PARENT, Trace
+from spanbridge.collector.errors import ConfigError, Denied
+from spanbridge.collector.exporters.mlflow.record.values import plain_text
+from spanbridge.collector.exporters.mlflow.settings import MlflowSettings
+from spanbridge.collector.tenancy import may_write
+from spanbridge.processors.attributes import find
+from spanbridge.processors.types import NO_PARENT, Trace
 
 NAME_LENGTH = 250
 """MLflow's column holds 256 characters (dbmodels/models.py SqlExperiment.name)."""

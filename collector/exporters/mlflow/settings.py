@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from collector.errors import ConfigError
+from spanbridge.collector.errors import ConfigError
 
 RESOURCE_TAGS = (
     "service.name",

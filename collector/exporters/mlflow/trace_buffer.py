@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
 
-from processors.types import NO_PARENT, Batch, Trace, span_count, spans_in_context
+from spanbridge.processors.types import NO_PARENT, Batch, Trace, span_count, spans_in_context
 
 CAPACITY = 10_000
 """Spans held at most; beyond it the oldest traces go out as they are."""

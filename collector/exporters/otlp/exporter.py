@@ -16,9 +16,9 @@ import urllib3
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from collector.errors import Held, Permanent, Retryable
-from collector.net.retry_after import grpc_retry_after, http_retry_after
-from processors.types import Trace
+from spanbridge.collector.errors import Held, Permanent, Retryable
+from spanbridge.collector.net.retry_after import grpc_retry_after, http_retry_after
+from spanbridge.processors.types import Trace
 
 log = logging.getLogger(__name__)
 

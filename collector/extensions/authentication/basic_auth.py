@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import SecretStr, field_validator, model_validator
 
-from collector.errors import Busy, Unauthenticated
-from collector.receivers import Authenticate, Identity
-from collector.watched_file import FollowedFile
-from processors.settings import ConfigModel
+from spanbridge.collector.errors import Busy, Unauthenticated
+from spanbridge.collector.receivers import Authenticate, Identity
+from spanbridge.collector.watched_file import FollowedFile
+from spanbridge.processors.settings import ConfigModel
 
 if TYPE_CHECKING:
     from typing import Self

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from collector.errors import Unauthenticated
-from collector.receivers import Authenticate, Identity
-from collector.watched_file import FollowedFile
-from processors.settings import ConfigModel
+from spanbridge.collector.errors import Unauthenticated
+from spanbridge.collector.receivers import Authenticate, Identity
+from spanbridge.collector.watched_file import FollowedFile
+from spanbridge.processors.settings import ConfigModel
 
 if TYPE_CHECKING:
     from typing import Self

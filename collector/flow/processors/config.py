@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from processors.settings import ConfigModel, Duration
+from spanbridge.processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:
     from typing import Self

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from collector.otlp.requests import Request
-from collector.telemetry.metrics import Telemetry
-from processors.attributes import find
-from processors.types import Batch
+from spanbridge.collector.otlp.requests import Request
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.attributes import find
+from spanbridge.processors.types import Batch
 
 ID_BYTES = 16
 

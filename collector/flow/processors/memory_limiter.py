@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector.errors import Busy
-from collector.otlp.requests import Request
-from collector.telemetry.processes import resident_memory
+from spanbridge.collector.errors import Busy
+from spanbridge.collector.otlp.requests import Request
+from spanbridge.collector.telemetry.processes import resident_memory
 
 MIB = 1 << 20
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))

@@ -11,11 +11,11 @@ import time
 import orjson
 from prometheus_client import Counter
 
-from collector.flow.assembly import Pending
-from collector.flow.released_traces import Remembered
-from collector.telemetry.metrics import Telemetry
-from processors.tail_sampling import Decision, TailSampler, TailSamplingConfig, mark
-from processors.types import Trace
+from spanbridge.collector.flow.assembly import Pending
+from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.tail_sampling import Decision, TailSampler, TailSamplingConfig, mark
+from spanbridge.processors.types import Trace
 
 
 class TailSampling:

@@ -19,10 +19,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from collector.journal import ASIDE, AsideLimits, Entry, Row, Settlement
-from collector.journal.context import load
-from collector.journal.sqlite.schema import SCHEMA, check_schema, connect, transaction
-from collector.journal.sqlite.statements import Damaged, Record, dropping_oldest, insertion, records, settling
+from spanbridge.collector.journal import ASIDE, AsideLimits, Entry, Row, Settlement
+from spanbridge.collector.journal.context import load
+from spanbridge.collector.journal.sqlite.schema import SCHEMA, check_schema, connect, transaction
+from spanbridge.collector.journal.sqlite.statements import (
+    Damaged,
+    Record,
+    dropping_oldest,
+    insertion,
+    records,
+    settling,
+)
 
 _PAGE = 4096  # small rows are the most frequent, and each commit writes some pages whole
 _WAL = 8 << 20  # bytes after which it goes into the file; the two fsyncs of that are what puts may have to wait for

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from collector.errors import ConfigError
-from collector.journal import Entry
-from collector.journal.context import load
-from collector.journal.sqlite.database import is_damage
-from collector.journal.sqlite.schema import check_schema, connect, transaction
-from collector.journal.sqlite.statements import Record, insertion, records
-from processors.types import Batch, spans
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.journal import Entry
+from spanbridge.collector.journal.context import load
+from spanbridge.collector.journal.sqlite.database import is_damage
+from spanbridge.collector.journal.sqlite.schema import check_schema, connect, transaction
+from spanbridge.collector.journal.sqlite.statements import Record, insertion, records
+from spanbridge.processors.types import Batch, spans
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from collector.journal import Row
+from spanbridge.collector.journal import Row
 
 
 class Handoff:

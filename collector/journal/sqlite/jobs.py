@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from collector.journal import Row, Settlement
-from collector.journal.sqlite.database import Totals
-from collector.journal.sqlite.statements import Record
+from spanbridge.collector.journal import Row, Settlement
+from spanbridge.collector.journal.sqlite.database import Totals
+from spanbridge.collector.journal.sqlite.statements import Record
 
 
 @dataclass(frozen=True, slots=True, eq=False)

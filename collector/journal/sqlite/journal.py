@@ -19,14 +19,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from collector.errors import Busy, SpanbridgeError, TooLarge
-from collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, Settlement
-from collector.journal.context import dump
-from collector.journal.sqlite.database import Totals
-from collector.journal.sqlite.handoff import Handoff
-from collector.journal.sqlite.jobs import Changed, Close, Committed, Corrupt, Event, Loaded, Put, Read, Refused, Settle
-from collector.journal.sqlite.statements import TRACE_ID_BYTES, Record
-from collector.journal.sqlite.worker import Worker
+from spanbridge.collector.errors import Busy, SpanbridgeError, TooLarge
+from spanbridge.collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, Settlement
+from spanbridge.collector.journal.context import dump
+from spanbridge.collector.journal.sqlite.database import Totals
+from spanbridge.collector.journal.sqlite.handoff import Handoff
+from spanbridge.collector.journal.sqlite.jobs import (
+    Changed,
+    Close,
+    Committed,
+    Corrupt,
+    Event,
+    Loaded,
+    Put,
+    Read,
+    Refused,
+    Settle,
+)
+from spanbridge.collector.journal.sqlite.statements import TRACE_ID_BYTES, Record
+from spanbridge.collector.journal.sqlite.worker import Worker
 
 _LARGEST_ROW = 900 << 20  # bytes; SQLite's default limit for a row is 10**9
 _CHUNK = 1 << 20  # bytes read from the file at a time

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from collector.errors import ConfigError
+from spanbridge.collector.errors import ConfigError
 
 
 @contextmanager

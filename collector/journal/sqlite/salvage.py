@@ -14,9 +14,9 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from collector.journal.sqlite.database import Database, is_damage
-from collector.journal.sqlite.schema import connect, transaction
-from collector.journal.sqlite.statements import Columns, records, settling_parts
+from spanbridge.collector.journal.sqlite.database import Database, is_damage
+from spanbridge.collector.journal.sqlite.schema import connect, transaction
+from spanbridge.collector.journal.sqlite.statements import Columns, records, settling_parts
 
 _HEADER = 100
 _MAGIC = b"SQLite format 3\0"

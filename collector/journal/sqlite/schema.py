@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from collector.errors import ConfigError
+from spanbridge.collector.errors import ConfigError
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x73706A6C

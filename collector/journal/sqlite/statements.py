@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from collector.journal import REMEMBERED, AsideLimits, Entry, SetAside, Settlement
-from collector.journal.context import dump
+from spanbridge.collector.journal import REMEMBERED, AsideLimits, Entry, SetAside, Settlement
+from spanbridge.collector.journal.context import dump
 
 TRACE_ID_BYTES = 16
 

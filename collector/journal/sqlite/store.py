@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from collector.journal import AsideLimits
-from collector.journal.sqlite.database import Database, is_damage
-from collector.journal.sqlite.salvage import finish, salvage
+from spanbridge.collector.journal import AsideLimits
+from spanbridge.collector.journal.sqlite.database import Database, is_damage
+from spanbridge.collector.journal.sqlite.salvage import finish, salvage
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from collector.errors import ConfigError
-from collector.journal import AsideLimits
-from collector.journal.sqlite.database import Database, Totals
-from collector.journal.sqlite.jobs import (
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.journal import AsideLimits
+from spanbridge.collector.journal.sqlite.database import Database, Totals
+from spanbridge.collector.journal.sqlite.jobs import (
     Changed,
     Close,
     Committed,
@@ -31,9 +31,9 @@ from collector.journal.sqlite.jobs import (
     Refused,
     Settle,
 )
-from collector.journal.sqlite.lock import locked
-from collector.journal.sqlite.statements import Record
-from collector.journal.sqlite.store import Store
+from spanbridge.collector.journal.sqlite.lock import locked
+from spanbridge.collector.journal.sqlite.statements import Record
+from spanbridge.collector.journal.sqlite.store import Store
 
 logger = logging.getLogger(__name__)
 

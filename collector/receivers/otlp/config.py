@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, field_validator
 from pydantic import model_validator as check
 
-from collector.endpoint import host_and_port
-from collector.net.tls import TlsServerConfig
-from processors.limits import CountLimits
-from processors.settings import ConfigModel, Duration
+from spanbridge.collector.endpoint import host_and_port
+from spanbridge.collector.net.tls import TlsServerConfig
+from spanbridge.processors.limits import CountLimits
+from spanbridge.processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:
     from typing import Self

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from collector.receivers.otlp.config import CorsConfig
+from spanbridge.collector.receivers.otlp.config import CorsConfig
 
 _ALWAYS_ALLOWED = {"accept", "content-type", "origin", "x-requested-with"}
 

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple, TypeAlias
 
 import uvicorn
 
-from collector.endpoint import host_and_port
-from collector.errors import Invalid, TooLarge
-from collector.net.http_connection import Connection, Connections
-from collector.net.listening import BACKLOG, bind, starting
-from collector.net.tls import server_ssl_context
-from collector.otlp.requests import CONTENT_TYPES, Encoding, Status, encode_status
-from collector.receivers.otlp.config import HttpConfig
-from collector.receivers.otlp.cors import Cors
-from collector.receivers.otlp.intake import Body, Hold, Intake, Receiver, Room
-from processors.types import Batch, Logs
+from spanbridge.collector.endpoint import host_and_port
+from spanbridge.collector.errors import Invalid, TooLarge
+from spanbridge.collector.net.http_connection import Connection, Connections
+from spanbridge.collector.net.listening import BACKLOG, bind, starting
+from spanbridge.collector.net.tls import server_ssl_context
+from spanbridge.collector.otlp.requests import CONTENT_TYPES, Encoding, Status, encode_status
+from spanbridge.collector.receivers.otlp.config import HttpConfig
+from spanbridge.collector.receivers.otlp.cors import Cors
+from spanbridge.collector.receivers.otlp.intake import Body, Hold, Intake, Receiver, Room
+from spanbridge.processors.types import Batch, Logs
 
 Scope: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]

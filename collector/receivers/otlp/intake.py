@@ -12,16 +12,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias
 
-from collector.errors import Busy, Invalid, Refusal, TooLarge
-from collector.otlp import requests as otlp
-from collector.otlp.bare import is_bare
-from collector.otlp.compression import decompress
-from collector.otlp.requests import Encoding, R, Status
-from collector.receivers import Accept, Authenticate, Identity
-from collector.telemetry.metrics import Telemetry
-from collector.tenancy import check_headers
-from processors.limits import CountLimits, trim, truncate
-from processors.types import Batch, Context, Logs
+from spanbridge.collector.errors import Busy, Invalid, Refusal, TooLarge
+from spanbridge.collector.otlp import requests as otlp
+from spanbridge.collector.otlp.bare import is_bare
+from spanbridge.collector.otlp.compression import decompress
+from spanbridge.collector.otlp.requests import Encoding, R, Status
+from spanbridge.collector.receivers import Accept, Authenticate, Identity
+from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.collector.tenancy import check_headers
+from spanbridge.processors.limits import CountLimits, trim, truncate
+from spanbridge.processors.types import Batch, Context, Logs
 
 logger = logging.getLogger(__name__)
 

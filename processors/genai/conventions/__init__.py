@@ -5,8 +5,8 @@ Frameworks stand before the general conventions that they also write, and say mo
 
 from __future__ import annotations
 
-from processors.genai.convention import Convention
-from processors.genai.conventions import (
+from spanbridge.processors.genai.convention import Convention
+from spanbridge.processors.genai.conventions import (
     agent_framework,
     autogen,
     claude_code,

@@ -5,9 +5,9 @@ Source: agent-framework-core 1.23.0, agent_framework/observability.py.
 
 from __future__ import annotations
 
-from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_of, value
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.convention import Convention, any_of, value
+from spanbridge.processors.genai.view import SpanView
 
 _TYPE_BY_NAME = (
     ("workflow.", types.WORKFLOW),

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_of, given, word
-from processors.genai.messages import chat_messages
-from processors.genai.values import as_object
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.convention import Convention, any_of, given, word
+from spanbridge.processors.genai.messages import chat_messages
+from spanbridge.processors.genai.values import as_object
+from spanbridge.processors.genai.view import SpanView
 
 _NO_MESSAGE = "No Message"
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.convention import Content, Convention, Event, any_under, name
-from processors.genai.usage import UsageKeys
-from processors.genai.values import first
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.convention import Content, Convention, Event, any_under, name
+from spanbridge.processors.genai.usage import UsageKeys
+from spanbridge.processors.genai.values import first
+from spanbridge.processors.genai.view import SpanView
 
 _TYPES = {
     "session_loop": types.CHAIN,

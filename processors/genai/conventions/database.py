@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.convention import Content, Convention, Event, any_of
-from processors.genai.documents import document
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.convention import Content, Convention, Event, any_of
+from spanbridge.processors.genai.documents import document
+from spanbridge.processors.genai.view import SpanView
 
 _VECTOR_STORES = frozenset(
     {

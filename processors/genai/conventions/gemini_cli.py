@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.answers import answer, choices
-from processors.genai.convention import Convention, any_of, lookup
-from processors.genai.messages import chat_messages
-from processors.genai.values import decoded
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.answers import answer, choices
+from spanbridge.processors.genai.convention import Convention, any_of, lookup
+from spanbridge.processors.genai.messages import chat_messages
+from spanbridge.processors.genai.values import decoded
+from spanbridge.processors.genai.view import SpanView
 
 _OPERATIONS = {
     "llm_call": types.LLM,

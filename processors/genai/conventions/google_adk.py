@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, given, name, shown_input, shown_output, word
-from processors.genai.conventions.otel import USAGE
-from processors.genai.tools import chat_tools
-from processors.genai.usage import Usage, usage_object
-from processors.genai.values import as_object, is_empty
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.convention import Convention, any_under, given, name, shown_input, shown_output, word
+from spanbridge.processors.genai.conventions.otel import USAGE
+from spanbridge.processors.genai.tools import chat_tools
+from spanbridge.processors.genai.usage import Usage, usage_object
+from spanbridge.processors.genai.values import as_object, is_empty
+from spanbridge.processors.genai.view import SpanView
 
 _PREFIX = "gcp.vertex.agent."
 _PLACEHOLDER = "N/A"

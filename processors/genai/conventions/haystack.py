@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.answers import chat_output, choices
-from processors.genai.convention import Convention, any_under, given, shown_input
-from processors.genai.documents import documents
-from processors.genai.messages import chat_messages
-from processors.genai.tools import chat_tools
-from processors.genai.usage import Usage, usage_object
-from processors.genai.values import as_name, as_object, decoded, is_empty
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.answers import chat_output, choices
+from spanbridge.processors.genai.convention import Convention, any_under, given, shown_input
+from spanbridge.processors.genai.documents import documents
+from spanbridge.processors.genai.messages import chat_messages
+from spanbridge.processors.genai.tools import chat_tools
+from spanbridge.processors.genai.usage import Usage, usage_object
+from spanbridge.processors.genai.values import as_name, as_object, decoded, is_empty
+from spanbridge.processors.genai.view import SpanView
 
 _INPUTS = (
     "haystack.component.input",

@@ -10,9 +10,9 @@ from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from processors.genai import span_types as types
-from processors.genai.convention import Convention, word
-from processors.genai.view import Layout, SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.convention import Convention, word
+from spanbridge.processors.genai.view import Layout, SpanView
 
 _METHOD = ("http.request.method", "http.method", "rpc.method")
 _TARGET = ("url.full", "http.url", "rpc.service", "server.address")

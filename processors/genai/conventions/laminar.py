@@ -5,9 +5,9 @@ Source: docs.lmnr.ai (otel), lmnr-python.
 
 from __future__ import annotations
 
-from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, chat_input, chat_output, lookup
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.convention import Convention, any_under, chat_input, chat_output, lookup
+from spanbridge.processors.genai.view import SpanView
 
 _TYPES = {
     "llm": types.LLM,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, given, lookup, name, shown_input, shown_output
-from processors.genai.documents import documents
-from processors.genai.usage import (
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.convention import Convention, any_under, given, lookup, name, shown_input, shown_output
+from spanbridge.processors.genai.documents import documents
+from spanbridge.processors.genai.usage import (
     CACHE_CREATION,
     CACHE_READ,
     INPUT,
@@ -22,8 +22,8 @@ from processors.genai.usage import (
     usage,
     usage_object,
 )
-from processors.genai.values import as_count, as_object, decoded
-from processors.genai.view import SpanView
+from spanbridge.processors.genai.values import as_count, as_object, decoded
+from spanbridge.processors.genai.view import SpanView
 
 _TYPES = {
     "span": types.UNKNOWN,

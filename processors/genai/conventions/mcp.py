@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, word
-from processors.genai.values import as_object, decoded
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.convention import Convention, any_under, word
+from spanbridge.processors.genai.values import as_object, decoded
+from spanbridge.processors.genai.view import SpanView
 
 _METHODS = {
     "tools/call": types.TOOL,

@@ -8,15 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.answers import answer, chat_output, choices
-from processors.genai.convention import Convention, any_under, given, lookup, name, shown_input, shown_output, word
-from processors.genai.documents import document
-from processors.genai.messages import chat_input, chat_messages
-from processors.genai.tools import chat_tools
-from processors.genai.usage import CostKeys, UsageKeys
-from processors.genai.values import as_name, as_object, decoded, is_empty
-from processors.genai.view import SpanView, nested
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.answers import answer, chat_output, choices
+from spanbridge.processors.genai.convention import (
+    Convention,
+    any_under,
+    given,
+    lookup,
+    name,
+    shown_input,
+    shown_output,
+    word,
+)
+from spanbridge.processors.genai.documents import document
+from spanbridge.processors.genai.messages import chat_input, chat_messages
+from spanbridge.processors.genai.tools import chat_tools
+from spanbridge.processors.genai.usage import CostKeys, UsageKeys
+from spanbridge.processors.genai.values import as_name, as_object, decoded, is_empty
+from spanbridge.processors.genai.view import SpanView, nested
 
 _KINDS = {
     "llm": types.LLM,

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.answers import answer, choices
-from processors.genai.convention import Convention, either, given, name, shown_input, shown_output, value, word
-from processors.genai.documents import documents
-from processors.genai.events import semconv_events
-from processors.genai.messages import chat_messages, system_messages
-from processors.genai.tools import chat_tools
-from processors.genai.usage import CostKeys, UsageKeys
-from processors.genai.values import decoded, objects
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.answers import answer, choices
+from spanbridge.processors.genai.convention import (
+    Convention,
+    either,
+    given,
+    name,
+    shown_input,
+    shown_output,
+    value,
+    word,
+)
+from spanbridge.processors.genai.documents import documents
+from spanbridge.processors.genai.events import semconv_events
+from spanbridge.processors.genai.messages import chat_messages, system_messages
+from spanbridge.processors.genai.tools import chat_tools
+from spanbridge.processors.genai.usage import CostKeys, UsageKeys
+from spanbridge.processors.genai.values import decoded, objects
+from spanbridge.processors.genai.view import SpanView
 
 OPERATIONS = {
     "chat": types.CHAT_MODEL,

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.answers import answer, choices
-from processors.genai.convention import Content, Convention, given, name, shown_input, shown_output, word
-from processors.genai.events import semconv_events
-from processors.genai.messages import Message, chat_messages, system_messages
-from processors.genai.tools import chat_tools
-from processors.genai.usage import CostKeys, Usage, UsageKeys, usage_object
-from processors.genai.values import as_object, decoded, is_empty, objects
-from processors.genai.view import Layout, SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.answers import answer, choices
+from spanbridge.processors.genai.convention import Content, Convention, given, name, shown_input, shown_output, word
+from spanbridge.processors.genai.events import semconv_events
+from spanbridge.processors.genai.messages import Message, chat_messages, system_messages
+from spanbridge.processors.genai.tools import chat_tools
+from spanbridge.processors.genai.usage import CostKeys, Usage, UsageKeys, usage_object
+from spanbridge.processors.genai.values import as_object, decoded, is_empty, objects
+from spanbridge.processors.genai.view import Layout, SpanView
 
 _OWN_KEYS = (
     "pydantic_ai.all_messages",

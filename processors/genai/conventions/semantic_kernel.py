@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, given
-from processors.genai.tools import named_tools
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.convention import Convention, any_under, given
+from spanbridge.processors.genai.tools import named_tools
+from spanbridge.processors.genai.view import SpanView
 
 
 def _span_type(view: SpanView) -> str | None:

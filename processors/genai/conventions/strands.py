@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.answers import choices
-from processors.genai.convention import Content, Convention, Event, any_of, given, word
-from processors.genai.values import is_empty, objects
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.answers import choices
+from spanbridge.processors.genai.convention import Content, Convention, Event, any_of, given, word
+from spanbridge.processors.genai.values import is_empty, objects
+from spanbridge.processors.genai.view import SpanView
 
 _FRAMEWORK = "strands-agents"
 _CYCLE = "execute_event_loop_cycle"

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.answers import choices
-from processors.genai.convention import Convention, any_under, either, given, lookup, name
-from processors.genai.messages import chat_messages
-from processors.genai.parts import as_tool_calls
-from processors.genai.tools import chat_tools
-from processors.genai.view import SpanView, nested
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.answers import choices
+from spanbridge.processors.genai.convention import Convention, any_under, either, given, lookup, name
+from spanbridge.processors.genai.messages import chat_messages
+from spanbridge.processors.genai.parts import as_tool_calls
+from spanbridge.processors.genai.tools import chat_tools
+from spanbridge.processors.genai.view import SpanView, nested
 
 _PREFIXES = ("traceloop.", "llm.request.", "llm.usage.", "gen_ai.prompt.", "gen_ai.completion.")
 _KINDS = {

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from processors.genai import span_types as types
-from processors.genai.answers import choices
-from processors.genai.convention import Convention, any_under, given, name, shown_input, word
-from processors.genai.messages import Message
-from processors.genai.parts import as_tool_calls
-from processors.genai.tools import chat_tools
-from processors.genai.usage import UsageKeys
-from processors.genai.values import decoded
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.answers import choices
+from spanbridge.processors.genai.convention import Convention, any_under, given, name, shown_input, word
+from spanbridge.processors.genai.messages import Message
+from spanbridge.processors.genai.parts import as_tool_calls
+from spanbridge.processors.genai.tools import chat_tools
+from spanbridge.processors.genai.usage import UsageKeys
+from spanbridge.processors.genai.values import decoded
+from spanbridge.processors.genai.view import SpanView
 
 _TYPE_BY_WORD = (
     ("toolcall", types.TOOL),

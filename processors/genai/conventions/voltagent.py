@@ -6,10 +6,10 @@ are anybody's.
 
 from __future__ import annotations
 
-from processors.genai import span_types as types
-from processors.genai.convention import Convention, any_under, chat_input, chat_output, either, lookup, name
-from processors.genai.usage import UsageKeys
-from processors.genai.view import SpanView
+from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.convention import Convention, any_under, chat_input, chat_output, either, lookup, name
+from spanbridge.processors.genai.usage import UsageKeys
+from spanbridge.processors.genai.view import SpanView
 
 _TYPES = {
     "agent": types.AGENT,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from collector.errors import ExportError, Held, Permanent, Retryable
-from collector.exporters.mlflow.server.rest import first_line
+from spanbridge.collector.errors import ExportError, Held, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow.server.rest import first_line
 
 _LOCKED_OUT = re.compile(
     r"password authentication failed|no pg_hba.conf entry|Access denied|Unknown database|"

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from collector.errors import ExportError, Retryable
-from collector.exporters.mlflow.database.faults import database_fault, is_unknown
-from collector.exporters.mlflow.database.turn import Turn
-from collector.exporters.mlflow.experiments import Experiment, Experiments
-from collector.exporters.mlflow.record.amendment import (
+from spanbridge.collector.errors import ExportError, Retryable
+from spanbridge.collector.exporters.mlflow.database.faults import database_fault, is_unknown
+from spanbridge.collector.exporters.mlflow.database.turn import Turn
+from spanbridge.collector.exporters.mlflow.experiments import Experiment, Experiments
+from spanbridge.collector.exporters.mlflow.record.amendment import (
     Amendment,
     Stored,
     amendment,
@@ -23,9 +23,9 @@ from collector.exporters.mlflow.record.amendment import (
     known_state,
     must_look,
 )
-from collector.exporters.mlflow.record.record import TraceRecord
-from collector.exporters.mlflow.routing import Route
-from collector.exporters.mlflow.settings import MlflowSettings, display
+from spanbridge.collector.exporters.mlflow.record.record import TraceRecord
+from spanbridge.collector.exporters.mlflow.routing import Route
+from spanbridge.collector.exporters.mlflow.settings import MlflowSettings, display
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def import_store() -> None:
     os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
     from mlflow.tracking._tracking_service import utils  # noqa: F401, PLC0415  only who needs it pays
 
-    from collector.exporters.mlflow.database import bulk  # noqa: F401, PLC0415  only who needs it pays
+    from spanbridge.collector.exporters.mlflow.database import bulk  # noqa: F401, PLC0415  only who needs it pays
 
 
 def open_store(settings: MlflowSettings) -> Store:
@@ -145,7 +145,7 @@ def open_store(settings: MlflowSettings) -> Store:
     import_store()
     from mlflow.tracking._tracking_service import utils  # noqa: PLC0415  only who needs it pays
 
-    from collector.exporters.mlflow.database.bulk import prepare_database  # noqa: PLC0415  only who needs it pays
+    from spanbridge.collector.exporters.mlflow.database.bulk import prepare_database  # noqa: PLC0415  only who needs it pays
 
     prepare_database(settings.tracking_uri)
     make: Callable[[str, str], Store] = utils._get_sqlalchemy_store  # noqa: SLF001  it knows about workspaces
@@ -173,7 +173,7 @@ def _workspace(name: str) -> contextlib.AbstractContextManager[Any]:
 
 def bulk_writer(store: Store, turn: contextlib.AbstractContextManager[Any]) -> Writer:
     """New traces as bulk rows; those that the store has, and whatever is not known there, through `log_spans`."""
-    from collector.exporters.mlflow.database.bulk import BulkWriter, NewTrace  # noqa: PLC0415  only who needs it pays
+    from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter, NewTrace  # noqa: PLC0415  only who needs it pays
 
     bulk = BulkWriter(store, turn)
 

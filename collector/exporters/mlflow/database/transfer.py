@@ -5,9 +5,9 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 
-from collector.otlp.bare import is_bare
-from collector.otlp.batches import BatchDecoder
-from processors.types import Trace
+from spanbridge.collector.otlp.bare import is_bare
+from spanbridge.collector.otlp.batches import BatchDecoder
+from spanbridge.processors.types import Trace
 
 
 def written(traces: Sequence[Trace]) -> bytes:

@@ -25,19 +25,19 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from collector.errors import ExportError, Retryable
-from collector.exporters.mlflow.database.tracking_database import import_store
-from collector.exporters.mlflow.database.transfer import read, written
-from collector.exporters.mlflow.exporter import MlflowSpanExporter
-from collector.exporters.mlflow.routing import Route, Router
-from collector.exporters.mlflow.settings import settings_from
-from collector.telemetry import allocator
-from processors.types import Trace
+from spanbridge.collector.errors import ExportError, Retryable
+from spanbridge.collector.exporters.mlflow.database.tracking_database import import_store
+from spanbridge.collector.exporters.mlflow.database.transfer import read, written
+from spanbridge.collector.exporters.mlflow.exporter import MlflowSpanExporter
+from spanbridge.collector.exporters.mlflow.routing import Route, Router
+from spanbridge.collector.exporters.mlflow.settings import settings_from
+from spanbridge.collector.telemetry import allocator
+from spanbridge.processors.types import Trace
 
 _log = logging.getLogger(__name__)
 _PROGRAM = Path("/proc/self/exe")
 """The interpreter that runs here: its path may be closed to the user to whom the program was handed over."""
-_OPTIONS = ("-W", "ignore::DeprecationWarning:__main__")
+_OPTIONS = ("-P", "-W", "ignore::DeprecationWarning:__main__")
 """From Python 3.12 on a fork warns where a library has threads of its own; those of mlflow's do nothing for us."""
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
 """mlflow imports numpy, which else starts a thread for each processor."""
@@ -59,7 +59,7 @@ class ExporterProcess:
         return self._router(trace)
 
     def send(self, traces: Sequence[Trace]) -> int:
-        """See `collector.exporters.Exporter`."""
+        """See `spanbridge.collector.exporters.Exporter`."""
         try:
             outcome, records = self._running().ask(written(traces))
         except (EOFError, OSError) as error:

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from collector.errors import ExportError, Held, Permanent, Retryable
-from collector.exporters.mlflow.server.rest import Reply, fault, first_line
+from spanbridge.collector.errors import ExportError, Held, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow.server.rest import Reply, fault, first_line
 
 CREDENTIALS = "DATABRICKS_HOST and DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFILE"
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from collector.exporters.mlflow.databricks.client import faults, tracing_client
-from collector.exporters.mlflow.experiments import Experiment, Experiments
-from collector.exporters.mlflow.record.amendment import must_look
-from collector.exporters.mlflow.record.record import TraceRecord
-from collector.exporters.mlflow.routing import Route
-from collector.exporters.mlflow.settings import MlflowSettings
+from spanbridge.collector.exporters.mlflow.databricks.client import faults, tracing_client
+from spanbridge.collector.exporters.mlflow.experiments import Experiment, Experiments
+from spanbridge.collector.exporters.mlflow.record.amendment import must_look
+from spanbridge.collector.exporters.mlflow.record.record import TraceRecord
+from spanbridge.collector.exporters.mlflow.routing import Route
+from spanbridge.collector.exporters.mlflow.settings import MlflowSettings
 
 _UNKNOWN = "RESOURCE_DOES_NOT_EXIST"
 
@@ -72,7 +72,7 @@ class DatabricksExperiments:
     def _write_one(self, record: TraceRecord, experiment_id: str, run_id: str) -> None:
         from mlflow.entities import TraceLocation  # noqa: PLC0415  only who needs it pays
 
-        from collector.exporters.mlflow.databricks.mlflow_trace import mlflow_trace  # noqa: PLC0415  as above
+        from spanbridge.collector.exporters.mlflow.databricks.mlflow_trace import mlflow_trace  # noqa: PLC0415  as above
 
         location = TraceLocation.from_experiment_id(experiment_id)
         # The artifact is replaced as a whole, so what is in it already has to be in the new one too.

@@ -19,8 +19,8 @@ from mlflow.tracing.utils import (
 )
 from mlflow.tracing.utils.truncation import set_request_response_preview
 
-from collector.exporters.mlflow.record.record import TraceRecord
-from collector.exporters.mlflow.record.tags import TRACE_NAME
+from spanbridge.collector.exporters.mlflow.record.record import TraceRecord
+from spanbridge.collector.exporters.mlflow.record.tags import TRACE_NAME
 
 _SESSION_KEYS = ("session.id", "gen_ai.conversation.id")
 _USER_KEYS = ("user.id",)

@@ -14,12 +14,12 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.errors import ConfigError
-from collector.exporters.mlflow.databricks.client import CREDENTIALS, faults, tracing_client
-from collector.exporters.mlflow.record.record import TraceRecord
-from collector.exporters.mlflow.routing import Route
-from collector.exporters.mlflow.server.rest import Rest, checked
-from collector.exporters.mlflow.settings import MlflowSettings
+from spanbridge.collector.errors import ConfigError
+from spanbridge.collector.exporters.mlflow.databricks.client import CREDENTIALS, faults, tracing_client
+from spanbridge.collector.exporters.mlflow.record.record import TraceRecord
+from spanbridge.collector.exporters.mlflow.routing import Route
+from spanbridge.collector.exporters.mlflow.server.rest import Rest, checked
+from spanbridge.collector.exporters.mlflow.settings import MlflowSettings
 
 SCHEMAS = "/api/2.1/unity-catalog/schemas"
 OTLP = "/api/2.0/otel/v1/traces"
@@ -90,7 +90,7 @@ class UnityCatalog:
     def _start_trace(self, record: TraceRecord) -> None:
         from mlflow.entities import TraceLocation  # noqa: PLC0415  only who needs it pays
 
-        from collector.exporters.mlflow.databricks.mlflow_trace import mlflow_trace  # noqa: PLC0415  as above
+        from spanbridge.collector.exporters.mlflow.databricks.mlflow_trace import mlflow_trace  # noqa: PLC0415  as above
 
         location = TraceLocation.from_databricks_uc_schema(*self._schema.split("."))
         self._client.start_trace(mlflow_trace(record, location, unity_catalog=self._schema).info)

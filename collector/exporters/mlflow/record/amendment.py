@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from collector.exporters.mlflow.record.record import State, TraceRecord
-from collector.exporters.mlflow.record.tags import TRACE_NAME, by_root
+from spanbridge.collector.exporters.mlflow.record.record import State, TraceRecord
+from spanbridge.collector.exporters.mlflow.record.tags import TRACE_NAME, by_root
 
 
 @dataclass(frozen=True, slots=True)

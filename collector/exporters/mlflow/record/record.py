@@ -13,7 +13,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from collector.exporters.mlflow.record.sanitize import (
+from spanbridge.collector.exporters.mlflow.record.sanitize import (
     MAX_TIME,
     NAME_LENGTH,
     SPAN_ID_BYTES,
@@ -23,10 +23,10 @@ from collector.exporters.mlflow.record.sanitize import (
     clean_already,
     clean_span,
 )
-from collector.exporters.mlflow.record.tags import TRACE_NAME, TRACE_TAG, by_root, clean_tags, tag_attribute
-from collector.exporters.mlflow.record.values import KeyRule, from_python, plain_text, text
-from processors.attributes import find, put
-from processors.types import NO_PARENT, Trace
+from spanbridge.collector.exporters.mlflow.record.tags import TRACE_NAME, TRACE_TAG, by_root, clean_tags, tag_attribute
+from spanbridge.collector.exporters.mlflow.record.values import KeyRule, from_python, plain_text, text
+from spanbridge.processors.attributes import find, put
+from spanbridge.processors.types import NO_PARENT, Trace
 
 State: TypeAlias = Literal["OK", "ERROR", "IN_PROGRESS"]
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collector.exporters.mlflow.record.values import (
+from spanbridge.collector.exporters.mlflow.record.values import (
     OPAQUE,
     KeyRule,
     clean_value,
@@ -26,7 +26,7 @@ from collector.exporters.mlflow.record.values import (
     text,
     unquoted,
 )
-from processors.attributes import assign, find, to_python
+from spanbridge.processors.attributes import assign, find, to_python
 
 Value: TypeAlias = str | bool | int | float | AnyValue
 """Of an attribute: what is no text, number or truth value is left as OTLP has it."""

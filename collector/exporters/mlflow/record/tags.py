@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from collector.exporters.mlflow.record.values import dumps, from_python, unquoted
+from spanbridge.collector.exporters.mlflow.record.values import dumps, from_python, unquoted
 
 KEY_LENGTH = 250
 VALUE_LENGTH = 8000

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from processors.attributes import to_python
+from spanbridge.processors.attributes import to_python
 
 _REPLACEMENT = "\ufffd"
 OPAQUE = "\ufeff"

@@ -20,10 +20,10 @@ import orjson
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
 
-from collector.errors import ExportError, Held, Permanent, Retryable
-from collector.exporters.mlflow.settings import MlflowSettings
-from collector.net.http_client import pool_manager
-from collector.watched_file import FollowedFile
+from spanbridge.collector.errors import ExportError, Held, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow.settings import MlflowSettings
+from spanbridge.collector.net.http_client import pool_manager
+from spanbridge.collector.watched_file import FollowedFile
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONNECTIONS = 16

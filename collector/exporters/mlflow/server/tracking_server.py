@@ -14,9 +14,9 @@ from http import HTTPStatus
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from collector.errors import Held, Permanent, Retryable
-from collector.exporters.mlflow.experiments import Experiment, Experiments
-from collector.exporters.mlflow.record.amendment import (
+from spanbridge.collector.errors import Held, Permanent, Retryable
+from spanbridge.collector.exporters.mlflow.experiments import Experiment, Experiments
+from spanbridge.collector.exporters.mlflow.record.amendment import (
     Amendment,
     Stored,
     amendment,
@@ -25,11 +25,11 @@ from collector.exporters.mlflow.record.amendment import (
     known_state,
     must_look,
 )
-from collector.exporters.mlflow.record.record import TraceRecord
-from collector.exporters.mlflow.routing import Route
-from collector.exporters.mlflow.server.rest import Json, Reply, Rest, checked
-from collector.exporters.mlflow.settings import MlflowSettings
-from processors.types import Batch
+from spanbridge.collector.exporters.mlflow.record.record import TraceRecord
+from spanbridge.collector.exporters.mlflow.routing import Route
+from spanbridge.collector.exporters.mlflow.server.rest import Json, Reply, Rest, checked
+from spanbridge.collector.exporters.mlflow.settings import MlflowSettings
+from spanbridge.processors.types import Batch
 
 TRACES = "/v1/traces"
 _EXPERIMENTS = "/api/2.0/mlflow/experiments"

@@ -16,8 +16,8 @@ for byte in `spans.content`. Departures, each for the better:
 - Prices are fetched for the providers MLflow knows, not for whatever name a span brings.
 """
 
-from collector.exporters.mlflow.database.bulk.schema import prepare_database
-from collector.exporters.mlflow.database.bulk.traces import NewTrace
-from collector.exporters.mlflow.database.bulk.writer import BulkWriter
+from spanbridge.collector.exporters.mlflow.database.bulk.schema import prepare_database
+from spanbridge.collector.exporters.mlflow.database.bulk.traces import NewTrace
+from spanbridge.collector.exporters.mlflow.database.bulk.writer import BulkWriter
 
 __all__ = ["BulkWriter", "NewTrace", "prepare_database"]

@@ -22,7 +22,7 @@ from mlflow.tracing.otel.translation import (
     translate_span_type_from_otel,
 )
 
-from collector.exporters.mlflow.database.bulk.values import Unfit, as_json
+from spanbridge.collector.exporters.mlflow.database.bulk.values import Unfit, as_json
 
 Event: TypeAlias = dict[str, Any]
 """A span event as MLflow's JSON holds it: name, time_unix_nano, attributes (Python values)."""

@@ -18,7 +18,7 @@ from mlflow.version import VERSION
 from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from collector.errors import ConfigError, Held, Retryable
+from spanbridge.collector.errors import ConfigError, Held, Retryable
 
 KNOWN_REVISION = "dc11669786a5"
 """The schema that the bulk path writes."""

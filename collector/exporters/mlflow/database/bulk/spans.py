@@ -16,12 +16,20 @@ from mlflow.tracing.constant import CostKey, SpanAttributeKey
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from collector.exporters.mlflow.database.bulk.mlflow_translation import Event, translate
-from collector.exporters.mlflow.database.bulk.prices import Prices
-from collector.exporters.mlflow.database.bulk.values import Unfit, as_json, mapping, members, plain, quote, stored
-from collector.exporters.mlflow.record.sanitize import Attributes, Value
-from processors.attributes import to_python
-from processors.types import NO_PARENT
+from spanbridge.collector.exporters.mlflow.database.bulk.mlflow_translation import Event, translate
+from spanbridge.collector.exporters.mlflow.database.bulk.prices import Prices
+from spanbridge.collector.exporters.mlflow.database.bulk.values import (
+    Unfit,
+    as_json,
+    mapping,
+    members,
+    plain,
+    quote,
+    stored,
+)
+from spanbridge.collector.exporters.mlflow.record.sanitize import Attributes, Value
+from spanbridge.processors.attributes import to_python
+from spanbridge.processors.types import NO_PARENT
 
 Row: TypeAlias = tuple[Any, ...]
 

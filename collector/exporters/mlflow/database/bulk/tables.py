@@ -19,9 +19,9 @@ from mlflow.store.tracking.dbmodels.models import (
 )
 from sqlalchemy import BigInteger, Column, Connection, Dialect, Float, Integer, String, Table
 
-from collector.exporters.mlflow.database.bulk import spans, traces
-from collector.exporters.mlflow.database.bulk.spans import Row
-from collector.exporters.mlflow.database.bulk.traces import TraceRows
+from spanbridge.collector.exporters.mlflow.database.bulk import spans, traces
+from spanbridge.collector.exporters.mlflow.database.bulk.spans import Row
+from spanbridge.collector.exporters.mlflow.database.bulk.traces import TraceRows
 
 Insert: TypeAlias = Callable[[Connection], None]
 """Puts rows that are ready into one table, within the transaction of the connection; raises what the driver raises."""

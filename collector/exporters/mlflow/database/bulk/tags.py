@@ -10,7 +10,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_ARTIFACT_LOCATION
 from mlflow.utils.uri import append_to_uri_path
 from mlflow.utils.validation import MAX_TRACE_TAG_VAL_LENGTH, _validate_trace_tag
 
-from collector.exporters.mlflow.database.bulk.values import plain
+from spanbridge.collector.exporters.mlflow.database.bulk.values import plain
 
 KNOWN_SERVICES = frozenset({"claude-code", "codex_cli_rs", "codex_vscode", "gemini-cli", "qwen-code"})
 """Services whose name MLflow's endpoint puts on the root span (`mlflow.server.otel_api._KNOWN_SERVICE_NAMES`)."""

@@ -14,8 +14,8 @@ from mlflow.store.tracking.utils.trace_analytics import (
 )
 from mlflow.tracing.constant import TokenUsageKey
 
-from collector.exporters.mlflow.database.bulk.spans import SpanFacts
-from collector.exporters.mlflow.database.bulk.values import Unfit
+from spanbridge.collector.exporters.mlflow.database.bulk.spans import SpanFacts
+from spanbridge.collector.exporters.mlflow.database.bulk.values import Unfit
 
 _MOST = (1 << 63) - 1
 _ALWAYS = (TokenUsageKey.INPUT_TOKENS, TokenUsageKey.OUTPUT_TOKENS, TokenUsageKey.TOTAL_TOKENS)

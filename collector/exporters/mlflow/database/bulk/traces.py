@@ -21,12 +21,12 @@ from mlflow.store.tracking.utils.trace_analytics import (
 from mlflow.tracing.constant import GenAiSemconvKey, SpanAttributeKey, TraceMetadataKey, TraceTagKey
 from mlflow.tracing.utils.truncation import _get_truncated_preview
 
-from collector.exporters.mlflow.database.bulk.prices import Prices
-from collector.exporters.mlflow.database.bulk.spans import Row, Source, SpanFacts, TraceIds, span_facts
-from collector.exporters.mlflow.database.bulk.tags import KNOWN_SERVICES, LocationTags, add_valid, root_tags
-from collector.exporters.mlflow.database.bulk.totals import totals
-from collector.exporters.mlflow.database.bulk.values import Unfit, plain
-from collector.exporters.mlflow.record.record import TraceRecord
+from spanbridge.collector.exporters.mlflow.database.bulk.prices import Prices
+from spanbridge.collector.exporters.mlflow.database.bulk.spans import Row, Source, SpanFacts, TraceIds, span_facts
+from spanbridge.collector.exporters.mlflow.database.bulk.tags import KNOWN_SERVICES, LocationTags, add_valid, root_tags
+from spanbridge.collector.exporters.mlflow.database.bulk.totals import totals
+from spanbridge.collector.exporters.mlflow.database.bulk.values import Unfit, plain
+from spanbridge.collector.exporters.mlflow.record.record import TraceRecord
 
 INFO_COLUMNS = (
     "request_id",

@@ -15,8 +15,8 @@ from typing import Any
 import orjson
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from collector.exporters.mlflow.record.sanitize import Value
-from processors.attributes import to_python
+from spanbridge.collector.exporters.mlflow.record.sanitize import Value
+from spanbridge.processors.attributes import to_python
 
 __all__ = ["Unfit", "as_json", "mapping", "members", "plain", "quote", "stored"]
 

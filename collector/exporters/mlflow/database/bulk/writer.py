@@ -19,14 +19,14 @@ from mlflow.store.tracking.utils.sql_trace_rollups import rollups_enabled
 from mlflow.version import VERSION
 from sqlalchemy import Connection, select
 
-from collector.exporters.mlflow.database.bulk.failures import Failure, Failures
-from collector.exporters.mlflow.database.bulk.foreign_keys import leave_out_references
-from collector.exporters.mlflow.database.bulk.schema import KNOWN_REVISION, KNOWN_SERIES
-from collector.exporters.mlflow.database.bulk.tables import Insert, Tables
-from collector.exporters.mlflow.database.bulk.tags import LocationTags
-from collector.exporters.mlflow.database.bulk.traces import NewTrace, Place, TraceDecoder, TraceRows
-from collector.exporters.mlflow.database.bulk.values import Unfit
-from collector.exporters.mlflow.database.faults import database_fault
+from spanbridge.collector.exporters.mlflow.database.bulk.failures import Failure, Failures
+from spanbridge.collector.exporters.mlflow.database.bulk.foreign_keys import leave_out_references
+from spanbridge.collector.exporters.mlflow.database.bulk.schema import KNOWN_REVISION, KNOWN_SERIES
+from spanbridge.collector.exporters.mlflow.database.bulk.tables import Insert, Tables
+from spanbridge.collector.exporters.mlflow.database.bulk.tags import LocationTags
+from spanbridge.collector.exporters.mlflow.database.bulk.traces import NewTrace, Place, TraceDecoder, TraceRows
+from spanbridge.collector.exporters.mlflow.database.bulk.values import Unfit
+from spanbridge.collector.exporters.mlflow.database.faults import database_fault
 
 _log = logging.getLogger(__name__)
 
