@@ -14,7 +14,7 @@ test: $(VENV)/.dev  ## every test but the long ones
 test-slow: $(VENV)/.dev  ## the long ones: crashes, outages, clients in Go and Java
 	$(BIN)/pytest -m slow --ignore=tests/faults --ignore=tests/deploy $(ARGS)
 
-test-faults: $(VENV)/.dev  ## kills, misbehaving destinations, fuzz, soak; sizes by SPANBRIDGE_FAULTS_*, see tests/faults/sizes.py
+test-faults: $(VENV)/.dev  ## kills, misbehaving destinations, fuzz, soak; sizes by SPANBRIDGE_FAULTS_*, see tests/faults/support/sizes.py
 	$(BIN)/pytest tests/faults $(ARGS)
 
 test-deploy: $(VENV)/.dev  ## chart, manifests, image, dashboards; tools come from tests/deploy/install-tools

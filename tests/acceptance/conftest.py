@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tests.mlflow_servers import mlflow_server, postgres, postgres_bin
+from tests.servers.mlflow_servers import mlflow_server, postgres, postgres_bin
 
 _numbers = itertools.count(1)
 

@@ -6,21 +6,20 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
+from tests.paths import DATA, ROOT
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration
-from tests.reading import span_ids, traces
+from tests.samples.reading import span_ids, traces
+from tests.servers.program import Ports, Program, configuration
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # mlflow's use of SQLAlchemy
     pytest.mark.timeout(240),
 ]
 
-TESTS = Path(__file__).parents[1]
-CAPTURES = TESTS / "data" / "captures"
+CAPTURES = DATA / "captures"
 EXPECTED = CAPTURES / "expected.json"
 TRACES = [trace for spec in json.loads(EXPECTED.read_text()).values() for trace in spec["traces"]]
 FACTS = 599
@@ -34,7 +33,7 @@ def destination(request):
 def replay(program, destination, experiment, *, settle):
     """The report of check.py, which sends every set in order and reads what MLflow shows then."""
     ports = program.ports
-    command = [sys.executable, str(TESTS / "check.py"), "--json", "--settle", str(settle)]
+    command = [sys.executable, str(ROOT / "tests" / "check.py"), "--json", "--settle", str(settle)]
     command += ["--endpoint", f"127.0.0.1:{ports.grpc}", "--http", f"http://127.0.0.1:{ports.http}"]
     command += ["--tracking-uri", destination, "--experiment", experiment]
     command += ["--captures", str(CAPTURES), "--expected", str(EXPECTED)]

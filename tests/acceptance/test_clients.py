@@ -14,8 +14,8 @@ import pytest
 from tests.interop.clients import CLIENTS, COMPILED, VERSION
 from tests.interop.recorded import recorded_facts, shown_facts
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration
-from tests.reading import traces
+from tests.samples.reading import traces
+from tests.servers.program import Ports, Program, configuration
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # mlflow's use of SQLAlchemy

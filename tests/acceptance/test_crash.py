@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from tests.mlflow_servers import mlflow_server
 from tests.polling import until_sync
-from tests.ports import free_port
-from tests.program import Ports, Program, configuration
-from tests.reading import span_ids
-from tests.sender import Sender, stream
+from tests.samples.reading import span_ids
+from tests.samples.sender import Sender, stream
+from tests.servers.mlflow_servers import mlflow_server
+from tests.servers.ports import free_port
+from tests.servers.program import Ports, Program, configuration
 
 pytestmark = pytest.mark.slow
 

@@ -6,22 +6,22 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import yaml
 
 from spanbridge.collector.cli import up
+from tests.paths import ROOT
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration
-from tests.reading import traces
+from tests.samples.reading import traces
+from tests.servers.program import Ports, Program, configuration
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # mlflow's use of SQLAlchemy
     pytest.mark.timeout(180),
 ]
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "deploy" / "examples").glob("*.py"))
+EXAMPLES = sorted((ROOT / "deploy" / "examples").glob("*.py"))
 EXPERIMENT = "examples"
 
 

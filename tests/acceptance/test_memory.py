@@ -12,9 +12,9 @@ from spanbridge.collector.exporters.mlflow.database.bulk import prepare_database
 from tests.bench.load import EXPORT
 from tests.bench.requests import SPANS, whole
 from tests.polling import until_sync
-from tests.postgres import cluster
-from tests.program import Ports, Program, configuration
-from tests.traces import bench_trace
+from tests.samples.traces import bench_trace
+from tests.servers.postgres import cluster
+from tests.servers.program import Ports, Program, configuration
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -8,10 +8,10 @@ import pytest
 from spanbridge.processors.attributes import put
 from spanbridge.processors.types import Batch, spans
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration
-from tests.reading import traces
-from tests.sender import Sender
-from tests.spans import new_id, trace_batch
+from tests.samples.reading import traces
+from tests.samples.sender import Sender
+from tests.samples.spans import new_id, trace_batch
+from tests.servers.program import Ports, Program, configuration
 
 
 def attribute(key, value):

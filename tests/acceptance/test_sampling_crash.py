@@ -8,11 +8,11 @@ import pytest
 
 from spanbridge.processors.tail_sampling import TailSampler, TailSamplingConfig
 from tests.polling import until_sync
-from tests.ports import free_port
-from tests.program import Ports, Program, configuration
-from tests.reading import traces
-from tests.sampling_traffic import POLICIES, Sent, must_be_kept, wave
-from tests.sender import Sender
+from tests.samples.reading import traces
+from tests.samples.sampling_traffic import POLICIES, Sent, must_be_kept, wave
+from tests.samples.sender import Sender
+from tests.servers.ports import free_port
+from tests.servers.program import Ports, Program, configuration
 
 pytestmark = pytest.mark.slow
 

@@ -5,10 +5,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from spanbridge.processors.types import Batch, spans
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration
-from tests.reading import span_ids
-from tests.sender import Sender
-from tests.spans import add_span, new_id, trace_batch
+from tests.samples.reading import span_ids
+from tests.samples.sender import Sender
+from tests.samples.spans import add_span, new_id, trace_batch
+from tests.servers.program import Ports, Program, configuration
 
 pytestmark = pytest.mark.slow
 

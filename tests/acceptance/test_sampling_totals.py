@@ -9,12 +9,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from spanbridge.processors.attributes import put
 from spanbridge.processors.probabilistic_sampler import ProbabilisticSampler, ProbabilisticSamplerConfig
 from spanbridge.processors.types import Batch, spans
-from tests.mlflow_servers import mlflow_server
 from tests.polling import until_sync
-from tests.ports import free_port
-from tests.program import Ports, Program, configuration
-from tests.reading import traces
-from tests.sender import Sender
+from tests.samples.reading import traces
+from tests.samples.sender import Sender
+from tests.servers.mlflow_servers import mlflow_server
+from tests.servers.ports import free_port
+from tests.servers.program import Ports, Program, configuration
 
 pytestmark = pytest.mark.slow
 

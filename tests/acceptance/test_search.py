@@ -17,10 +17,10 @@ import pytest
 
 from spanbridge.processors.attributes import put
 from spanbridge.processors.types import Trace
-from tests.mlflow_traces import add_span, new_trace, root_of
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration
-from tests.sender import Sender
+from tests.samples.mlflow_traces import add_span, new_trace, root_of
+from tests.samples.sender import Sender
+from tests.servers.program import Ports, Program, configuration
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # mlflow's use of SQLAlchemy

@@ -6,10 +6,10 @@ from pathlib import Path
 from spanbridge.processors.attributes import put
 from spanbridge.processors.types import Batch
 from tests.polling import until_sync
-from tests.ports import free_port
-from tests.program import Ports, Program, configuration
-from tests.sender import Sender
-from tests.spans import trace_batch
+from tests.samples.sender import Sender
+from tests.samples.spans import trace_batch
+from tests.servers.ports import free_port
+from tests.servers.program import Ports, Program, configuration
 
 SECRETS = {
     "email": "jane.roe@mail.example.org",

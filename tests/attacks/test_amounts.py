@@ -11,7 +11,7 @@ import urllib3
 
 from spanbridge.collector.receivers.otlp.config import OtlpReceiverConfig
 from spanbridge.processors.types import Batch
-from tests.otlp_requests import GRPC_EXPORT, SPANS, as_json, batch, grpc_config, http_config, message, serving
+from tests.samples.otlp_requests import GRPC_EXPORT, SPANS, as_json, batch, grpc_config, http_config, message, serving
 
 DEFAULTS = OtlpReceiverConfig.model_validate({"protocols": {"http": None}})
 LIMITS = {"counts": DEFAULTS.counts, "max_items": DEFAULTS.max_request_items}

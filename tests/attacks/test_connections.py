@@ -9,7 +9,7 @@ import grpc.aio
 import pytest
 
 from spanbridge.collector.receivers.otlp import grpc_server as otlp_grpc
-from tests.otlp_requests import GRPC_EXPORT, batch, eventually, grpc_config, http_config, serving
+from tests.samples.otlp_requests import GRPC_EXPORT, batch, eventually, grpc_config, http_config, serving
 
 ONE = batch().SerializeToString()
 PROTOBUF = "application/x-protobuf"

@@ -15,10 +15,10 @@ from spanbridge.collector.journal import Entry, Row
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.types import Context
 from tests.fakes import MemoryExporter
-from tests.faults.flow import flowing
+from tests.faults.support.flow import flowing
 from tests.polling import until
-from tests.spans import new_id, trace_batch
-from tests.traces import span, trace
+from tests.samples.spans import new_id, trace_batch
+from tests.samples.traces import span, trace
 
 A = Context(tenant="a", allow_experiments=("team-a/*",))
 A_TOO = Context(tenant="a too", allow_experiments=("team-a/*",))

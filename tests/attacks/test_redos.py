@@ -15,7 +15,7 @@ from spanbridge.collector.receivers.otlp.config import CorsConfig
 from spanbridge.collector.receivers.otlp.cors import Cors
 from spanbridge.collector.service.stages import Plan, add_stages
 from spanbridge.collector.telemetry.metrics import Telemetry
-from tests.traces import span, trace
+from tests.samples.traces import span, trace
 
 VALUE = "a" * 100_000 + "!"
 PATTERNS = [r"^(a+)+$", r"^(a|a)*$", r"^(a|aa)+$", r"^([a-zA-Z]+)*$", r"^(.*a){12}$"]

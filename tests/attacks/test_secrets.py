@@ -3,7 +3,6 @@
 import base64
 import subprocess
 import sys
-from pathlib import Path
 
 import bcrypt
 import pytest
@@ -13,13 +12,13 @@ import yaml
 from spanbridge.collector.errors import Retryable
 from spanbridge.collector.exporters.otlp.exporter import OtlpHttpExporter
 from tests.fakes import Answer, http_server
+from tests.paths import ROOT
 from tests.polling import until_sync
-from tests.program import POOL, Ports, Program, configuration
-from tests.sender import Sender
-from tests.spans import trace_batch
-from tests.traces import span, trace
+from tests.samples.sender import Sender
+from tests.samples.spans import trace_batch
+from tests.samples.traces import span, trace
+from tests.servers.program import POOL, Ports, Program, configuration
 
-ROOT = Path(__file__).parents[2]
 HASH = bcrypt.hashpw(b"pa55-hashed", bcrypt.gensalt(4)).decode()
 PEM = "-----BEGIN PRIVATE KEY-----\nPEM-SECRET\n-----END PRIVATE KEY-----\n"
 SECRETS = (

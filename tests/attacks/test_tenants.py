@@ -11,12 +11,12 @@ import urllib3
 
 from spanbridge.processors.attributes import put
 from spanbridge.processors.types import spans
-from tests.certificates import Authority
-from tests.otlp_requests import GRPC_EXPORT
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration
-from tests.reading import traces
-from tests.spans import trace_batch
+from tests.samples.otlp_requests import GRPC_EXPORT
+from tests.samples.reading import traces
+from tests.samples.spans import trace_batch
+from tests.servers.certificates import Authority
+from tests.servers.program import Ports, Program, configuration
 
 TOKEN_A, TOKEN_B, PASSWORD = "t0ken-of-team-a", "t0ken-of-team-b", "pa55word-of-ann"
 PROTOBUF = "application/x-protobuf"

@@ -19,8 +19,8 @@ from spanbridge.collector.telemetry.logs import ConsoleFormatter, JsonFormatter
 from spanbridge.collector.telemetry.metrics import Telemetry, render
 from spanbridge.processors.span_metrics import SpanMetrics, SpanMetricsConfig
 from spanbridge.processors.types import Context
-from tests.spans import trace_batch
-from tests.traces import span, trace
+from tests.samples.spans import trace_batch
+from tests.samples.traces import span, trace
 
 HOSTILE = {
     "a new line": "x\n2026-01-01 00:00:00\tERROR\tcollector\tforged",

@@ -18,8 +18,8 @@ from tests.bench import stores as store_rows
 from tests.bench.load import Shape, run
 from tests.bench.processors import costs
 from tests.polling import until_sync
-from tests.ports import free_port
-from tests.program import POOL, Ports, Program, configuration
+from tests.servers.ports import free_port
+from tests.servers.program import POOL, Ports, Program, configuration
 
 RESULTS = Path("bench-results/bench.json")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from tests.polling import until_sync
-from tests.ports import free_port
+from tests.servers.ports import free_port
 
 BINARY = os.environ.get("OTELCOL", "")
 

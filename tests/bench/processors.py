@@ -14,8 +14,8 @@ from spanbridge.processors.redaction import Redaction, RedactionConfig
 from spanbridge.processors.span_metrics import SpanMetrics, SpanMetricsConfig
 from spanbridge.processors.tag_schema import TagSchema, TagSchemaConfig
 from spanbridge.processors.types import Batch, Trace, span_count
-from tests.traces import batch, bench_trace
-from tests.unit.test_genai_golden import NAMES, given
+from tests.samples.traces import batch, bench_trace
+from tests.unit.processors.genai.test_golden import NAMES, given
 
 TRACES, SPANS, ROUNDS = 64, 8, 15
 

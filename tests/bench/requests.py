@@ -11,7 +11,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanbridge.processors.types import Batch, Trace, spans_in_context
-from tests.traces import batch
+from tests.samples.traces import batch
 
 Placed: TypeAlias = tuple[Resource, InstrumentationScope, Span]
 

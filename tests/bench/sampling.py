@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from tests.bench.load import Shape, run
-from tests.program import Program
+from tests.servers.program import Program
 
 HEAD = {"probabilistic_sampler": {"sampling_percentage": 1}}
 POLICIES = [

@@ -1,9 +1,9 @@
 """From a client's OTLP request to the last span committed in MLflow, beside MLflow's own endpoint, in one run.
 
-Each way writes the bench mix (`tests.traces`); the ways take turns within a round, and rates and ratios are medians
-over rounds. What goes to the MLflow server has an experiment of its own in the server's database. Ready rows, and the
-bridge that writes to a database, have a new one each time, so that rounds are alike. A way's clock starts with its
-first request and stops when the store holds every span, which is read off its tables; a trace search then has to find
+Each way writes the bench mix (`tests.samples.traces`); the ways take turns within a round, and rates and ratios are
+medians over rounds. What goes to the MLflow server has an experiment of its own in the server's database. Ready rows,
+and the bridge that writes to a database, have a new one each time, so that rounds are alike. A way's clock starts with
+its first request and stops when the store holds every span, which is read off its tables; a trace search then has to find
 every trace.
 
 `MLFLOW_WORKERS` is how many workers the MLflow server gets: 1 unless it is set, where `mlflow server` would start 4.
@@ -41,12 +41,12 @@ from spanbridge.processors.types import Trace
 from tests.bench import bulk_rows, otelcol
 from tests.bench.load import EXPORT
 from tests.bench.requests import SPANS, as_they_end, one_after_the_other, whole
-from tests.integration.bulk_stores import Databases
-from tests.mlflow_servers import mlflow_server
-from tests.postgres import Cluster, cluster
-from tests.program import Ports, Program, configuration
-from tests.reading import traces as search
-from tests.traces import bench_trace
+from tests.integration.mlflow.bulk_stores import Databases
+from tests.samples.reading import traces as search
+from tests.samples.traces import bench_trace
+from tests.servers.mlflow_servers import mlflow_server
+from tests.servers.postgres import Cluster, cluster
+from tests.servers.program import Ports, Program, configuration
 
 ROUNDS = 3
 WORKERS = os.environ.get("MLFLOW_WORKERS", "1")

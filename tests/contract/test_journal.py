@@ -16,7 +16,7 @@ from spanbridge.collector.journal.context import dump, load
 from spanbridge.collector.journal.memory import MemoryJournal
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.processors.types import Context
-from tests.strategies import contexts
+from tests.samples.strategies import contexts
 
 MakeJournal = Callable[..., SqliteJournal | MemoryJournal]
 

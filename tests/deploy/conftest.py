@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tests.deploy.api_server import DEFINITIONS, api_server
+from tests.deploy.support.api_server import DEFINITIONS, api_server
 from tests.polling import until_sync
 
 

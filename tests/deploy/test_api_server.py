@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.deploy.chart import CASES, application, render
+from tests.deploy.support.chart import CASES, application, render
 
 pytestmark = [pytest.mark.slow]
 

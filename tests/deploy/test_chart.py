@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from spanbridge.collector.config.json_schema import json_schema
-from tests.deploy import snapshot
-from tests.deploy.chart import (
+from tests.deploy.support import snapshot
+from tests.deploy.support.chart import (
     CASES,
     CHART,
     NEWEST,
@@ -27,7 +27,7 @@ from tests.deploy.chart import (
     render,
     workload,
 )
-from tests.deploy.tools import ROOT, attempt, run
+from tests.deploy.support.tools import ROOT, attempt, run
 
 OPERATOR_GROUP = "monitoring.coreos.com"
 """Custom resources: Kubernetes' schemas don't have them; test_api_server checks them against their definitions."""
@@ -71,7 +71,7 @@ def check(objects, version):
 @pytest.mark.parametrize("name", snapshot.RELEASES)
 def test_snapshot(name):
     assert snapshot.rendered(name) == snapshot.path(name).read_text(), (
-        "as it should be? python -m tests.deploy.snapshot"
+        "as it should be? python -m tests.deploy.support.snapshot"
     )
 
 

@@ -15,14 +15,14 @@ import urllib3
 import yaml
 
 from spanbridge.collector.config.loading import load
-from tests.deploy.gateway import gateway
-from tests.deploy.tools import ROOT, run
-from tests.mlflow_servers import QUIET, postgres, postgres_bin
+from tests.deploy.support.gateway import gateway
+from tests.deploy.support.tools import ROOT, run
 from tests.polling import until_sync
-from tests.ports import free_port
-from tests.program import POOL, Ports
-from tests.sender import Sender
-from tests.spans import trace_batch
+from tests.samples.sender import Sender
+from tests.samples.spans import trace_batch
+from tests.servers.mlflow_servers import QUIET, postgres, postgres_bin
+from tests.servers.ports import free_port
+from tests.servers.program import POOL, Ports
 
 FOLDER = ROOT / "deploy"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())

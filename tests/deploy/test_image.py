@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.chart import render
-from tests.deploy.dockerfile import Build, clean_environment, parse
-from tests.deploy.gateway import LOOPBACK, gateway_config
-from tests.deploy.tools import ROOT, run
-from tests.mlflow_servers import mlflow_server
+from tests.deploy.support.chart import render
+from tests.deploy.support.dockerfile import Build, clean_environment, parse
+from tests.deploy.support.gateway import LOOPBACK, gateway_config
+from tests.deploy.support.tools import ROOT, run
 from tests.polling import until_sync
-from tests.program import POOL, Ports
-from tests.sender import Sender
-from tests.spans import trace_batch
+from tests.samples.sender import Sender
+from tests.samples.spans import trace_batch
+from tests.servers.mlflow_servers import mlflow_server
+from tests.servers.program import POOL, Ports
 
 DOCKERFILE = ROOT / "deploy/Dockerfile"
 NOT_IN_A_SIDECAR = {"mlflow", "opentelemetry-exporter-otlp"}

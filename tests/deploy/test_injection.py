@@ -7,8 +7,8 @@ import copy
 import pytest
 import yaml
 
-from tests.deploy.api_server import Rejected
-from tests.deploy.chart import application, environment, only, pod_spec, render
+from tests.deploy.support.api_server import Rejected
+from tests.deploy.support.chart import application, environment, only, pod_spec, render
 from tests.polling import until_sync
 
 pytestmark = [pytest.mark.slow]

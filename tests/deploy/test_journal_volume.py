@@ -11,7 +11,7 @@ from spanbridge.collector.errors import Busy
 from spanbridge.collector.journal import Entry
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.processors.types import Context
-from tests.deploy.chart import CHART
+from tests.deploy.support.chart import CHART
 
 BOUND = 32 << 20
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from spanbridge.collector.config.loading import load
-from tests.deploy.chart import CHART, NEWEST, OLDEST, application, only, pod_spec, render
-from tests.deploy.tools import ROOT, run
+from tests.deploy.support.chart import CHART, NEWEST, OLDEST, application, only, pod_spec, render
+from tests.deploy.support.tools import ROOT, run
 
 FOLDER = ROOT / "deploy/kubernetes"
 BUILDS = ("gateway", "example")

@@ -13,14 +13,14 @@ import urllib3
 import yaml
 
 from spanbridge.collector.config.loading import load
-from tests.deploy.chart import environment
-from tests.deploy.moody_mlflow import moody_mlflow
-from tests.deploy.tools import ROOT, run
+from tests.deploy.support.chart import environment
+from tests.deploy.support.moody_mlflow import moody_mlflow
+from tests.deploy.support.tools import ROOT, run
 from tests.polling import until_sync
-from tests.ports import free_port
-from tests.program import POOL
-from tests.sender import Sender
-from tests.spans import trace_batch
+from tests.samples.sender import Sender
+from tests.samples.spans import trace_batch
+from tests.servers.ports import free_port
+from tests.servers.program import POOL
 
 RESOURCE = yaml.safe_load((ROOT / "deploy/operator/collector.yaml").read_text())
 POD = {

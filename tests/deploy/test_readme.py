@@ -11,8 +11,8 @@ from spanbridge.collector.cli.main import COMMANDS
 from spanbridge.collector.telemetry.metrics import Telemetry, render
 from spanbridge.collector.telemetry.process_metrics import ProcessMetrics
 from spanbridge.processors.span_metrics import SpanMetrics, SpanMetricsConfig
-from tests.deploy.chart import CHART
-from tests.deploy.tools import ROOT
+from tests.deploy.support.chart import CHART
+from tests.deploy.support.tools import ROOT
 
 TEXT = (ROOT / "deploy/README.md").read_text()
 CODE = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL))

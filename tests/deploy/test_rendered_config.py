@@ -10,11 +10,21 @@ import pytest
 import yaml
 
 from spanbridge.collector.config.loading import load
-from tests.certificates import Authority
-from tests.deploy.chart import CASES, CHART, application, bridge_config, environment, needs, only, pod_spec, render
-from tests.deploy.gateway import LOOPBACK, gateway, gateway_config
-from tests.deploy.moody_mlflow import moody_mlflow
-from tests.program import Ports
+from tests.deploy.support.chart import (
+    CASES,
+    CHART,
+    application,
+    bridge_config,
+    environment,
+    needs,
+    only,
+    pod_spec,
+    render,
+)
+from tests.deploy.support.gateway import LOOPBACK, gateway, gateway_config
+from tests.deploy.support.moody_mlflow import moody_mlflow
+from tests.servers.certificates import Authority
+from tests.servers.program import Ports
 
 SIDECAR = [case for case in CASES if case.name.startswith("sidecar-")]
 GATEWAY = [None, *(case for case in CASES if case not in SIDECAR)]

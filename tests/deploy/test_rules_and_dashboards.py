@@ -19,14 +19,14 @@ import yaml
 from spanbridge.collector.journal.sqlite.paths import journal_path
 from spanbridge.processors.attributes import put
 from spanbridge.processors.types import Batch, Logs
-from tests.deploy.chart import CHART
-from tests.deploy.gateway import gateway, gateway_config
-from tests.deploy.moody_mlflow import moody_mlflow
-from tests.deploy.tools import ROOT, run, tool
+from tests.deploy.support.chart import CHART
+from tests.deploy.support.gateway import gateway, gateway_config
+from tests.deploy.support.moody_mlflow import moody_mlflow
+from tests.deploy.support.tools import ROOT, run, tool
 from tests.polling import until_sync
-from tests.ports import free_port
-from tests.program import POOL, Ports
-from tests.spans import add_span, new_id, trace_batch
+from tests.samples.spans import add_span, new_id, trace_batch
+from tests.servers.ports import free_port
+from tests.servers.program import POOL, Ports
 
 RULES = ROOT / "deploy/prometheus/rules.yaml"
 RULE_TESTS = ROOT / "deploy/prometheus/rules_test.yaml"

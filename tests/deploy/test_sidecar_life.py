@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.deploy.pod import Pod
-from tests.mlflow_servers import mlflow_server
+from tests.deploy.support.pod import Pod
 from tests.polling import until_sync
-from tests.ports import free_port
-from tests.reading import traces
+from tests.samples.reading import traces
+from tests.servers.mlflow_servers import mlflow_server
+from tests.servers.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mlflow_servers import postgres, postgres_bin
+from tests.servers.mlflow_servers import postgres, postgres_bin
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import ast
 import random
 import time
-from pathlib import Path
 
-from tests.faults.downstreams import Downstream, memory
-from tests.faults.flow import flowing
-from tests.faults.sizes import SEED
+from tests.faults.support.downstreams import Downstream, memory
+from tests.faults.support.flow import flowing
+from tests.faults.support.sizes import SEED
+from tests.paths import ROOT
 from tests.polling import until
-from tests.spans import trace_batch
+from tests.samples.spans import trace_batch
 
-ROOT = Path(__file__).parents[2]
 DAY = 86_400.0
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 

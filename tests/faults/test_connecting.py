@@ -14,14 +14,14 @@ from spanbridge.collector.exporters.mlflow.exporter import MlflowSpanExporter
 from spanbridge.collector.exporters.otlp.exporter import OtlpGrpcExporter, OtlpHttpExporter
 from spanbridge.collector.net.http_client import pool_manager
 from spanbridge.processors.types import Batch
-from tests.certificates import Authority
 from tests.fakes import Answer, Seen, http_server
-from tests.faults.downstreams import REST, TIMEOUT, Downstream
-from tests.faults.flow import flowing
+from tests.faults.support.downstreams import REST, TIMEOUT, Downstream
+from tests.faults.support.flow import flowing
 from tests.polling import until
-from tests.program import Ports, Program, configuration
-from tests.sender import Sender, stream
-from tests.spans import trace_batch
+from tests.samples.sender import Sender, stream
+from tests.samples.spans import trace_batch
+from tests.servers.certificates import Authority
+from tests.servers.program import Ports, Program, configuration
 
 HOST = "mlflow.invalid"
 

@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import Engine, Pool, event
 
 from spanbridge.collector.exporters.mlflow.exporter import MlflowSpanExporter
-from tests.faults.flow import flowing
-from tests.mlflow_servers import postgres_bin
+from tests.faults.support.flow import flowing
 from tests.polling import until, until_sync
-from tests.reading import span_ids
-from tests.spans import trace_batch
+from tests.samples.reading import span_ids
+from tests.samples.spans import trace_batch
+from tests.servers.mlflow_servers import postgres_bin
 
 pytestmark = [pytest.mark.slow]
 

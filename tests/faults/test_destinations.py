@@ -11,11 +11,11 @@ from spanbridge.collector.exporters.mlflow.exporter import MlflowSpanExporter
 from spanbridge.collector.exporters.otlp.exporter import OtlpHttpExporter
 from spanbridge.collector.net.http_client import pool_manager
 from spanbridge.processors.types import Context
-from tests.faults.downstreams import TIMEOUT
-from tests.faults.flow import flowing
-from tests.faults.misbehaving import Misbehaving, Misdeed, Request, Wire
+from tests.faults.support.downstreams import TIMEOUT
+from tests.faults.support.flow import flowing
+from tests.faults.support.misbehaving import Misbehaving, Misdeed, Request, Wire
 from tests.polling import until
-from tests.spans import trace_batch
+from tests.samples.spans import trace_batch
 
 
 def mlflow(address: str) -> MlflowSpanExporter:

@@ -13,13 +13,13 @@ import pytest
 
 from spanbridge.processors.attributes import put
 from spanbridge.processors.types import spans
-from tests.faults.misbehaving import Misbehaving
-from tests.faults.slow_disk import DELAY
+from tests.faults.support.misbehaving import Misbehaving
+from tests.faults.support.slow_disk import DELAY
 from tests.polling import until_sync
-from tests.ports import free_port
-from tests.program import POOL, Ports, Program, configuration
-from tests.sender import Sender
-from tests.spans import trace_batch
+from tests.samples.sender import Sender
+from tests.samples.spans import trace_batch
+from tests.servers.ports import free_port
+from tests.servers.program import POOL, Ports, Program, configuration
 
 MIB = 1 << 20
 ROOM = 4 * MIB
@@ -27,7 +27,7 @@ ROOM = 4 * MIB
 
 
 class OnSlowDisk(Program):
-    module = "tests.faults.slow_disk"
+    module = "tests.faults.support.slow_disk"
 
 
 def nothing(*_: object) -> None:

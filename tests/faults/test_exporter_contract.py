@@ -7,11 +7,11 @@ import random
 import pytest
 
 from spanbridge.processors.types import Batch
-from tests.faults.downstreams import DOWNSTREAMS, Downstream, weighted
-from tests.faults.flow import flowing
-from tests.faults.sizes import SEED, TRACES
+from tests.faults.support.downstreams import DOWNSTREAMS, Downstream, weighted
+from tests.faults.support.flow import flowing
+from tests.faults.support.sizes import SEED, TRACES
 from tests.polling import until
-from tests.spans import add_span, new_id, trace_batch
+from tests.samples.spans import add_span, new_id, trace_batch
 
 BEHAVIOURS = {
     "ok": {},

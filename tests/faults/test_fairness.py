@@ -11,11 +11,11 @@ import pytest
 
 from spanbridge.processors.attributes import put
 from spanbridge.processors.types import Batch, spans
-from tests.faults.misbehaving import Misbehaving
+from tests.faults.support.misbehaving import Misbehaving
 from tests.polling import until_sync
-from tests.program import POOL, Ports, Program, configuration
-from tests.sender import EXPORT
-from tests.spans import trace_batch
+from tests.samples.sender import EXPORT
+from tests.samples.spans import trace_batch
+from tests.servers.program import POOL, Ports, Program, configuration
 
 pytestmark = pytest.mark.slow
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.fuzz import CORPUS
-from tests.faults.sizes import FUZZ_RUNS, SEED
+from tests.faults.support.fuzz import CORPUS
+from tests.faults.support.sizes import FUZZ_RUNS, SEED
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 TARGETS = sorted(path.name for path in CORPUS.iterdir() if path.is_dir())
 
 
 def fuzz(folder: Path, target: str, runs: int) -> None:
-    command = [sys.executable, "-m", "tests.faults.fuzz", target, f"-runs={runs}", f"-seed={SEED}"]
+    command = [sys.executable, "-m", "tests.faults.support.fuzz", target, f"-runs={runs}", f"-seed={SEED}"]
     command += [f"-artifact_prefix={folder}/", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
     print(done.stderr[-2000:])

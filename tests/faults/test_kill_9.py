@@ -10,12 +10,12 @@ from dataclasses import dataclass, fields
 import pytest
 from mlflow import MlflowClient
 
-from tests.faults.clients import SLOW_MS, Sent, load
-from tests.faults.forkserver import ForkedProgram, ForkServer
-from tests.faults.sizes import KILLS, KILLS_POSTGRES, SEED
+from tests.faults.support.clients import SLOW_MS, Sent, load
+from tests.faults.support.forkserver import ForkedProgram, ForkServer
+from tests.faults.support.sizes import KILLS, KILLS_POSTGRES, SEED
 from tests.polling import until_sync
-from tests.program import Ports, configuration
-from tests.reading import span_ids
+from tests.samples.reading import span_ids
+from tests.servers.program import Ports, configuration
 
 pytestmark = [
     pytest.mark.slow,

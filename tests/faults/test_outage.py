@@ -10,13 +10,13 @@ import pytest
 import urllib3
 
 from spanbridge.collector.net.retry_after import grpc_retry_after
-from tests.faults.misbehaving import Misbehaving
-from tests.faults.sizes import OUTAGE_SPANS
+from tests.faults.support.misbehaving import Misbehaving
+from tests.faults.support.sizes import OUTAGE_SPANS
 from tests.polling import until_sync
-from tests.ports import free_port
-from tests.program import Ports, Program, configuration
-from tests.sender import EXPORT, Sender
-from tests.traces import batch, bench_trace
+from tests.samples.sender import EXPORT, Sender
+from tests.samples.traces import batch, bench_trace
+from tests.servers.ports import free_port
+from tests.servers.program import Ports, Program, configuration
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ FLAT = 24 << 20
 
 
 class Scaled(Program):
-    module = "tests.faults.scaled"
+    module = "tests.faults.support.scaled"
 
 
 def requests(first: int, count: int) -> list:

@@ -10,13 +10,13 @@ import time
 import pytest
 
 from spanbridge.collector.service.run import ONE_SIGNAL
-from tests.faults.clients import load
-from tests.faults.misbehaving import Misbehaving
-from tests.faults.sizes import SEED
-from tests.faults.slow_disk import DELAY
+from tests.faults.support.clients import load
+from tests.faults.support.misbehaving import Misbehaving
+from tests.faults.support.sizes import SEED
+from tests.faults.support.slow_disk import DELAY
 from tests.polling import until_sync
-from tests.program import Ports, Program, configuration
-from tests.sender import Sender, stream
+from tests.samples.sender import Sender, stream
+from tests.servers.program import Ports, Program, configuration
 
 TIMEOUT = 2.0
 GRACE = 2.0
@@ -175,7 +175,7 @@ def test_while_the_disk_is_slow(tmp_path):
     server = Misbehaving(nothing, times=0)
     with server.running() as address:
         made = Ground(server, address, tmp_path)
-        made.program.module = "tests.faults.slow_disk"
+        made.program.module = "tests.faults.support.slow_disk"
         with made.program as program:
             clients = load(1, made.ports.grpc, made.ports.http, pause=0.0)
             for client in clients:

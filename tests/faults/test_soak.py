@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.faults.clients import SLOW_MS, load
-from tests.faults.misbehaving import Misbehaving
-from tests.faults.sizes import SOAK_SECONDS
+from tests.faults.support.clients import SLOW_MS, load
+from tests.faults.support.misbehaving import Misbehaving
+from tests.faults.support.sizes import SOAK_SECONDS
 from tests.faults.test_outage import Scaled
 from tests.polling import until_sync
-from tests.program import Ports, configuration
+from tests.servers.program import Ports, configuration
 
 pytestmark = pytest.mark.slow
 

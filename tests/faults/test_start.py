@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.program import Ports, Program, configuration
+from tests.paths import ROOT
+from tests.servers.program import Ports, Program, configuration
 
-ROOT = Path(__file__).parents[2]
 WRONG = 2
 MLFLOW = {"tracking_uri": "http://127.0.0.1:9", "experiment": "Default"}
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE = 24, 1

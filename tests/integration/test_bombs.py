@@ -18,7 +18,7 @@ import pytest
 import urllib3
 import zstandard
 
-from tests.otlp_requests import GRPC_EXPORT, SPANS, batch, message, nested_value
+from tests.samples.otlp_requests import GRPC_EXPORT, SPANS, batch, message, nested_value
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 
@@ -27,7 +27,7 @@ LIMIT = 64 * MIB
 
 SERVER = """
 import asyncio, ctypes, gc, sys
-from tests.otlp_requests import grpc_config, http_config, serving
+from tests.samples.otlp_requests import grpc_config, http_config, serving
 
 def peak():
     with open("/proc/self/status") as status:

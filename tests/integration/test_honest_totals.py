@@ -7,7 +7,7 @@ from spanbridge.collector.journal.memory import MemoryJournal
 from spanbridge.processors.attributes import put
 from spanbridge.processors.types import spans
 from tests.flows import running
-from tests.spans import new_id, trace_batch
+from tests.samples.spans import new_id, trace_batch
 
 SAMPLED = {"span_metrics": {}, "probabilistic_sampler": {"sampling_percentage": 0.0001}, "groupbytrace": {}}
 ALL = {"span_metrics": {}, "groupbytrace": {"wait_duration": "10ms"}}

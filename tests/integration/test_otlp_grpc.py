@@ -19,8 +19,7 @@ from spanbridge.collector.net import tls as tls_module
 from spanbridge.collector.receivers import Identity
 from spanbridge.collector.receivers.otlp import grpc_server as otlp_grpc
 from spanbridge.processors.types import Context, spans
-from tests.certificates import Authority
-from tests.otlp_requests import (
+from tests.samples.otlp_requests import (
     GRPC_EXPORT,
     GRPC_EXPORT_LOGS,
     Sink,
@@ -30,6 +29,7 @@ from tests.otlp_requests import (
     nested_value,
     serving,
 )
+from tests.servers.certificates import Authority
 
 Code = grpc.StatusCode
 MIB = 1 << 20

@@ -7,7 +7,6 @@ import json
 import ssl
 import time
 import zlib
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,11 +26,12 @@ from spanbridge.collector.net import tls as tls_module
 from spanbridge.collector.net.tls import TlsClientConfig
 from spanbridge.collector.receivers import Identity
 from spanbridge.processors.types import Context, spans
-from tests.certificates import Authority
-from tests.otlp_requests import Sink, as_json, batch, eventually, http_config, logs, nested_value, serving
+from tests.paths import DATA
+from tests.samples.otlp_requests import Sink, as_json, batch, eventually, http_config, logs, nested_value, serving
+from tests.servers.certificates import Authority
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
-CAPTURES = sorted((Path(__file__).parents[1] / "data/captures").glob("vercel*.json"))
+CAPTURES = sorted((DATA / "captures").glob("vercel*.json"))
 KIB = 1024
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,13 +14,12 @@ from spanbridge.collector.journal import SetAside, Settlement
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.collector.service.run import ONE_SIGNAL
 from spanbridge.processors.types import Context
+from tests.paths import ROOT
 from tests.polling import until_sync
-from tests.ports import free_port
-from tests.program import Ports, Program, configuration
-from tests.sender import Sender
-from tests.spans import trace_batch
-
-ROOT = Path(__file__).parents[2]
+from tests.samples.sender import Sender
+from tests.samples.spans import trace_batch
+from tests.servers.ports import free_port
+from tests.servers.program import Ports, Program, configuration
 
 
 def spanbridge(*arguments, **env):

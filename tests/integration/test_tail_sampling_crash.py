@@ -15,7 +15,7 @@ from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.processors.tail_sampling import TailSampler, TailSamplingConfig
 from spanbridge.processors.types import Batch, Context, spans
 from tests.flows import Shelf, running
-from tests.sampling_traffic import POLICIES, Sent, must_be_kept, wave
+from tests.samples.sampling_traffic import POLICIES, Sent, must_be_kept, wave
 
 SAMPLING = {"decision_wait": "2s", "decision_wait_after_root_received": "0.4s", "policies": POLICIES}
 KILLS = 25

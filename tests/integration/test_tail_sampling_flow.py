@@ -18,7 +18,7 @@ from spanbridge.processors.trace_state import TraceState
 from spanbridge.processors.types import Batch, Context, spans
 from tests.flows import Shelf, running
 from tests.polling import until
-from tests.spans import add_span, new_id, trace_batch
+from tests.samples.spans import add_span, new_id, trace_batch
 
 WAIT = 0.15
 """Seconds a decision waits in these tests."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.interop.recorded import Json
-from tests.program import Ports
+from tests.servers.program import Ports
 
 FOLDER = Path(__file__).parent
 PATIENCE = 60

@@ -2,14 +2,14 @@
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 from tests import audit
+from tests.paths import ROOT
 
-CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
+CONSTRAINTS = ROOT / "constraints.txt"
 
 
 @pytest.mark.parametrize(

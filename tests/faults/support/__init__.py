@@ -1,0 +1,1 @@
+"""What the tests of faults share: clients, destinations that misbehave, slow disks, fuzz targets."""

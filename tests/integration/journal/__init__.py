@@ -1,0 +1,1 @@
+"""The SQLite journal against real files and processes."""

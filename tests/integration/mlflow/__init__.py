@@ -1,0 +1,1 @@
+"""The mlflow exporter against real MLflow stores and servers."""

@@ -1,0 +1,1 @@
+"""Spans, traces and requests that tests send, and readers of what became of them."""
