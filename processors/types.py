@@ -58,8 +58,7 @@ class Trace:
 
     `read` are its spans in the order of the batch, as the processor before this one has read and left them: to read
     attributes costs more than most that is done with them. It is for the next processor alone, as one may edit spans
-    without a word; whoever runs processors sees to that. `bare` says that no span has events or links, when no
-    processor can add any more; False if that is not known.
+    without a word; whoever runs processors sees to that.
     """
 
     trace_id: bytes
@@ -71,7 +70,6 @@ class Trace:
     metadata: dict[str, str] = field(default_factory=dict)
     client_request_id: str = ""
     read: Sequence[ReadSpan] | None = field(default=None, compare=False, repr=False)
-    bare: bool = field(default=False, compare=False, repr=False)
 
     @property
     def batch(self) -> Batch:

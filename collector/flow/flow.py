@@ -22,7 +22,6 @@ from spanbridge.collector.flow.pausable_clock import ReadingTime
 from spanbridge.collector.flow.released_traces import Remembered
 from spanbridge.collector.flow.settlement import Ledger
 from spanbridge.collector.journal import Journal, Row, SetAside
-from spanbridge.collector.otlp.batches import BatchDecoder
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.types import Trace, TraceProcessor, span_count
 
@@ -93,7 +92,6 @@ class Flow:
         self._handed_on = 0
         self._relieved = asyncio.Event()
         self._now = ReadingTime(asyncio.get_running_loop().time)
-        self._decoded = BatchDecoder()
 
     def deliver_to(self, delivery: Delivery) -> None:
         """Add a delivery; a trace is settled when all of them have it."""
@@ -224,7 +222,7 @@ class Flow:
         return False
 
     def _run_stages(self, pending: Pending) -> Trace | None:
-        trace: Trace | None = truncated(pending.decode(self._decoded), pending.dropped)
+        trace: Trace | None = truncated(pending.decode(), pending.dropped)
         for stage in self._stages:
             if trace is None:
                 return None
