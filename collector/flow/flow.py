@@ -231,23 +231,16 @@ class Flow:
                 incoming, outgoing = self._counters[stage.name]
                 incoming.inc(pending.spans)
                 outgoing.inc(span_count(trace.batch) if trace is not None else 0)
-        if trace is not None:
-            trace.read = None  # nobody is left to use it, and it takes memory
         return trace
 
     def _run_stage(self, stage: Stage[TraceProcessor], trace: Trace) -> Trace | None:
         """A fault of a processor is counted and costs the trace that processor's work, never the trace."""
-        read = trace.read
         try:
-            processed = stage.process(trace)
+            return stage.process(trace)
         except Exception:
             log.exception("processor %s failed; the trace goes on without it", stage.name)
             self._telemetry.processor_errors.labels(stage.name).inc()
-            trace.read = None
             return trace
-        if processed is not None and processed.read is read:
-            processed.read = None  # was for this processor alone, which may have edited spans since
-        return processed
 
     async def _drain(self, seconds: float) -> None:
         """Hand on all there is, complete or not, until the journal is empty or the time is up.
