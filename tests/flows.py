@@ -15,7 +15,7 @@ from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
 from spanbridge.collector.flow.flow import Flow, FlowOptions
 from spanbridge.collector.flow.head import Head
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.flow.send_queue import SendLimits
 from spanbridge.collector.journal import Journal
 from spanbridge.collector.journal.memory import MemoryJournal
@@ -67,7 +67,7 @@ class Running:
 
     def caught_up(self) -> bool:
         """Whether the flow has read all there is."""
-        return self.journal.state().rows <= self.flow._ledger.rows
+        return self.journal.state().rows <= self.flow._open_rows.count
 
     def sample(self, name: str, **labels: str) -> float:
         """The sum of the samples of a metric with these labels."""
@@ -102,7 +102,7 @@ async def running(
     journal = journal or MemoryJournal()
     shelf = shelf or Shelf()
     telemetry = Telemetry(CollectorRegistry())
-    plan = add_stages(Plan(telemetry, Remembered(journal.released()), {}), list(configured(processors)))
+    plan = add_stages(Plan(telemetry, ReleasedTraces(journal.released()), {}), list(configured(processors)))
     assembly = Assembly(plan.assembly, plan.remembered)
     options = FlowOptions(memory, plan.sampling)
     flow = Flow(

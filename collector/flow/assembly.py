@@ -1,6 +1,6 @@
 """Traces under construction: spans of one trace come together until it is time to hand the trace on.
 
-Pure: the clock is passed in. A pending trace is kept as serialized pieces, not as decoded spans: a concatenation of
+Pure: the clock is passed in. A pending trace is kept as serialized fragments, not as decoded spans: a concatenation of
 serialized OTLP requests is itself a serialized request, and bytes take a fifth of the memory of decoded messages.
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from spanbridge.collector.flow.fragments import Piece, cut, drop_repeats
-from spanbridge.collector.flow.released_traces import Remembered
-from spanbridge.collector.journal import Row, SetAside
+from spanbridge.collector.flow.fragments import Fragment, cut, drop_repeats
+from spanbridge.collector.flow.released_traces import ReleasedTraces
+from spanbridge.collector.journal import DeadLetter, Row
 from spanbridge.processors.types import Batch, Context, Logs, Trace
 
 Cause: TypeAlias = Literal["root", "wait", "late", "early", "evicted", "large", "shutdown"]
@@ -25,7 +25,7 @@ class Pending:
     """A trace under construction, and later the account of it: which journal rows wait for it to be settled.
 
     `dropped` counts the spans beyond the cap of a trace, `asked` is its size when it was last asked whether it can be
-    decided early. `open` counts the parcels of it that are under way; when it comes back to 0 the trace is settled, and
+    decided early. `open` counts the traces of it that are under way; when it comes back to 0 the trace is settled, and
     `aside` is what was set aside of it. `foreign` counts the spans and records that came for it from a tenant with
     other rights, which are not part of it.
     """
@@ -38,7 +38,7 @@ class Pending:
     has_root: bool = False
     spans: int = 0
     size: int = 0
-    pieces: list[bytes] = field(default_factory=list)
+    fragments: list[bytes] = field(default_factory=list)
     logs: list[bytes] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     dropped: int = 0
@@ -46,29 +46,29 @@ class Pending:
     foreign: int = 0
     cause: Cause = "wait"
     open: int = 0
-    aside: list[SetAside] = field(default_factory=list)
+    aside: list[DeadLetter] = field(default_factory=list)
 
-    def add(self, piece: Piece, row: Row, now: float) -> None:
-        """Take a piece in; the context of the piece that brings the root counts."""
+    def add(self, fragment: Fragment, row: Row, now: float) -> None:
+        """Take a fragment in; the context of the fragment that brings the root counts."""
         self.rows.append(row.id)
         if row.entry.context.allow_experiments != self.context.allow_experiments:
             # Whoever knows the id of another tenant's trace could write into it, or lead it into an own experiment.
-            self.foreign += piece.spans or 1
+            self.foreign += fragment.spans or 1
             return
         self.last_seen = now
-        if piece.has_root and not self.has_root:
+        if fragment.has_root and not self.has_root:
             self.has_root = True
             self.context = row.entry.context
-        self.dropped += piece.dropped
-        if piece.payload:
-            (self.logs if piece.is_log else self.pieces).append(piece.payload)
-        self.spans += piece.spans
-        self.size += len(piece.payload)
+        self.dropped += fragment.dropped
+        if fragment.payload:
+            (self.logs if fragment.is_log else self.fragments).append(fragment.payload)
+        self.spans += fragment.spans
+        self.size += len(fragment.payload)
 
     def decode(self) -> Trace:
         """The whole trace, decoded."""
-        batch = Batch.FromString(b"".join(self.pieces))
-        if len(self.pieces) > 1:
+        batch = Batch.FromString(b"".join(self.fragments))
+        if len(self.fragments) > 1:
             drop_repeats(batch)
         logs = Logs.FromString(b"".join(self.logs)) if self.logs else None
         return Trace(self.trace_id, batch, self.context, late=self.late, logs=logs)
@@ -97,12 +97,12 @@ class AssemblyLimits:
 class Assembly:
     """The pending traces, each known by its id; `remembered` knows those that were handed on before."""
 
-    def __init__(self, limits: AssemblyLimits, remembered: Remembered | None = None) -> None:
+    def __init__(self, limits: AssemblyLimits, remembered: ReleasedTraces | None = None) -> None:
         self._limits = limits
         self._pending: OrderedDict[bytes, Pending] = OrderedDict()
         self._timers: list[tuple[float, bytes]] = []
         self._out: set[bytes] = set()
-        self._remembered = remembered or Remembered()
+        self._remembered = remembered or ReleasedTraces()
         self.spans = 0
         self.size = 0
 
@@ -114,16 +114,16 @@ class Assembly:
         """Whether no more may be taken in for now."""
         return not self._limits.evict and len(self._pending) >= self._limits.num_traces
 
-    def add(self, row: Row, pieces: Iterable[Piece], now: float) -> None:
-        """Take the pieces of a journal row in."""
-        for piece in pieces:
-            pending = self._pending.get(piece.trace_id) or self._start(piece.trace_id, row.entry.context, now)
+    def add(self, row: Row, fragments: Iterable[Fragment], now: float) -> None:
+        """Take the fragments of a journal row in."""
+        for fragment in fragments:
+            pending = self._pending.get(fragment.trace_id) or self._start(fragment.trace_id, row.entry.context, now)
             spans, size = pending.spans, pending.size
-            pending.add(self._fitting(pending, piece), row, now)
+            pending.add(self._fitting(pending, fragment), row, now)
             self.spans += pending.spans - spans
             self.size += pending.size - size
-            if piece.has_root:
-                heapq.heappush(self._timers, (self._due_at(pending), piece.trace_id))
+            if fragment.has_root:
+                heapq.heappush(self._timers, (self._due_at(pending), fragment.trace_id))
 
     @property
     def keeps_the_rest(self) -> bool:
@@ -211,17 +211,17 @@ class Assembly:
             return min(latest, pending.last_seen + after_root)
         return latest
 
-    def _fitting(self, pending: Pending, piece: Piece) -> Piece:
-        """What of a piece is within the cap of its trace."""
+    def _fitting(self, pending: Pending, fragment: Fragment) -> Fragment:
+        """What of a fragment is within the cap of its trace."""
         limits = self._limits
-        if piece.is_log:
-            return piece
-        too_large = 0 < limits.max_bytes < pending.size + len(piece.payload)
-        if not too_large and not 0 < limits.max_spans < pending.spans + piece.spans:
-            return piece
-        spans = limits.max_spans - pending.spans if limits.max_spans else piece.spans
-        size = limits.max_bytes - pending.size if limits.max_bytes else len(piece.payload)
-        return cut(piece, max(0, spans), max(0, size))
+        if fragment.is_log:
+            return fragment
+        too_large = 0 < limits.max_bytes < pending.size + len(fragment.payload)
+        if not too_large and not 0 < limits.max_spans < pending.spans + fragment.spans:
+            return fragment
+        spans = limits.max_spans - pending.spans if limits.max_spans else fragment.spans
+        size = limits.max_bytes - pending.size if limits.max_bytes else len(fragment.payload)
+        return cut(fragment, max(0, spans), max(0, size))
 
     def _cause(self, pending: Pending) -> Cause:
         if pending.late:
@@ -234,8 +234,8 @@ class Assembly:
         self.size -= pending.size
         pending.cause = cause
         self._out.add(pending.trace_id)
-        if pending.pieces and not pending.late:  # without spans: those are still to come, and are not late
+        if pending.fragments and not pending.late:  # without spans: those are still to come, and are not late
             self._remembered.put(pending.trace_id)
-        if pending.pieces:
+        if pending.fragments:
             self._remembered.own(pending.trace_id, pending.context)
         return pending

@@ -15,13 +15,13 @@ from google.protobuf.message import DecodeError
 
 from spanbridge.collector.flow.assembly import Assembly, Pending
 from spanbridge.collector.flow.delivery import Delivery
-from spanbridge.collector.flow.fragments import Piece, pieces
+from spanbridge.collector.flow.fragments import Fragment, fragments
 from spanbridge.collector.flow.head import PORTION, Stage
-from spanbridge.collector.flow.late_logs import Recent
-from spanbridge.collector.flow.pausable_clock import ReadingTime
-from spanbridge.collector.flow.released_traces import Remembered
-from spanbridge.collector.flow.settlement import Ledger
-from spanbridge.collector.journal import Journal, Row, SetAside
+from spanbridge.collector.flow.late_logs import LateLogs
+from spanbridge.collector.flow.pausable_clock import PausableClock
+from spanbridge.collector.flow.released_traces import ReleasedTraces
+from spanbridge.collector.flow.settlement import OpenRows
+from spanbridge.collector.journal import DeadLetter, Journal, Row
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.types import Trace, TraceProcessor, span_count
 
@@ -69,7 +69,7 @@ class Flow:
         stages: Sequence[Stage[TraceProcessor]],
         *,
         telemetry: Telemetry,
-        remembered: Remembered,
+        remembered: ReleasedTraces,
         options: FlowOptions,
     ) -> None:
         self._name = name
@@ -86,12 +86,12 @@ class Flow:
         }
         self._remembered = remembered
         self._options = options
-        self._ledger = Ledger(journal)
-        self._recent = Recent() if options.keep_for_logs else None
+        self._open_rows = OpenRows(journal)
+        self._late_logs = LateLogs() if options.keep_for_logs else None
         self._deliveries: list[Delivery] = []
         self._handed_on = 0
         self._relieved = asyncio.Event()
-        self._now = ReadingTime(asyncio.get_running_loop().time)
+        self._now = PausableClock(asyncio.get_running_loop().time)
 
     def deliver_to(self, delivery: Delivery) -> None:
         """Add a delivery; a trace is settled when all of them have it."""
@@ -101,7 +101,7 @@ class Flow:
     async def running(self, shutdown_timeout: float) -> AsyncIterator[None]:
         """Run in the background; at exit, hand on all there is and wait for it up to `shutdown_timeout` seconds."""
         async with asyncio.TaskGroup() as group:
-            steps = [self._take(), self._release(), self._ledger.run()]
+            steps = [self._take(), self._release(), self._open_rows.run()]
             tasks = [group.create_task(step) for step in steps]
             tasks += [group.create_task(delivery.run()) for delivery in self._deliveries]
             try:
@@ -119,7 +119,7 @@ class Flow:
         self._assembly.done(pending)
         known = pending.trace_id in self._remembered
         note = self._remembered.record(pending.trace_id) if known else None
-        self._ledger.settle(pending.trace_id, pending.rows, pending.aside, note)
+        self._open_rows.settle(pending.trace_id, pending.rows, pending.aside, note)
         self._relieved.set()
 
     async def _take(self) -> None:
@@ -127,21 +127,21 @@ class Flow:
             await self._room()
             row = await self._journal.take()
             found = await self._open(row)
-            self._ledger.open(row.id, {piece.trace_id for piece in found})
+            self._open_rows.add(row.id, {fragment.trace_id for fragment in found})
             self._assembly.add(row, found, self._now())
             await self._release_before_time(found)
             await asyncio.sleep(0)
 
-    async def _open(self, row: Row) -> list[Piece]:
+    async def _open(self, row: Row) -> list[Fragment]:
         try:
             if len(row.entry.payload) > LARGE_ROW:
-                return await asyncio.to_thread(pieces, row)
-            return pieces(row)
+                return await asyncio.to_thread(fragments, row)
+            return fragments(row)
         except DecodeError:
             log.exception("row %d of the journal is no OTLP request any more; set aside", row.id)
-            unreadable = SetAside(row.entry.payload, row.entry.context, "journal", "unreadable")
-            self._ledger.open(row.id, {b""})
-            self._ledger.settle(b"", [row.id], [unreadable])
+            unreadable = DeadLetter(row.entry.payload, row.entry.context, "journal", "unreadable")
+            self._open_rows.add(row.id, {b""})
+            self._open_rows.settle(b"", [row.id], [unreadable])
             return []
 
     async def _room(self) -> None:
@@ -151,7 +151,7 @@ class Flow:
             crowded = not overdue and self._handed_on < self._options.memory // 2
             oldest = self._assembly.evict() if crowded else None
             only_time_helps = not overdue and not self._assembly.evicts
-            with nullcontext() if only_time_helps else self._now.stopped():
+            with nullcontext() if only_time_helps else self._now.paused():
                 await (self._hand_on(oldest) if oldest is not None else self._relief())
 
     async def _relief(self) -> None:
@@ -173,15 +173,15 @@ class Flow:
                 await asyncio.sleep(0)
                 turn_ends = time.monotonic() + TURN
 
-    async def _release_before_time(self, found: Sequence[Piece]) -> None:
+    async def _release_before_time(self, found: Sequence[Fragment]) -> None:
         """Hand on what is decided already, and what is so large that it would leave no memory for others.
 
         What comes of such a trace later follows it.
         """
         sampling, large = self._options.sampling, self._options.memory // LARGE
-        for piece in found:
-            pending = self._assembly.pending(piece.trace_id)
-            if pending is None or not pending.pieces:
+        for fragment in found:
+            pending = self._assembly.pending(fragment.trace_id)
+            if pending is None or not pending.fragments:
                 continue
             if pending.size > large:
                 await self._hand_on(self._assembly.release(pending, "large"))
@@ -192,10 +192,10 @@ class Flow:
         self._handed_on += pending.size
         self._relieved.set()
         self._count(pending)
-        if self._recent is not None:
-            self._recent.complete(pending, self._now())
+        if self._late_logs is not None:
+            self._late_logs.complete(pending, self._now())
         trace = await _apart(pending, partial(self._run_stages, pending)) if self._passes(pending) else None
-        pending.pieces.clear()
+        pending.fragments.clear()
         pending.logs.clear()
         if trace is None:
             self.settled(pending)
@@ -213,7 +213,7 @@ class Flow:
             self._telemetry.truncated_spans.labels(self._name).inc(pending.dropped)
 
     def _passes(self, pending: Pending) -> bool:
-        if not pending.pieces:
+        if not pending.fragments:
             self._telemetry.dropped_items.labels("logs", "no span came for it").inc(len(pending.logs))
             return False
         if self._options.sampling is None or self._options.sampling.released(pending, self._now()):
@@ -249,8 +249,8 @@ class Flow:
         """
         try:
             async with asyncio.timeout(seconds):
-                while self._journal.state().rows and not (self._assembly.keeps_the_rest and self._ledger.idle):
-                    if self._journal.state().rows <= self._ledger.rows or self._assembly.full:
+                while self._journal.state().rows and not (self._assembly.keeps_the_rest and self._open_rows.idle):
+                    if self._journal.state().rows <= self._open_rows.count or self._assembly.full:
                         await self._hand_on_all(self._assembly.drain())
                     await asyncio.sleep(TICK)
         except TimeoutError:

@@ -30,7 +30,7 @@ _Part: TypeAlias = tuple[bytes, bytes, int, bool]
 
 
 @dataclass(slots=True)
-class Piece:
+class Fragment:
     """What one request holds of one trace: a serialized request of its own.
 
     `dropped` counts spans that were left out, as their trace is too large already.
@@ -44,8 +44,8 @@ class Piece:
     dropped: int = 0
 
 
-def pieces(row: Row) -> list[Piece]:
-    """The pieces of a row, less those of traces that were settled before. Raises DecodeError."""
+def fragments(row: Row) -> list[Fragment]:
+    """The fragments of a row, less those of traces that were settled before. Raises DecodeError."""
     if row.entry.signal == "logs":
         return _split_logs(row.entry.payload, row.settled)
     if not row.entry.sound:
@@ -53,9 +53,9 @@ def pieces(row: Row) -> list[Piece]:
     return _split_spans(row.entry.payload, row.settled)
 
 
-def cut(piece: Piece, most: int, size: int) -> Piece:
-    """A piece with at most so many spans, of at most so many bytes together, and with its root in any case."""
-    batch = Batch.FromString(piece.payload)
+def cut(fragment: Fragment, most: int, size: int) -> Fragment:
+    """A fragment with at most so many spans, of at most so many bytes together, and with its root in any case."""
+    batch = Batch.FromString(fragment.payload)
     kept = 0
     for resource_spans in batch.resource_spans:
         for scope_spans in resource_spans.scope_spans:
@@ -69,7 +69,7 @@ def cut(piece: Piece, most: int, size: int) -> Piece:
             del scope_spans.spans[:]
             scope_spans.spans.extend(chosen)
     payload = batch.SerializeToString() if kept else b""
-    return Piece(piece.trace_id, payload, kept, piece.has_root, dropped=piece.spans - kept)
+    return Fragment(fragment.trace_id, payload, kept, fragment.has_root, dropped=fragment.spans - kept)
 
 
 def drop_repeats(batch: Batch) -> None:
@@ -87,18 +87,18 @@ def drop_repeats(batch: Batch) -> None:
                 seen.add(span_id)
 
 
-def _split_spans(payload: bytes, skip: frozenset[bytes]) -> list[Piece]:
-    found: dict[bytes, Piece] = {}
+def _split_spans(payload: bytes, skip: frozenset[bytes]) -> list[Fragment]:
+    found: dict[bytes, Fragment] = {}
     parts: dict[bytes, list[bytes]] = {}
     for trace_id, part, count, has_root in _parts(payload):
         if trace_id in skip:
             continue
-        piece = found.setdefault(trace_id, Piece(trace_id, b""))
-        piece.spans += count
-        piece.has_root = piece.has_root or has_root
+        fragment = found.setdefault(trace_id, Fragment(trace_id, b""))
+        fragment.spans += count
+        fragment.has_root = fragment.has_root or has_root
         parts.setdefault(trace_id, []).append(part)
-    for trace_id, piece in found.items():
-        piece.payload = b"".join(parts[trace_id])
+    for trace_id, fragment in found.items():
+        fragment.payload = b"".join(parts[trace_id])
     return list(found.values())
 
 
@@ -182,7 +182,7 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int
         at = stop
 
 
-def _split_logs(payload: bytes, skip: frozenset[bytes]) -> list[Piece]:
+def _split_logs(payload: bytes, skip: frozenset[bytes]) -> list[Fragment]:
     parts: dict[bytes, Logs] = {}
     for resource_logs in Logs.FromString(payload).resource_logs:
         for scope_logs in resource_logs.scope_logs:
@@ -192,7 +192,7 @@ def _split_logs(payload: bytes, skip: frozenset[bytes]) -> list[Piece]:
                 scope = target.scope_logs.add(schema_url=scope_logs.schema_url)
                 scope.scope.CopyFrom(scope_logs.scope)
                 scope.log_records.extend(records)
-    return [Piece(trace_id, part.SerializeToString(), is_log=True) for trace_id, part in parts.items()]
+    return [Fragment(trace_id, part.SerializeToString(), is_log=True) for trace_id, part in parts.items()]
 
 
 def _by_trace(records: Iterable[LogRecord], skip: frozenset[bytes]) -> dict[bytes, list[LogRecord]]:

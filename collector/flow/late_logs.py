@@ -10,7 +10,7 @@ SECONDS = 30.0
 BYTES = 16 << 20
 
 
-class Recent:
+class LateLogs:
     """The serialized spans of the latest traces, within `SECONDS` and `BYTES`."""
 
     def __init__(self) -> None:
@@ -22,14 +22,14 @@ class Recent:
         self._forget(now)
         before = self._traces.get(pending.trace_id)
         if pending.late and pending.logs and before is not None:
-            pending.pieces = [*before[1], *pending.pieces]
-        if pending.pieces and not pending.logs:
+            pending.fragments = [*before[1], *pending.fragments]
+        if pending.fragments and not pending.logs:
             self._keep(pending, now)
 
     def _keep(self, pending: Pending, now: float) -> None:
         _, before = self._traces.pop(pending.trace_id, (now, []))
-        self._traces[pending.trace_id] = (now, [*before, *pending.pieces])
-        self._bytes += sum(map(len, pending.pieces))
+        self._traces[pending.trace_id] = (now, [*before, *pending.fragments])
+        self._bytes += sum(map(len, pending.fragments))
 
     def _forget(self, now: float) -> None:
         while self._traces:

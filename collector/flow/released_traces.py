@@ -14,7 +14,7 @@ _OWNED_BY = "\x1f"
 """Between a note and the context of the owner; in neither: JSON escapes it, and a note names policies."""
 
 
-class Remembered:
+class ReleasedTraces:
     """By trace id, the latest `kept_size` that went on and the latest `dropped_size` that did not.
 
     Those that are dropped may be many more, and must not push out the others. Begins with what the journal knows from

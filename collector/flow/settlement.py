@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from spanbridge.collector.journal import Journal, SetAside, Settlement
+from spanbridge.collector.journal import DeadLetter, Journal, Settlement
 
 LINGER = 0.05
 """Seconds that settlements are gathered for: most rows are then settled as a whole, and not trace by trace."""
 
 
-class Ledger:
+class OpenRows:
     """Gathers what became settled and commits it to the journal, one transaction at a time.
 
-    `rows` are those that were taken and that the journal still has.
+    `count` is how many rows that were taken and that the journal still has.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -26,20 +26,20 @@ class Ledger:
         self._open: dict[int, set[bytes]] = {}
         self._done: list[int] = []
         self._parts: dict[int, list[bytes]] = {}
-        self._aside: list[SetAside] = []
+        self._aside: list[DeadLetter] = []
         self._released: dict[bytes, str] = {}
         self._changed = asyncio.Event()
         self._committing = False
-        self.rows = 0
+        self.count = 0
 
     @property
     def idle(self) -> bool:
         """Whether all that was settled is committed."""
         return not self._changed.is_set() and not self._committing
 
-    def open(self, row: int, trace_ids: Iterable[bytes]) -> None:
+    def add(self, row: int, trace_ids: Iterable[bytes]) -> None:
         """A row was taken from the journal; a row without traces is done at once."""
-        self.rows += 1
+        self.count += 1
         remaining = set(trace_ids)
         if remaining:
             self._open[row] = remaining
@@ -48,7 +48,7 @@ class Ledger:
             self._changed.set()
 
     def settle(
-        self, trace_id: bytes, rows: Iterable[int], aside: Sequence[SetAside] = (), note: str | None = None
+        self, trace_id: bytes, rows: Iterable[int], aside: Sequence[DeadLetter] = (), note: str | None = None
     ) -> None:
         """A trace is settled in all these rows, in one transaction with what is set aside of it and the note on it."""
         for row in set(rows):
@@ -77,4 +77,4 @@ class Ledger:
             self._committing = True
             await self._journal.settle(settlement)
             self._committing = False
-            self.rows -= len(settlement.rows)
+            self.count -= len(settlement.rows)

@@ -39,7 +39,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class DeadLetter:
     """Spans a destination would not take: `payload` is a serialized OTLP request of just these spans."""
 
     payload: bytes
@@ -51,14 +51,14 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
-class AsideLimits:
+class DeadLetterLimits:
     """How much may be set aside, `bytes` and `rows` of it; beyond either the oldest goes, but never the latest."""
 
     bytes: int = 256 << 20
     rows: int = 10_000
 
 
-ASIDE = AsideLimits()
+DEAD_LETTER_LIMITS = DeadLetterLimits()
 """Unless told otherwise."""
 
 
@@ -67,14 +67,14 @@ class Settlement:
     """What became of rows, applied in one transaction.
 
     `rows` are done with and deleted. `parts` names, for rows that stay, the trace ids of them that are settled.
-    `aside` is set aside and kept until an operator retries or drops it, within the journal's `AsideLimits`.
+    `dead_letters` are kept until an operator retries or drops them, within the journal's `DeadLetterLimits`.
     `released` are the traces that were handed on and a note on each (16-byte trace id to text, such as the sampling
     decision), so that a late span is known as one after a restart too.
     """
 
     rows: Sequence[int] = ()
     parts: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
-    aside: Sequence[SetAside] = ()
+    dead_letters: Sequence[DeadLetter] = ()
     released: Mapping[bytes, str] = field(default_factory=dict)
 
 
@@ -90,7 +90,7 @@ class JournalState:
     capacity: int
     rows: int
     oldest_age: float
-    aside: int
+    dead_letters: int
 
 
 class Journal(Protocol):

@@ -9,7 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 from spanbridge.collector.errors import Busy, TooLarge
-from spanbridge.collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, SetAside, Settlement
+from spanbridge.collector.journal import (
+    DEAD_LETTER_LIMITS,
+    DeadLetter,
+    DeadLetterLimits,
+    Entry,
+    JournalState,
+    Row,
+    Settlement,
+)
 from spanbridge.collector.journal.context import dump
 
 
@@ -17,27 +25,29 @@ class MemoryJournal:
     """The journal's contract kept in memory: bounded the same way, and gone with the process.
 
     `capacity` is in bytes of payload and context, of rows that are due and of what was set aside. What is set aside
-    can only be counted here: no other process can reach it to retry or drop it. `aside` bounds it, and `on_dropped` is
-    called with the number of entries that had to go for others.
+    can only be counted here: no other process can reach it to retry or drop it. `dead_letter_limits` bound it, and
+    `on_dropped` is called with the number of entries that had to go for others.
     """
 
     def __init__(
         self,
         capacity: int = 1 << 30,
         *,
-        aside: AsideLimits = ASIDE,
+        dead_letter_limits: DeadLetterLimits = DEAD_LETTER_LIMITS,
         on_dropped: Callable[[int], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._capacity = capacity
-        self._limits = aside
+        self._limits = dead_letter_limits
         self._on_dropped = on_dropped
         self._clock = clock
         self._bytes = 0
         self._last_id = 0
         self._ready: deque[Row] = deque()
         self._due: dict[int, tuple[int, float]] = {}  # id -> bytes, time of arrival; in the order of ids
-        self._aside: OrderedDict[tuple[str, bytes], int] = OrderedDict()  # exporter, payload -> bytes; oldest first
+        self._dead_letters: OrderedDict[tuple[str, bytes], int] = (
+            OrderedDict()
+        )  # exporter, payload -> bytes; oldest first
         self._arrival = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -71,21 +81,23 @@ class MemoryJournal:
         for row in settlement.rows:
             size, _ = self._due.pop(row, (0, 0.0))
             self._bytes -= size
-        for item in settlement.aside:
-            self._set_aside(item)
+        for item in settlement.dead_letters:
+            self._keep(item)
         if dropped := self._drop_oldest():
             self._on_dropped(dropped)
 
-    def _set_aside(self, item: SetAside) -> None:
+    def _keep(self, item: DeadLetter) -> None:
         key = (item.exporter, item.payload)
-        if key not in self._aside:
-            self._aside[key] = len(item.payload) + len(dump(item.context))
-            self._bytes += self._aside[key]
+        if key not in self._dead_letters:
+            self._dead_letters[key] = len(item.payload) + len(dump(item.context))
+            self._bytes += self._dead_letters[key]
 
     def _drop_oldest(self) -> int:
-        dropped, held = 0, sum(self._aside.values())
-        while len(self._aside) > 1 and (len(self._aside) > self._limits.rows or held > self._limits.bytes):
-            _, size = self._aside.popitem(last=False)
+        dropped, held = 0, sum(self._dead_letters.values())
+        while len(self._dead_letters) > 1 and (
+            len(self._dead_letters) > self._limits.rows or held > self._limits.bytes
+        ):
+            _, size = self._dead_letters.popitem(last=False)
             self._bytes -= size
             held -= size
             dropped += 1
@@ -99,4 +111,4 @@ class MemoryJournal:
         """The current reading."""
         _, oldest = next(iter(self._due.values()), (0, 0.0))
         age = max(0.0, self._clock() - oldest) if self._due else 0.0
-        return JournalState(self._bytes, self._capacity, len(self._due), age, len(self._aside))
+        return JournalState(self._bytes, self._capacity, len(self._due), age, len(self._dead_letters))

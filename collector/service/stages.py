@@ -14,7 +14,7 @@ from spanbridge.collector.flow.assembly import AssemblyLimits
 from spanbridge.collector.flow.head import Stage
 from spanbridge.collector.flow.processors.config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
 from spanbridge.collector.flow.processors.memory_limiter import MIB, MemoryLimiter, MemoryLimits, total_memory
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.flow.send_queue import SendLimits
 from spanbridge.collector.otlp.requests import Request
 from spanbridge.collector.telemetry.metrics import Telemetry
@@ -41,7 +41,7 @@ class Plan:
     """
 
     telemetry: Telemetry
-    remembered: Remembered
+    remembered: ReleasedTraces
     environ: Mapping[str, str]
     head: list[Stage[Callable[[Request], Request]]] = field(default_factory=list)
     trace: list[Stage[TraceProcessor]] = field(default_factory=list)

@@ -10,7 +10,7 @@ from spanbridge.collector.exporters.mlflow.routing import Router
 from spanbridge.collector.exporters.mlflow.settings import settings_from
 from spanbridge.collector.flow.assembly import Assembly, AssemblyLimits, Pending
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
-from spanbridge.collector.flow.fragments import pieces
+from spanbridge.collector.flow.fragments import fragments
 from spanbridge.collector.journal import Entry, Row
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.types import Context
@@ -31,7 +31,7 @@ def assembled(*parts):
     assembly = Assembly(AssemblyLimits())
     for number, (context, batch) in enumerate(parts, 1):
         row = Row(number, Entry(batch.SerializeToString(), context))
-        assembly.add(row, pieces(row), 0.0)
+        assembly.add(row, fragments(row), 0.0)
     (pending,) = assembly.drain()
     return pending
 
@@ -57,7 +57,7 @@ def test_a_trace_that_was_handed_on_stays_its_tenant_s(late):
 
     def add(number, context):
         row = Row(number, Entry(trace_batch(trace_id, 1).SerializeToString(), context))
-        assembly.add(row, pieces(row), 0.0)
+        assembly.add(row, fragments(row), 0.0)
 
     def handed_on():
         (pending,) = assembly.drain()
@@ -68,7 +68,7 @@ def test_a_trace_that_was_handed_on_stays_its_tenant_s(late):
     handed_on()
     add(2, late)
     foreign = handed_on()
-    assert (foreign.spans, foreign.pieces, foreign.foreign, foreign.rows) == (0, [], 1, [2])
+    assert (foreign.spans, foreign.fragments, foreign.foreign, foreign.rows) == (0, [], 1, [2])
     add(3, late)
     add(4, A_TOO)
     own = handed_on()

@@ -12,7 +12,7 @@ import orjson
 from prometheus_client import Counter
 
 from spanbridge.collector.flow.assembly import Pending
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.tail_sampling import Decision, TailSampler, TailSamplingConfig, mark
 from spanbridge.processors.types import Trace
@@ -21,7 +21,7 @@ from spanbridge.processors.types import Trace
 class TailSampling:
     """A `TraceProcessor`, and what the flow asks it besides. Times are in seconds."""
 
-    def __init__(self, config: TailSamplingConfig, remembered: Remembered, telemetry: Telemetry) -> None:
+    def __init__(self, config: TailSamplingConfig, remembered: ReleasedTraces, telemetry: Telemetry) -> None:
         self._sampler = TailSampler(config, time.monotonic, self._on_policy)
         self._early = config.sampling_strategy == "span-ingest"
         self._drop_evicted = config.on_eviction == "drop"

@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from spanbridge.collector.journal import ASIDE, AsideLimits, Entry, Row, Settlement
+from spanbridge.collector.journal import DEAD_LETTER_LIMITS, DeadLetterLimits, Entry, Row, Settlement
 from spanbridge.collector.journal.context import load
 from spanbridge.collector.journal.sqlite.schema import SCHEMA, check_schema, connect, transaction
 from spanbridge.collector.journal.sqlite.statements import (
@@ -75,12 +75,14 @@ class Database:
     aside and had to go for what came after it, in the last call of `apply`.
     """
 
-    def __init__(self, path: Path, *, fsync: bool = False, aside: AsideLimits = ASIDE) -> None:
+    def __init__(
+        self, path: Path, *, fsync: bool = False, dead_letter_limits: DeadLetterLimits = DEAD_LETTER_LIMITS
+    ) -> None:
         """Open the file, or make it. Raises `ConfigError` when it is another program's, or a newer version's."""
         if not path.exists():
             path.touch(mode=0o600)
         self.dropped = 0
-        self._aside = aside
+        self._dead_letter_limits = dead_letter_limits
         self.connection = connect(path)
         try:
             ours = check_schema(self.connection, path)  # before any setting: some are written into the file
@@ -120,14 +122,14 @@ class Database:
                 self.connection.execute(*statement)
             chunks = (items[i : i + _ROWS_PER_STATEMENT] for i in range(0, len(items), _ROWS_PER_STATEMENT))
             ids = [id_ for chunk in chunks for id_ in self._insert(chunk)]
-            dropped = self._drop_oldest() if any(settlement.aside for settlement in settlements) else 0
+            dropped = self._drop_oldest() if any(settlement.dead_letters for settlement in settlements) else 0
             totals = self.counted()
         self.totals = totals
         self.dropped = dropped
         return ids
 
     def _drop_oldest(self) -> int:
-        return self.connection.execute(*dropping_oldest(self._aside)).rowcount
+        return self.connection.execute(*dropping_oldest(self._dead_letter_limits)).rowcount
 
     def _insert_alone(self, items: Sequence[Record]) -> list[int]:
         """A single statement is a transaction of its own: the shortest way for what a sender waits for."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from spanbridge.collector.errors import Busy, SpanbridgeError, TooLarge
-from spanbridge.collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, Settlement
+from spanbridge.collector.journal import DEAD_LETTER_LIMITS, DeadLetterLimits, Entry, JournalState, Row, Settlement
 from spanbridge.collector.journal.context import dump
 from spanbridge.collector.journal.sqlite.database import Totals
 from spanbridge.collector.journal.sqlite.handoff import Handoff
@@ -51,9 +51,9 @@ class SqliteJournal:
     """The journal's contract on a file; an async context manager that waits at its end for what was queued.
 
     `capacity` bounds the bytes of payload and context that are due or set aside; what waits for the thread counts too.
-    Setting aside is never refused, so it may go over, and puts are refused until there is room again; `aside` bounds
-    it, and `on_dropped` is called in the event loop with the number of rows that had to go for others. The file gets
-    somewhat larger than that and does not shrink, but its pages are used again.
+    Setting aside is never refused, so it may go over, and puts are refused until there is room again;
+    `dead_letter_limits` bound it, and `on_dropped` is called in the event loop with the number of rows that had to go
+    for others. The file gets somewhat larger than that and does not shrink, but its pages are used again.
     `handoff` bounds the bytes that wait in memory for `take`. `fsync` makes commits survive a loss of power.
     `on_corrupt` is called in the event loop with the place to which a damaged file was moved.
 
@@ -68,7 +68,7 @@ class SqliteJournal:
         capacity: int = 1 << 30,
         fsync: bool = False,
         handoff: int = 32 << 20,
-        aside: AsideLimits = ASIDE,
+        dead_letter_limits: DeadLetterLimits = DEAD_LETTER_LIMITS,
         on_corrupt: Callable[[Path], None] = _ignore,
         on_dropped: Callable[[int], None] = _ignore,
         clock: Callable[[], float] = time.time,
@@ -80,7 +80,7 @@ class SqliteJournal:
         self._on_dropped = on_dropped
         self._clock = clock
         self._handoff = Handoff(handoff)
-        self._worker = Worker(path, self._report, fsync=fsync, aside=aside)
+        self._worker = Worker(path, self._report, fsync=fsync, dead_letter_limits=dead_letter_limits)
         self._totals = Totals()
         self._queued = 0
         self._reading = False

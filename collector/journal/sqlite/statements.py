@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from spanbridge.collector.journal import REMEMBERED, AsideLimits, Entry, SetAside, Settlement
+from spanbridge.collector.journal import REMEMBERED, DeadLetter, DeadLetterLimits, Entry, Settlement
 from spanbridge.collector.journal.context import dump
 
 TRACE_ID_BYTES = 16
@@ -62,7 +62,7 @@ def settling(settlements: Sequence[Settlement]) -> Iterator[Statement]:
     if pairs := [(row, trace) for row, traces in parts for trace in traces]:
         yield settling_parts(pairs)
     for settlement in settlements:
-        yield from map(_setting_aside, settlement.aside)
+        yield from map(_setting_aside, settlement.dead_letters)
     if released := {trace: note for settlement in settlements for trace, note in settlement.released.items()}:
         yield _releasing(released)
         yield "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?", (REMEMBERED,)
@@ -87,7 +87,7 @@ def settling_parts(pairs: Sequence[tuple[int, bytes]]) -> Statement:
     return insert, (b"".join(traces), orjson.dumps(rows).decode())
 
 
-def _setting_aside(item: SetAside) -> Statement:
+def _setting_aside(item: DeadLetter) -> Statement:
     """Keep spans, once: after a crash the same may be set aside again."""
     context = dump(item.context)
     reason = item.reason.encode(errors="replace").decode()
@@ -97,7 +97,7 @@ def _setting_aside(item: SetAside) -> Statement:
     return "INSERT OR IGNORE INTO aside VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", columns
 
 
-def dropping_oldest(limits: AsideLimits) -> Statement:
+def dropping_oldest(limits: DeadLetterLimits) -> Statement:
     """Drop what is set aside beyond the limits."""
     beyond = (
         "SELECT id FROM (SELECT id, row_number() OVER latest AS place, sum(bytes) OVER latest AS held FROM aside"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from spanbridge.collector.journal import AsideLimits
+from spanbridge.collector.journal import DeadLetterLimits
 from spanbridge.collector.journal.sqlite.database import Database, is_damage
 from spanbridge.collector.journal.sqlite.salvage import finish, salvage
 
@@ -26,13 +26,15 @@ class Store:
     `on_corrupt` is called with the place where a damaged file was moved to.
     """
 
-    def __init__(self, path: Path, on_corrupt: Callable[[Path], None], *, fsync: bool, aside: AsideLimits) -> None:
+    def __init__(
+        self, path: Path, on_corrupt: Callable[[Path], None], *, fsync: bool, dead_letter_limits: DeadLetterLimits
+    ) -> None:
         self.newest = 0
         self.damaged = False
         self._path = path
         self._on_corrupt = on_corrupt
         self._fsync = fsync
-        self._aside = aside
+        self._dead_letter_limits = dead_letter_limits
         self._database: Database | None = None
         self._salvage_at = 0.0
 
@@ -65,7 +67,7 @@ class Store:
                 self._on_corrupt(moved)
             if self.damaged:
                 self._salvage()
-            self._database = Database(self._path, fsync=self._fsync, aside=self._aside)
+            self._database = Database(self._path, fsync=self._fsync, dead_letter_limits=self._dead_letter_limits)
             self.newest = max(self.newest, self._database.newest())
         return self._database
 

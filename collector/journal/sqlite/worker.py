@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from spanbridge.collector.errors import ConfigError
-from spanbridge.collector.journal import AsideLimits
+from spanbridge.collector.journal import DeadLetterLimits
 from spanbridge.collector.journal.sqlite.database import Database, Totals
 from spanbridge.collector.journal.sqlite.jobs import (
     Changed,
@@ -46,12 +46,14 @@ _WRITTEN_PER_BYTE = 3  # at most: into the WAL, from there into the file, and ar
 class Worker:
     """Runs in a thread of its own, from `run` to a `Close`. `report` is called in that thread, and must be quick."""
 
-    def __init__(self, path: Path, report: Callable[[Event], None], *, fsync: bool, aside: AsideLimits) -> None:
+    def __init__(
+        self, path: Path, report: Callable[[Event], None], *, fsync: bool, dead_letter_limits: DeadLetterLimits
+    ) -> None:
         self.jobs: SimpleQueue[Job] = SimpleQueue()
         self.unsettled: list[Settle] = []
         self._path = path
         self._report = report
-        self._store = Store(path, self._replaced, fsync=fsync, aside=aside)
+        self._store = Store(path, self._replaced, fsync=fsync, dead_letter_limits=dead_letter_limits)
         self.released: dict[bytes, str] = {}
         self._unread: Read | None = None
         self._unreported = True

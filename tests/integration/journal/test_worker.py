@@ -6,7 +6,7 @@ import asyncio
 import threading
 from pathlib import Path
 
-from spanbridge.collector.journal import AsideLimits, Entry, Settlement
+from spanbridge.collector.journal import DeadLetterLimits, Entry, Settlement
 from spanbridge.collector.journal.sqlite.jobs import Close, Committed, Event, Put, Settle
 from spanbridge.collector.journal.sqlite.statements import Record
 from spanbridge.collector.journal.sqlite.worker import Worker
@@ -21,7 +21,7 @@ async def test_a_commit_reported_tells_nothing_of_what_came_after_it(tmp_path: P
     def commits() -> list[Committed]:
         return [event for event in events if isinstance(event, Committed)]
 
-    worker = Worker(tmp_path / "traces.journal", events.append, fsync=False, aside=AsideLimits())
+    worker = Worker(tmp_path / "traces.journal", events.append, fsync=False, dead_letter_limits=DeadLetterLimits())
     thread = threading.Thread(target=worker.run, args=(lambda: None,))
     thread.start()
     loop = asyncio.get_running_loop()

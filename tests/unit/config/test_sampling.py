@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from spanbridge.collector.config.loading import Config, load
 from spanbridge.collector.errors import ConfigError
 from spanbridge.collector.flow.assembly import AssemblyLimits
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.service.stages import Plan, add_stages
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.tail_sampling.policy_config import PolicyConfig
@@ -23,7 +23,7 @@ def good(name: str) -> Config:
 
 def plan(config: Config) -> Plan:
     """What the processors of the file's pipeline come to."""
-    made = Plan(Telemetry(CollectorRegistry()), Remembered(), {})
+    made = Plan(Telemetry(CollectorRegistry()), ReleasedTraces(), {})
     return add_stages(made, [(id_, config.processors[id_]) for id_ in config.pipelines["traces"].processors])
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from spanbridge.collector.flow.assembly import Assembly, AssemblyLimits
-from spanbridge.collector.flow.fragments import Piece, pieces
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.fragments import Fragment, fragments
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.journal import Entry, Row
 from spanbridge.processors.types import Batch, Context, Logs, span_count, spans
 from tests.samples.spans import add_span, new_id, trace_batch
@@ -18,7 +18,7 @@ def row(number, batch, **context):
 
 def add(assembly, number, batch, now, **context):
     made = row(number, batch, **context)
-    assembly.add(made, pieces(made), now)
+    assembly.add(made, fragments(made), now)
 
 
 def child_of(trace_id, name="child"):
@@ -113,7 +113,7 @@ def test_a_request_beyond_the_cap_is_cut_and_log_records_are_not():
     add(assembly, 1, batch, 0.0)
     add(assembly, 2, batch, 0.0)
     assembly.add(
-        Row(3, Entry(logs_of(trace_id), Context(), "logs")), [Piece(trace_id, logs_of(trace_id), is_log=True)], 0.0
+        Row(3, Entry(logs_of(trace_id), Context(), "logs")), [Fragment(trace_id, logs_of(trace_id), is_log=True)], 0.0
     )
 
     [pending] = assembly.due(1.0)
@@ -159,7 +159,7 @@ def test_spans_are_not_late_because_log_records_came_long_before():
     trace_id = new_id(16)
     assembly = Assembly(LIMITS)
     made = Row(1, Entry(logs_of(trace_id), Context(), "logs"))
-    assembly.add(made, pieces(made), 0.0)
+    assembly.add(made, fragments(made), 0.0)
     [alone] = assembly.due(30.0)
     assembly.done(alone)
     add(assembly, 2, trace_batch(trace_id, 2), 31.0)
@@ -198,7 +198,7 @@ def test_without_a_wait_after_the_root_the_whole_wait_is_waited():
 
 def test_what_is_remembered_from_before_a_restart_is_late():
     trace_id = new_id(16)
-    assembly = Assembly(LIMITS, Remembered({trace_id: ""}))
+    assembly = Assembly(LIMITS, ReleasedTraces({trace_id: ""}))
     add(assembly, 1, child_of(trace_id), 0.0)
     assert [pending.late for pending in assembly.due(1.0)] == [True]
 
@@ -221,7 +221,9 @@ def test_settled_traces_of_a_row_are_skipped():
     settled = one.resource_spans[0].scope_spans[0].spans[0].trace_id
     one.MergeFrom(two)
     made = Row(1, Entry(one.SerializeToString(), Context()), frozenset([settled]))
-    assert [piece.trace_id for piece in pieces(made)] == [two.resource_spans[0].scope_spans[0].spans[0].trace_id]
+    assert [fragment.trace_id for fragment in fragments(made)] == [
+        two.resource_spans[0].scope_spans[0].spans[0].trace_id
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -17,7 +17,7 @@ from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
 from spanbridge.collector.flow.flow import TRUNCATED_TAG, Flow, FlowOptions
 from spanbridge.collector.flow.head import PORTION, Head, Stage
 from spanbridge.collector.flow.processors.tail_sampling import TailSampling
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.journal import Entry
 from spanbridge.collector.journal.memory import MemoryJournal
 from spanbridge.collector.telemetry.metrics import Telemetry
@@ -40,7 +40,7 @@ class Ground:
         self.exporters = exporters
         self.journal = MemoryJournal()
         self.telemetry = Telemetry(CollectorRegistry())
-        remembered = Remembered()
+        remembered = ReleasedTraces()
         self.assembly = Assembly(limits, remembered)
         if sampling:
             config = TailSamplingConfig.model_validate({"policies": [KEEP_ERRORS], **sampling})
@@ -137,7 +137,7 @@ async def test_a_row_that_is_no_request_is_set_aside():
         await ground.journal.put(Entry(b"\xff\xff\xff", Context()))
         await ground.put(trace_batch(size=1))
         await ground.settled()
-    assert ground.journal.state().aside == 1
+    assert ground.journal.state().dead_letters == 1
     assert ground.names() == ["root"]
 
 
@@ -161,7 +161,7 @@ async def test_a_trace_is_settled_when_each_destination_has_it():
 async def test_what_one_destination_refuses_is_set_aside_for_it_alone():
     async with flowing(exporters=[MemoryExporter(), MemoryExporter(refuse_spans("bad"))]) as ground:
         await ground.put(trace_batch(size=1, name="bad"))
-        while not ground.journal.state().aside:
+        while not ground.journal.state().dead_letters:
             await ground.put(trace_batch(size=1, name="good"))
             await asyncio.sleep(0.005)
         await ground.settled()
