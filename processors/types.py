@@ -1,4 +1,4 @@
-"""What travels between stages: the OTLP message itself, and one whole trace after assembly."""
+"""The types that travel between stages: the OTLP message itself, its context, and one trace after assembly."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ NO_PARENT = (b"", bytes(8))
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The small context a batch came with; journalled beside it, so that it survives a crash.
+    """What is known of a batch from how it came; journalled beside it, so that it survives a crash.
 
-    `experiment_id`, `experiment_name`, `run_id` and `workspace` are the client's `x-mlflow-*` headers,
-    `tenant` the authenticated identity, `receiver` the component id that took the batch in. Empty means not given.
+    `experiment_id`, `experiment_name`, `run_id` and `workspace` are the client's `x-mlflow-*` headers, `tenant` the
+    authenticated identity, `receiver` the component id that took the batch in. Empty means not given.
     `allow_experiments` are globs of the experiments that the tenant may write to; none means all of them.
     """
 
@@ -39,39 +39,21 @@ class Context:
 
 @dataclass(slots=True)
 class Trace:
-    """One whole trace after assembly: every span in `batch` has this `trace_id`.
+    """One trace after assembly, whole or the part of it that has come: every span in `batch` has this `trace_id`.
 
-    `late` says that an earlier part of it was handed on before. `logs` are the log records that belong to its
-    spans. `tags`, `metadata` and `client_request_id` are what processors want MLflow's trace to carry besides
-    what the spans say; how they get there is the destination's business.
+    `late` says that an earlier part of it was handed on before. `logs` are the log records that belong to its spans.
+    `tags`, `metadata` and `client_request_id` are what processors want MLflow's trace to carry besides what the spans
+    say; how they get there is the destination's business.
     """
 
     trace_id: bytes
-    _batch: Batch | bytes
+    batch: Batch
     context: Context = field(default_factory=Context)
     late: bool = False
     logs: Logs | None = None
     tags: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     client_request_id: str = ""
-
-    @property
-    def batch(self) -> Batch:
-        """The spans; of a sealed trace a copy, made each time."""
-        return Batch.FromString(self._batch) if isinstance(self._batch, bytes) else self._batch
-
-    @batch.setter
-    def batch(self, batch: Batch) -> None:
-        self._batch = batch
-
-    @property
-    def serialized(self) -> bytes:
-        """The batch as a serialized request."""
-        return self._batch if isinstance(self._batch, bytes) else self._batch.SerializeToString()
-
-    def seal(self) -> None:
-        """Hold the spans serialized from now on, in a fifth of the memory; there is no editing them any more."""
-        self._batch = self.serialized
 
     @property
     def root(self) -> Span | None:

@@ -10,6 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from spanbridge.collector.config.components import component_of
+from spanbridge.collector.exporters import SerializedTrace
 from spanbridge.collector.flow.assembly import Assembly
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
@@ -33,9 +34,9 @@ class Shelf(MemoryExporter):
         super().__init__(verdict)
         self.traces: list[Trace] = []
 
-    def send(self, traces: Sequence[Trace]) -> int:
+    def send(self, traces: Sequence[SerializedTrace]) -> int:
         rejected = super().send(traces)
-        self.traces += traces
+        self.traces += [trace.decode() for trace in traces]
         return rejected
 
     def of(self, trace_id: bytes) -> list[Trace]:
@@ -106,10 +107,10 @@ async def running(
     assembly = Assembly(plan.assembly, plan.remembered)
     options = FlowOptions(memory, plan.sampling)
     flow = Flow(
-        "traces", journal, assembly, plan.trace, telemetry=telemetry, remembered=plan.remembered, options=options
+        "traces", journal, assembly, plan.trace, telemetry=telemetry, released_traces=plan.remembered, options=options
     )
     backoff = Backoff(initial_interval=0.01, max_interval=0.05)
-    delivery = DeliveryOptions(consumers=2, room=64, limits=SendLimits(), backoff=backoff)
+    delivery = DeliveryOptions(num_consumers=2, room=64, limits=SendLimits(), backoff=backoff)
     flow.deliver_to(Delivery("memory", shelf, delivery, telemetry, flow.settled))
     async with flow.running(shutdown_timeout):
         yield Running(plan, flow, assembly, Head(plan.head, journal, telemetry), journal, shelf)

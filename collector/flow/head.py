@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeAlias
 
 from spanbridge.collector.errors import ConfigError
 from spanbridge.collector.journal import Entry, Journal, Signal
-from spanbridge.collector.otlp.requests import Request
+from spanbridge.collector.otlp.requests import Request, count
 from spanbridge.collector.receivers import Accept
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.types import Batch, Context, span_count
@@ -19,45 +19,44 @@ PORTION = 512
 """Spans of a large request that the head stage works on at a time, some 20 ms with everything switched on. What is more
 than twice that is large, of requests and of traces."""
 
-Process = TypeVar("Process")
+RequestProcessor: TypeAlias = Callable[[Request], Request]
+"""A processor of spans or log records, whichever the request holds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stage(Generic[Process]):
-    """A processor under its component id.
+class HeadStage:
+    """A request processor under its component id.
 
     One that `observes` changes nothing and is called with what came to it once the request is committed, so that a
-    request which its sender has to repeat is not counted twice. The stage on traces of one that had its stage at the
-    head has counted its items there.
+    request which its sender has to repeat is not counted twice.
     """
 
     name: str
-    process: Process
+    process: RequestProcessor
     observes: bool = False
-    counts: bool = True
-
-
-def item_count(request: Request) -> int:
-    """Spans or log records of a request."""
-    if isinstance(request, Batch):
-        return span_count(request)
-    return sum(len(sl.log_records) for rl in request.resource_logs for sl in rl.scope_logs)
 
 
 class Head:
     """The head stage: each processor in turn, then the journal. Its `accept` is what receivers call."""
 
-    def __init__(
-        self, stages: Sequence[Stage[Callable[[Request], Request]]], journal: Journal, telemetry: Telemetry
-    ) -> None:
+    def __init__(self, stages: Sequence[HeadStage], journal: Journal, telemetry: Telemetry) -> None:
         self._stages = stages
         self._journal = journal
         self._telemetry = telemetry
 
     async def accept(self, request: Request, context: Context) -> None:
-        """Return once what is left of the request is committed, all of it at once. Raises `Busy`."""
+        """Return once what the stages leave of a request is committed, all of it at once.
+
+        Args:
+            request: Spans or log records, edited in place.
+            context: What is known of how they came.
+
+        Raises:
+            Busy: there is no room for it now, in memory or in the journal.
+            TooLarge: it would not even fit into an empty journal.
+        """
         signal: Signal = "traces" if isinstance(request, Batch) else "logs"
-        observed: list[tuple[Callable[[Request], Request], Request]] = []
+        observed: list[tuple[RequestProcessor, Request]] = []
         payloads = []
         for portion in portions(request):
             payloads.append(self._run(portion, signal, observed))
@@ -68,33 +67,31 @@ class Head:
         for observe, original in observed:
             observe(original)
 
-    def _run(
-        self, request: Request, signal: Signal, observed: list[tuple[Callable[[Request], Request], Request]]
-    ) -> bytes:
-        """What the stages leave of a request, serialized; nothing if that is nothing."""
-        count = item_count(request)
+    def _run(self, request: Request, signal: Signal, observed: list[tuple[RequestProcessor, Request]]) -> bytes:
+        """Return what the stages leave of a request, serialized; nothing if that is nothing."""
+        items = count(request)
         for stage in self._stages:
             if stage.observes:
-                observed.append((stage.process, deepcopy(request)))
+                observed.append((stage.process, deepcopy(request)))  # the stages that follow edit it
                 continue
-            self._telemetry.incoming_items.labels(stage.name, signal).inc(count)
+            self._telemetry.incoming_items.labels(stage.name, signal).inc(items)
             request = stage.process(request)
-            count = item_count(request)
-            self._telemetry.outgoing_items.labels(stage.name, signal).inc(count)
-            if count == 0:
+            items = count(request)
+            self._telemetry.outgoing_items.labels(stage.name, signal).inc(items)
+            if items == 0:
                 break
-        return request.SerializeToString() if count else b""
+        return request.SerializeToString() if items else b""
 
 
 def portions(request: Request) -> Iterator[Request]:
-    """The request itself; a large one in requests of some hundred spans each, between which others may have their turn.
+    """Yield the request itself, or a large one in requests of `PORTION` spans each, between which others have a turn.
 
-    A concatenation of requests, serialized, is a request.
+    What is made of them is one entry of the journal again: a concatenation of requests, serialized, is a request.
     """
     if not isinstance(request, Batch) or span_count(request) <= 2 * PORTION:
         yield request
         return
-    portion, count = Batch(), 0
+    portion, spans = Batch(), 0
     for resource_spans in request.resource_spans:
         for scope_spans in resource_spans.scope_spans:
             for start in range(0, len(scope_spans.spans), PORTION):
@@ -103,19 +100,22 @@ def portions(request: Request) -> Iterator[Request]:
                 scope = target.scope_spans.add(schema_url=scope_spans.schema_url)
                 scope.scope.CopyFrom(scope_spans.scope)
                 scope.spans.extend(scope_spans.spans[start : start + PORTION])
-                count += len(scope.spans)
-                if count >= PORTION:
+                spans += len(scope.spans)
+                if spans >= PORTION:
                     yield portion
-                    portion, count = Batch(), 0
-    if count:
+                    portion, spans = Batch(), 0
+    if spans:
         yield portion
 
 
 def fan_out(accepts: Sequence[Accept]) -> Accept:
-    """One `Accept` for several pipelines: each gets a copy of its own, and OK means that all have committed.
+    """Return one `Accept` for several pipelines: each gets a copy of its own, and OK means that all have committed.
 
     When one of them is busy the sender sends again, and those that had room meet the same spans twice: MLflow's upsert
     by span id makes that harmless, their span_metrics count them twice.
+
+    Raises:
+        ConfigError: there is none.
     """
     if len(accepts) == 1:
         return accepts[0]

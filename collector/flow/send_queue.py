@@ -1,4 +1,7 @@
-"""What waits to be sent, a queue for each group, and which of it may go now. Pure: the clock is passed in."""
+"""The send queue: what waits to be sent, in one queue for each group, and which of it may go now.
+
+Pure: the clock is passed in. Times are in seconds of one clock, whatever its zero.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,28 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
-from spanbridge.collector.flow.assembly import Pending
-from spanbridge.processors.types import Batch, Trace
+from spanbridge.collector.exporters import SerializedTrace
+from spanbridge.collector.flow.settlement import SettlementAccount
+from spanbridge.processors.types import Batch
 
 
 @dataclass(slots=True)
 class QueuedTrace:
-    """A trace, or a part of one, on its way; `account` says which journal rows wait for it.
+    """A trace, or a part of one, on its way to a destination.
+
+    `account` says which journal rows wait for it, `spans` is how many it holds, `offered` when delivery took it over,
+    and `group` what the exporter said of it.
 
     `refusals` counts those it met while it was alone in a send, `failures` the sends that failed with it though
-    others had succeeded in between; `evidence` is how many sends had succeeded by then. A queued under suspicion goes
+    others had succeeded in between; `evidence` is how many sends had succeeded by then. A trace under suspicion goes
     `alone`, and not before `not_before`.
     """
 
-    trace: Trace
-    account: Pending
+    trace: SerializedTrace
+    account: SettlementAccount
     spans: int
     offered: float
+    group: Hashable = None
     refusals: int = 0
     failures: int = 0
     evidence: int = 0
@@ -30,32 +38,43 @@ class QueuedTrace:
     not_before: float = 0.0
 
     def halves(self) -> tuple[QueuedTrace, QueuedTrace]:
-        """The same spans in two traces, neither of which stands for the whole trace any more."""
+        """Return the same spans in two parts, with what is known against the whole.
+
+        Both are `late`: neither stands for the whole trace any more, and what one says of the trace (its name, its end)
+        must not be taken for the last word.
+        """
         middle = self.spans // 2
-        first, second = split_batch(self.trace.batch, middle)
-        return (
-            replace(self, trace=replace(self.trace, _batch=first, late=True), spans=middle),
-            replace(self, trace=replace(self.trace, _batch=second, late=True), spans=self.spans - middle),
-        )
+        first, second = split_batch(Batch.FromString(self.trace.payload), middle)
+        return self._part(first, middle), self._part(second, self.spans - middle)
+
+    def _part(self, batch: Batch, spans: int) -> QueuedTrace:
+        return replace(self, trace=replace(self.trace, payload=batch.SerializeToString(), late=True), spans=spans)
 
 
 @dataclass(frozen=True, slots=True)
 class SendLimits:
-    """One send holds at most so many traces and spans; it waits `linger` seconds for `min_spans` to come together."""
+    """How much goes in one send: at most so many traces and spans.
+
+    `send_batch_size` and `timeout` are the batch processor's keys: a send waits `timeout` seconds for so many spans to
+    come together.
+    """
 
     max_traces: int = 64
     max_spans: int = 2048
-    min_spans: int = 0
-    linger: float = 0.0
+    send_batch_size: int = 0
+    timeout: float = 0.0
 
 
 @dataclass(slots=True)
 class DestinationQueue:
     """The traces of one group, and how the destination has behaved towards the group lately.
 
-    `suspects` are traces that go alone, so that they harm no other, and
-    in turn with the others, so that neither waits for the other. `misplaced` says what is wrong with the place of the
-    group, and `evidence` is how many sends had succeeded when the queue began to fail.
+    `suspects` are traces that go alone, so that they harm no other, and in turn with the others, so that neither waits
+    for the other. `spans` is how many wait in both, `under_way` how many sends are. After `failures` in a row nothing
+    goes before `not_before`, and a send holds at most `max_traces`.
+
+    `misplaced` says what is wrong with the place of the group, and `evidence` is how many sends of all groups had
+    succeeded when this one began to fail.
     """
 
     group: Hashable
@@ -71,22 +90,22 @@ class DestinationQueue:
     evidence: int = 0
 
     def add(self, queued: QueuedTrace) -> None:
-        """Queue a queued."""
+        """Put a trace at the end of the queue."""
         (self.suspects if queued.alone else self.traces).append(queued)
         self.spans += queued.spans
 
     def ready_at(self, limits: SendLimits) -> float:
-        """When something may go; a queue that fails sends one probe at a time."""
+        """Return when something may go; a queue that fails sends one probe at a time."""
         if self.failures and self.under_way:
             return float("inf")
         at = min((suspect.not_before for suspect in self.suspects), default=float("inf"))
         if self.traces:
-            gather = limits.linger if self.spans < limits.min_spans else 0.0
-            at = min(at, self.traces[0].offered + gather)
+            wait = limits.timeout if self.spans < limits.send_batch_size else 0.0
+            at = min(at, self.traces[0].offered + wait)
         return max(self.not_before, at)
 
     def take(self, limits: SendLimits, now: float) -> list[QueuedTrace]:
-        """The traces of the next send."""
+        """Take the traces of the next send out of the queue."""
         suspect = next((suspect for suspect in self.suspects if suspect.not_before <= now), None)
         if suspect is not None and (self.suspect_next or not self.traces):
             self.suspects.remove(suspect)
@@ -99,7 +118,7 @@ class DestinationQueue:
         return taken
 
     def shed(self, spans: int) -> list[QueuedTrace]:
-        """Take out the oldest traces, until so many spans are out."""
+        """Take the oldest traces out of the queue, until so many spans are out."""
         shed = []
         while self.traces and spans > 0:
             shed.append(self.traces.popleft())
@@ -117,7 +136,10 @@ class DestinationQueue:
 
 
 class SendQueue:
-    """All queues, served in turn so that a busy group does not starve a quiet one."""
+    """All queues, served in turn so that a busy group does not starve a quiet one.
+
+    `misplaced` are those whose place is wrong, by their group.
+    """
 
     def __init__(self, limits: SendLimits) -> None:
         self._limits = limits
@@ -127,52 +149,53 @@ class SendQueue:
     def __len__(self) -> int:
         return sum(len(queue.traces) + len(queue.suspects) for queue in self._queues.values())
 
-    def add(self, group: Hashable, queued: QueuedTrace) -> None:
-        """Queue a queued at the end of its queue."""
-        queue = self._queues.get(group)
+    def add(self, queued: QueuedTrace) -> None:
+        """Put a trace at the end of the queue of its group."""
+        queue = self._queues.get(queued.group)
         if queue is None:
-            queue = self._queues[group] = DestinationQueue(group, max_traces=self._limits.max_traces)
+            queue = self._queues[queued.group] = DestinationQueue(queued.group, max_traces=self._limits.max_traces)
         queue.add(queued)
 
     def pick(self, now: float) -> tuple[DestinationQueue, list[QueuedTrace]] | None:
-        """The next send, or None if nothing may go yet."""
+        """Return the next send and the queue it was taken from, or None if nothing may go yet."""
         for queue in self._queues.values():
             if queue.ready_at(self._limits) <= now:
-                self._queues[queue.group] = self._queues.pop(queue.group)
+                self._queues[queue.group] = self._queues.pop(queue.group)  # to the end: the others come first now
                 return queue, queue.take(self._limits, now)
         return None
 
     def next_at(self) -> float:
-        """When `pick` will find something, unless more comes before; infinity if nothing waits."""
+        """Return when `pick` will find something, unless more comes before; infinity if nothing waits."""
         return min((queue.ready_at(self._limits) for queue in self._queues.values()), default=float("inf"))
 
     def succeeded(self, queue: DestinationQueue) -> None:
-        """The destination took a send: sends may grow again."""
+        """Take note that the destination took a send: sends may grow again."""
         queue.failures = 0
         self.misplaced.pop(queue.group, None)
         queue.max_traces = min(queue.max_traces * 2, self._limits.max_traces)
         self._finish(queue)
 
     def failed(self, queue: DestinationQueue, sent: int, not_before: float) -> None:
-        """The destination did not take `sent` traces for now: wait, then send half as many at a time."""
+        """Take note that the destination did not take `sent` traces for now: wait, then send half as many at a time."""
         queue.failures += 1
         queue.not_before = not_before
         queue.max_traces = max(1, min(queue.max_traces, sent) // 2)
         self._finish(queue)
 
     def misplace(self, queue: DestinationQueue, reason: str) -> None:
-        """The queue waits until its place is mended, whatever becomes of the others."""
+        """Let a queue wait until its place is mended, whatever becomes of the others."""
         queue.misplaced = reason
         self.misplaced[queue.group] = queue
 
     def _finish(self, queue: DestinationQueue) -> None:
+        """End a send, and forget a queue that is empty and well: over time there may be a group for each client."""
         queue.under_way -= 1
         if not queue.spans and not queue.under_way and not queue.failures:
             self._queues.pop(queue.group, None)
 
 
 def split_batch(batch: Batch, spans: int) -> tuple[Batch, Batch]:
-    """A batch in two: its first `spans` spans, and the rest; resources and scopes go with their spans."""
+    """Return a batch in two: its first `spans` spans, and the rest; resources and scopes go with their spans."""
     first, second = Batch(), Batch()
     for resource_spans in batch.resource_spans:
         for scope_spans in resource_spans.scope_spans:

@@ -34,7 +34,7 @@ from spanbridge.collector.flow.assembly import Assembly
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
 from spanbridge.collector.flow.flow import Flow, FlowOptions
-from spanbridge.collector.flow.head import Head, Stage, fan_out
+from spanbridge.collector.flow.head import Head, HeadStage, fan_out
 from spanbridge.collector.flow.processors.log_selection import LogSelection
 from spanbridge.collector.flow.processors.memory_limiter import MIB, total_memory
 from spanbridge.collector.flow.released_traces import ReleasedTraces
@@ -195,7 +195,7 @@ async def _start_traces(service: Service, pipeline: PipelineConfig) -> None:
         assembly,
         made.trace,
         telemetry=service.telemetry,
-        remembered=made.remembered,
+        released_traces=made.remembered,
         options=options,
     )
     for exporter_id in pipeline.exporters:
@@ -216,7 +216,7 @@ async def _start_logs(service: Service, pipeline: PipelineConfig) -> None:
     )
     made = _plan(service, pipeline, ReleasedTraces())
     add_stages(made, _redactions_of(service, partner, besides=pipeline))
-    made.head.insert(0, Stage("genai", LogSelection(service.telemetry)))
+    made.head.insert(0, HeadStage("genai", LogSelection(service.telemetry)))
     await _add_head(service, pipeline, made, service.journals[partner.id])
 
 

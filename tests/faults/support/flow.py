@@ -66,18 +66,18 @@ async def flowing(folder: Path, exporter: Exporter, *, shutdown: float = 0.0, st
     """A whole flow; traces are handed on 20 ms after their root came."""
     telemetry = Telemetry(CollectorRegistry())
     async with Journal(folder / "journal.db", **journal) as opened:
-        remembered = ReleasedTraces(opened.released())
-        assembly = Assembly(AssemblyLimits(wait_duration=1.0, after_root=0.02), remembered)
+        released_traces = ReleasedTraces(opened.released())
+        assembly = Assembly(AssemblyLimits(wait_duration=1.0, wait_duration_after_root_received=0.02), released_traces)
         flow = Flow(
             "traces",
             opened,
             assembly,
             stages,
             telemetry=telemetry,
-            remembered=remembered,
+            released_traces=released_traces,
             options=FlowOptions(memory=16 << 20),
         )
-        options = DeliveryOptions(consumers=4, limits=SendLimits(max_traces=8), backoff=FAST)
+        options = DeliveryOptions(num_consumers=4, limits=SendLimits(max_traces=8), backoff=FAST)
         flow.deliver_to(Delivery("it", exporter, options, telemetry, flow.settled))
         async with flow.running(shutdown):
             yield Ground(opened, telemetry)

@@ -56,9 +56,15 @@ def test_between_them_the_files_have_every_policy():
 
 
 def test_tail_sampling_says_how_traces_are_assembled():
-    assert plan(good("every_policy")).assembly == AssemblyLimits(wait_duration=10, after_root=None, num_traces=100)
+    assert plan(good("every_policy")).assembly == AssemblyLimits(
+        wait_duration=10, wait_duration_after_root_received=None, num_traces=100
+    )
     assert plan(good("genai_policies")).assembly == AssemblyLimits(
-        wait_duration=60, after_root=5, num_traces=20_000, max_bytes=10_485_760, max_spans=5000
+        wait_duration=60,
+        wait_duration_after_root_received=5,
+        num_traces=20_000,
+        maximum_trace_size_bytes=10_485_760,
+        maximum_trace_spans=5000,
     )
 
 
@@ -85,11 +91,11 @@ def test_beside_groupbytrace_too(order):
 
     assert plan(config).assembly == AssemblyLimits(
         wait_duration=30,
-        after_root=None,
+        wait_duration_after_root_received=None,
         num_traces=50_000,
-        max_bytes=1_000_000,
-        evict=False,
-        keep_at_shutdown=True,
+        maximum_trace_size_bytes=1_000_000,
+        block_on_overflow=True,
+        drop_pending_traces_on_shutdown=True,
     )
 
 
