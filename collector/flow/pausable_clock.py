@@ -1,4 +1,4 @@
-"""Time as it passes for traces under construction: it stands still while rows of the journal go unread."""
+"""A clock for traces under construction: it stands still while rows of the journal go unread."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class PausableClock:
         self._paused_at: float | None = None
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time."""
         return (self._now() if self._paused_at is None else self._paused_at) - self._lost
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let no time pass; not to be nested."""
+        """Let no time pass within the block; not to be nested."""
         self._paused_at = self._now()
         try:
             yield

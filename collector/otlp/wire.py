@@ -1,7 +1,11 @@
 """Protobuf's wire format (https://protobuf.dev/programming-guides/encoding), as far as it takes to cut messages apart.
 
-A message is a sequence of fields, each a tag and a value: they may be left out, and put into another message, as they
-are. Everything here raises DecodeError on what is no message.
+A message is a sequence of fields, each a tag and a value. A tag is a number: the field's number, and in the lowest
+three bits how the value ends. A number is written seven bits a byte, the lowest first; each byte but its last has the
+eighth bit set. Fields may be left out, and put into another message, as they are.
+
+Positions are in bytes of `data`; `end` is where the message ends. A length is checked against it before it is believed:
+what reaches beyond would else be taken from the message that follows.
 """
 
 from __future__ import annotations
@@ -16,10 +20,14 @@ _FIXED_SIZES = {1: 8, 5: 4}
 
 
 def field(data: bytes, at: int, end: int) -> tuple[int, int, int]:
-    """The field that begins at `at`, before `end`: its number, where its value begins, and where it ends."""
+    """Return of the field that begins at `at`, before `end`, its number, where its value begins, and where it ends.
+
+    Raises:
+        DecodeError: there is no such field.
+    """
     tag = data[at]
     at += 1
-    if tag > _LAST:
+    if tag > _LAST:  # field 16 or above
         tag, at = varint(data, at - 1, end)
     kind = tag & 7
     if kind == LENGTH_DELIMITED:
@@ -37,7 +45,11 @@ def field(data: bytes, at: int, end: int) -> tuple[int, int, int]:
 
 
 def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """The number that begins at `at`, and where it ends."""
+    """Return the number that begins at `at`, and where it ends.
+
+    Raises:
+        DecodeError: it does not end before `end`.
+    """
     value = shift = 0
     while at < end:
         byte = data[at]
@@ -50,7 +62,7 @@ def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 def wrapped(number: int, value: bytes) -> bytes:
-    """A length-delimited field; `number` is below 16."""
+    """Return a length-delimited field; `number` is below 16, so that its tag is one byte."""
     head = bytearray((number << 3 | LENGTH_DELIMITED,))
     length = len(value)
     while length > _LAST:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 from prometheus_client import CollectorRegistry
 
-from spanbridge.collector.errors import Held, Misplaced, Permanent, Retryable
+from spanbridge.collector.errors import Denied, Held, Misplaced, Permanent, Retryable
 from spanbridge.collector.exporters import SerializedTrace
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
@@ -265,3 +265,24 @@ async def test_what_a_destination_says_it_rejected_is_not_counted_as_sent(reject
         await until(lambda: ground.settled)
     assert ground.metric("otelcol_exporter_sent_spans_total") == sent
     assert ground.metric("otelcol_exporter_send_failed_spans_total") == 6 - sent
+
+
+async def test_a_half_that_may_go_nowhere_is_dropped_and_the_rest_goes_on():
+    class Guarded(MemoryExporter):
+        def group(self, trace):
+            if trace.root is None:
+                raise Denied("not there")
+
+    def verdict(traces):
+        if any(span_count(trace.batch) > 1 for trace in traces):
+            raise Permanent("not both")
+
+    async with running(Guarded(verdict)) as ground:
+        await ground.offer(trace_batch(size=2))
+        await until(lambda: ground.settled)
+        await ground.offer(trace_batch(size=1, name="next"))
+        await until(lambda: len(ground.settled) == 2)
+    assert sorted(ground.exporter.spans.values()) == ["next", "root"]
+    assert not ground.dead_letters()
+    labels = {"otel_signal": "traces", "reason": "experiment not allowed"}
+    assert ground.telemetry.registry.get_sample_value("spanbridge_dropped_items_total", labels) == 1
