@@ -121,7 +121,7 @@ class Flow:
 
     async def _take_in(self, row: Row) -> None:
         try:
-            found = await _cut(row)
+            found = await _fragments_of(row)
         except DecodeError:
             log.exception("row %d of the journal is no OTLP request any more; set aside", row.id)
             self._open_rows.refuse(row.id, DeadLetter(row.entry.payload, row.entry.context, "journal", "unreadable"))
@@ -240,7 +240,7 @@ class Flow:
             log.warning("shutdown: %d requests could not be delivered in %.0f s and stay in the journal", rows, seconds)
 
 
-async def _cut(row: Row) -> list[Fragment]:
+async def _fragments_of(row: Row) -> list[Fragment]:
     """Return the fragments of a row; a large one is cut in a thread, so that senders need not wait.
 
     Raises:

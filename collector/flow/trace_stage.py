@@ -17,7 +17,7 @@ TRUNCATED_TAG = "spanbridge.truncated_spans"
 
 @dataclass(frozen=True, slots=True)
 class TraceStage:
-    """A trace processor under its component id; one that also works at the head has `counts` its items there."""
+    """A trace processor under its component id; `counts` is False for one that has counted its items at the head."""
 
     name: str
     process: TraceProcessor

@@ -34,7 +34,7 @@ def flat(batch):
 
 
 @given(batches(), st.frozensets(ids, max_size=2), st.booleans())
-def test_pieces_put_together_are_the_request_less_what_was_settled(batch, settled, sound):
+def test_fragments_put_together_are_the_request_less_what_was_settled(batch, settled, sound):
     found = fragments(Row(1, Entry(batch.SerializeToString(), Context(), sound=sound), settled))
 
     together = Batch.FromString(b"".join(fragment.payload for fragment in found))
