@@ -14,10 +14,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from spanbridge.collector.errors import ConfigError, SpanbridgeError
+from spanbridge.collector.version import version_string
 
 if TYPE_CHECKING:
     from spanbridge.collector.config.loading import Config
@@ -146,14 +146,6 @@ def load_config(options: argparse.Namespace) -> Config:
     if options.feature_gates is None:
         return config
     return replace(config, warnings=("--feature-gates: there are none here; ignored", *config.warnings))
-
-
-def version_string() -> str:
-    """The installed version."""
-    try:
-        return version("spanbridge")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from spanbridge.collector.endpoint import Endpoint, host_and_port
-from spanbridge.collector.settings import AnyCase
+from spanbridge.collector.settings import AnyCase, Endpoint, host_and_port
 from spanbridge.processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:

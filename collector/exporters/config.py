@@ -8,9 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, NonNegativeInt, PositiveInt, SecretStr, field_validator, model_validator
 
-from spanbridge.collector.endpoint import host_and_port
 from spanbridge.collector.net.tls import TlsClientConfig
-from spanbridge.collector.settings import AnyCase
+from spanbridge.collector.settings import AnyCase, host_and_port
 from spanbridge.processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:

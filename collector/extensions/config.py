@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from spanbridge.collector.endpoint import Endpoint
 from spanbridge.collector.net.tls import TlsServerConfig
-from spanbridge.collector.settings import Enabled, UrlPath
+from spanbridge.collector.settings import Enabled, Endpoint, UrlPath
 from spanbridge.processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:

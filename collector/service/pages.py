@@ -14,9 +14,9 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from spanbridge.collector.net.http_connection import Connection, Connections
+from spanbridge.collector.net.limits import ConnectionLimits
 from spanbridge.collector.net.listening import bind, starting
 from spanbridge.collector.net.tls import TlsServerConfig, server_ssl_context
-from spanbridge.collector.receivers.otlp.config import HttpConfig
 from spanbridge.collector.telemetry.metrics import render
 
 App: TypeAlias = Callable[
@@ -47,7 +47,7 @@ async def serve(app: App, section: str, host: str, port: int, tls: TlsServerConf
     """
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
     config.load()
-    connections = Connections(HttpConfig(max_connections=64), config)
+    connections = Connections(ConnectionLimits(max_connections=64), config)
     options: dict[str, Any] = {}
     with starting(section, f"{host}:{port}"):
         if tls:

@@ -17,16 +17,15 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from spanbridge.collector.cli import main as cli
 from spanbridge.collector.config.components import split_id
 from spanbridge.collector.config.loading import Config
 from spanbridge.collector.config.pipelines import PipelineConfig
-from spanbridge.collector.endpoint import host_and_port
 from spanbridge.collector.errors import ConfigError
 from spanbridge.collector.exporters.build import build_exporter
 from spanbridge.collector.exporters.config import RetryConfig, SendingQueueConfig
 from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
 from spanbridge.collector.exporters.mlflow.settings import scheme_of
+from spanbridge.collector.extensions.authentication import Authenticate
 from spanbridge.collector.extensions.authentication.basic_auth import BasicAuthConfig, basic_auth
 from spanbridge.collector.extensions.authentication.bearer_token import BearerTokenAuthConfig, bearer_token
 from spanbridge.collector.extensions.config import FileStorageConfig, HealthCheckConfig
@@ -42,15 +41,17 @@ from spanbridge.collector.journal import AsideLimits, Journal
 from spanbridge.collector.journal.memory import MemoryJournal
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.collector.journal.sqlite.paths import journal_path
-from spanbridge.collector.receivers import Accept, Authenticate
+from spanbridge.collector.receivers import Accept
 from spanbridge.collector.receivers.otlp import grpc_server, http_server
 from spanbridge.collector.receivers.otlp.config import OtlpReceiverConfig, ServerConfig
 from spanbridge.collector.receivers.otlp.intake import Receiver
 from spanbridge.collector.service.pages import Health, health_app, metrics_app, serve
 from spanbridge.collector.service.stages import Plan, add_stages
+from spanbridge.collector.settings import host_and_port
 from spanbridge.collector.telemetry import allocator, logs
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.collector.telemetry.process_metrics import ProcessMetrics
+from spanbridge.collector.version import version_string
 from spanbridge.processors.settings import ConfigModel
 
 log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ async def running(config: Config) -> AsyncIterator[Service]:
         ConfigError: a port is taken, a journal is in use, a file can't be read.
     """
     telemetry = Telemetry(CollectorRegistry())
-    telemetry.registry.register(ProcessMetrics(cli.version_string()))
+    telemetry.registry.register(ProcessMetrics(version_string()))
     health = Health()
     async with AsyncExitStack() as stack:
         service = Service(config, telemetry, stack)

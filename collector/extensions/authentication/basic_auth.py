@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pydantic import SecretStr, field_validator, model_validator
 
 from spanbridge.collector.errors import Busy, Unauthenticated
-from spanbridge.collector.receivers import Authenticate, Identity
+from spanbridge.collector.extensions.authentication import Authenticate, Identity
 from spanbridge.collector.watched_file import FollowedFile
 from spanbridge.processors.settings import ConfigModel
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from spanbridge.collector.errors import Unauthenticated
-from spanbridge.collector.receivers import Authenticate, Identity
+from spanbridge.collector.extensions.authentication import Authenticate, Identity
 from spanbridge.collector.watched_file import FollowedFile
 from spanbridge.processors.settings import ConfigModel
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 from pydantic import model_validator as check
 
-from spanbridge.collector.endpoint import host_and_port
+from spanbridge.collector.net.limits import ConnectionLimits
 from spanbridge.collector.net.tls import TlsServerConfig
+from spanbridge.collector.settings import Enabled, UrlPath, host_and_port
 from spanbridge.processors.limits import CountLimits
 from spanbridge.processors.settings import ConfigModel, Duration
 
@@ -31,14 +32,6 @@ statement, 16 MiB in the smallest default there is (MariaDB's max_allowed_packet
 DEFAULT_COUNT = 10_000
 """Conventions that flatten a conversation write some attributes for each message of it; SDKs stop at 128."""
 
-
-def _path(value: str) -> str:
-    return value if value.startswith("/") else "/" + value
-
-
-UrlPath: TypeAlias = Annotated[str, AfterValidator(_path)]
-Enabled = BeforeValidator(lambda value: {} if value is None else value)
-"""A section that is there but empty (null) is enabled with its defaults."""
 
 Compression: TypeAlias = Literal["", "gzip", "zstd", "zlib", "deflate"]
 
@@ -180,6 +173,18 @@ class HttpConfig(ServerConfig):
     def max_bytes(self) -> int:
         """The largest body, as sent and after decompression."""
         return self.max_request_body_size or DEFAULT_MAX_MIB * MIB
+
+    @property
+    def connection_limits(self) -> ConnectionLimits:
+        """What clients may take of the server."""
+        return ConnectionLimits(
+            max_connections=self.max_connections,
+            max_bytes=self.max_bytes,
+            read_header_timeout=self.read_header_timeout,
+            read_timeout=self.read_timeout,
+            write_timeout=self.write_timeout,
+            idle_timeout=self.idle_timeout,
+        )
 
 
 class ProtocolsConfig(ConfigModel):

@@ -16,13 +16,13 @@ import grpc
 import grpc.aio
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
-from spanbridge.collector.endpoint import host_and_port
 from spanbridge.collector.errors import Invalid
 from spanbridge.collector.net.listening import starting
 from spanbridge.collector.net.tls import grpc_server_credentials
 from spanbridge.collector.otlp.requests import Status, encode_status
 from spanbridge.collector.receivers.otlp.config import GrpcConfig, KeepaliveConfig
 from spanbridge.collector.receivers.otlp.intake import Body, Hold, Intake, Receiver, Room
+from spanbridge.collector.settings import host_and_port
 from spanbridge.processors.types import Batch, Logs
 
 Call: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias
 
 from spanbridge.collector.errors import Busy, Invalid, Refusal, TooLarge
+from spanbridge.collector.extensions.authentication import Authenticate, Identity
 from spanbridge.collector.otlp import requests as otlp
 from spanbridge.collector.otlp.bare import is_bare
 from spanbridge.collector.otlp.compression import decompress
 from spanbridge.collector.otlp.requests import Encoding, R, Status
-from spanbridge.collector.receivers import Accept, Authenticate, Identity
+from spanbridge.collector.receivers import Accept
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.collector.tenancy import check_headers
 from spanbridge.processors.limits import CountLimits, trim, truncate

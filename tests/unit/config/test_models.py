@@ -4,7 +4,6 @@ import pytest
 from pydantic import ValidationError
 
 from spanbridge.collector.config.service import LogsConfig, MetricsConfig, MetricsEndpoint
-from spanbridge.collector.endpoint import host_and_port
 from spanbridge.collector.exporters.config import (
     DEFAULT_JOURNAL_BYTES,
     OtlpGrpcExporterConfig,
@@ -15,6 +14,7 @@ from spanbridge.collector.exporters.config import (
 from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
 from spanbridge.collector.extensions.config import FileStorageConfig, HealthCheckConfig
 from spanbridge.collector.flow.processors.config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
+from spanbridge.collector.settings import host_and_port
 
 
 def refused(model, values):
