@@ -55,19 +55,19 @@ COMPONENTS = (
     Component(
         "processor",
         "memory_limiter",
-        "spanbridge.collector.flow.processors.config:MemoryLimiterConfig",
+        "spanbridge.collector.flow.processors.batch:MemoryLimiterConfig",
         "Asks senders to wait while memory is short.",
     ),
     Component(
         "processor",
         "batch",
-        "spanbridge.collector.flow.processors.config:BatchConfig",
+        "spanbridge.collector.flow.processors.batch:BatchConfig",
         "Says how many spans go into one delivery.",
     ),
     Component(
         "processor",
         "groupbytrace",
-        "spanbridge.collector.flow.processors.config:GroupByTraceConfig",
+        "spanbridge.collector.flow.processors.batch:GroupByTraceConfig",
         "Puts the spans of a trace together.",
     ),
     Component(
@@ -138,13 +138,13 @@ COMPONENTS = (
     Component(
         "extension",
         "file_storage",
-        "spanbridge.collector.extensions.config:FileStorageConfig",
+        "spanbridge.collector.extensions.health_check.config:FileStorageConfig",
         "The directory of the journals.",
     ),
     Component(
         "extension",
         "health_check",
-        "spanbridge.collector.extensions.config:HealthCheckConfig",
+        "spanbridge.collector.extensions.health_check.config:HealthCheckConfig",
         "Answers liveness probes.",
         ("healthcheckv2",),
     ),

@@ -10,7 +10,7 @@ from spanbridge.collector.config.service import PipelineSection
 from spanbridge.collector.config.substitution import Path, show
 from spanbridge.collector.config.validation import sections, suggestion
 from spanbridge.collector.exporters.config import DEFAULT_JOURNAL_BYTES, SendingQueueConfig
-from spanbridge.collector.flow.processors.config import GroupByTraceConfig
+from spanbridge.collector.flow.processors.batch import GroupByTraceConfig
 from spanbridge.collector.journal import Signal
 from spanbridge.processors.settings import ConfigModel
 

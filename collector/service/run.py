@@ -21,14 +21,14 @@ from spanbridge.collector.config.components import split_id
 from spanbridge.collector.config.loading import Config
 from spanbridge.collector.config.pipelines import PipelineConfig
 from spanbridge.collector.errors import ConfigError
-from spanbridge.collector.exporters.build import build_exporter
+from spanbridge.collector.exporters.otlp.build import build_exporter
 from spanbridge.collector.exporters.config import RetryConfig, SendingQueueConfig
 from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
 from spanbridge.collector.exporters.mlflow.settings import scheme_of
 from spanbridge.collector.extensions.authentication import Authenticate
 from spanbridge.collector.extensions.authentication.basic_auth import BasicAuthConfig, basic_auth
 from spanbridge.collector.extensions.authentication.bearer_token import BearerTokenAuthConfig, bearer_token
-from spanbridge.collector.extensions.config import FileStorageConfig, HealthCheckConfig
+from spanbridge.collector.extensions.health_check.config import FileStorageConfig, HealthCheckConfig
 from spanbridge.collector.flow.assembly import Assembly
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
@@ -45,7 +45,7 @@ from spanbridge.collector.receivers import Accept
 from spanbridge.collector.receivers.otlp import grpc_server, http_server
 from spanbridge.collector.receivers.otlp.config import OtlpReceiverConfig, ServerConfig
 from spanbridge.collector.receivers.otlp.intake import Receiver
-from spanbridge.collector.service.pages import Health, health_app, metrics_app, serve
+from spanbridge.collector.net.pages import Health, health_app, metrics_app, serve
 from spanbridge.collector.service.stages import Plan, add_stages
 from spanbridge.collector.settings import host_and_port
 from spanbridge.collector.telemetry import allocator, logs

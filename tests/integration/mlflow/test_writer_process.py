@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from spanbridge.collector.errors import ConfigError, Held, Retryable
-from spanbridge.collector.exporters.build import build_exporter
+from spanbridge.collector.exporters.otlp.build import build_exporter
 from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
 from spanbridge.collector.exporters.mlflow.database import writer_process
 from spanbridge.collector.exporters.mlflow.database.writer_process import ExporterProcess

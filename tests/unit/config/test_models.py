@@ -12,8 +12,8 @@ from spanbridge.collector.exporters.config import (
     SendingQueueConfig,
 )
 from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
-from spanbridge.collector.extensions.config import FileStorageConfig, HealthCheckConfig
-from spanbridge.collector.flow.processors.config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
+from spanbridge.collector.extensions.health_check.config import FileStorageConfig, HealthCheckConfig
+from spanbridge.collector.flow.processors.batch import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
 from spanbridge.collector.settings import host_and_port
 
 
