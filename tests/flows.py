@@ -10,15 +10,15 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from spanbridge.collector.config.components import component_of
+from spanbridge.collector.exporters import SendLimits
 from spanbridge.collector.flow.assembly import Assembly
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
 from spanbridge.collector.flow.flow import Flow, FlowOptions, Head
 from spanbridge.collector.flow.released_traces import Remembered
-from spanbridge.collector.flow.send_queue import SendLimits
 from spanbridge.collector.journal import Journal
 from spanbridge.collector.journal.memory import MemoryJournal
-from spanbridge.collector.service.stages import Plan, add_stages
+from spanbridge.collector.service.stages import PipelineStages, add_stages
 from spanbridge.collector.telemetry.metrics import Telemetry, render
 from spanbridge.processors.types import Batch, Context, Trace, spans
 from tests.fakes import MemoryExporter
@@ -50,7 +50,7 @@ class Shelf(MemoryExporter):
 class Running:
     """A flow that runs; `journal` may outlive it."""
 
-    plan: Plan
+    plan: PipelineStages
     flow: Flow
     assembly: Assembly
     head: Head
@@ -101,7 +101,7 @@ async def running(
     journal = journal or MemoryJournal()
     shelf = shelf or Shelf()
     telemetry = Telemetry(CollectorRegistry())
-    plan = add_stages(Plan(telemetry, Remembered(journal.released()), {}), list(configured(processors)))
+    plan = add_stages(PipelineStages(telemetry, Remembered(journal.released()), {}), list(configured(processors)))
     assembly = Assembly(plan.assembly, plan.remembered)
     options = FlowOptions(memory, plan.sampling)
     flow = Flow(

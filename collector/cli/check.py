@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from spanbridge.collector.cli.main import FAILED, add_config_options, load_config
-from spanbridge.collector.exporters.otlp.build import mlflow_options
+from spanbridge.collector.exporters.mlflow.build import mlflow_options
 from spanbridge.collector.exporters.mlflow.check import Finding, check
 from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
 

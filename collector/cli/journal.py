@@ -55,7 +55,7 @@ def _paths(options: argparse.Namespace) -> list[Path]:
 
 def _configured(options: argparse.Namespace) -> list[Path]:
     from spanbridge.collector.cli.main import load_config
-    from spanbridge.collector.extensions.health_check.config import FileStorageConfig
+    from spanbridge.collector.extensions.file_storage.config import FileStorageConfig
 
     config = load_config(options)
     paths = []

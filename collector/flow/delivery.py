@@ -21,10 +21,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from spanbridge.collector.errors import Denied, ExportError, Held, Misplaced, Permanent, Retryable
-from spanbridge.collector.exporters import Exporter
+from spanbridge.collector.exporters import Exporter, SendLimits
 from spanbridge.collector.flow.assembly import Pending
 from spanbridge.collector.flow.backoff import Backoff
-from spanbridge.collector.flow.send_queue import Lane, Lanes, Parcel, SendLimits
+from spanbridge.collector.flow.send_queue import Lane, Lanes, Parcel
 from spanbridge.collector.journal import SetAside
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.types import Trace, span_count

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
+from spanbridge.collector.exporters import SendLimits
 from spanbridge.collector.flow.assembly import Pending
 from spanbridge.processors.types import Batch, Trace
 
@@ -37,16 +38,6 @@ class Parcel:
             replace(self, trace=replace(self.trace, _batch=first, late=True), spans=middle),
             replace(self, trace=replace(self.trace, _batch=second, late=True), spans=self.spans - middle),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class SendLimits:
-    """One send holds at most so many traces and spans; it waits `linger` seconds for `min_spans` to come together."""
-
-    max_traces: int = 64
-    max_spans: int = 2048
-    min_spans: int = 0
-    linger: float = 0.0
 
 
 @dataclass(slots=True)

@@ -1,46 +1,40 @@
-"""The pages for operators: /metrics, and health for the orchestrator. None of them asks MLflow anything."""
+"""Small pages over HTTP for operators and probes: a server for them, and an application of one function."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import uvicorn
-from prometheus_client import CollectorRegistry
 
 from spanbridge.collector.net.http_connection import Connection, Connections
 from spanbridge.collector.net.limits import ConnectionLimits
 from spanbridge.collector.net.listening import bind, starting
 from spanbridge.collector.net.tls import TlsServerConfig, server_ssl_context
-from spanbridge.collector.telemetry.metrics import render
 
 App: TypeAlias = Callable[
     [dict[str, Any], Callable[..., Awaitable[Any]], Callable[..., Awaitable[None]]], Awaitable[None]
 ]
+"""An ASGI application."""
+
+Page: TypeAlias = tuple[int, str, bytes]
+"""An answer: status, content type and body."""
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
-
-
-@dataclass(slots=True)
-class Health:
-    """Whether the program is alive (it answers) and ready (it can accept).
-
-    `ready` is true from the moment that every receiver listens until shutdown begins; a full journal or a missing
-    MLflow leaves it true, for a restart would mend neither.
-    """
-
-    ready: bool = False
-    started: float = field(default_factory=time.time)
 
 
 @asynccontextmanager
 async def serve(app: App, section: str, host: str, port: int, tls: TlsServerConfig | None = None) -> AsyncIterator[int]:
     """Serve an application while the context lasts; yields the port.
+
+    Args:
+        app: what answers.
+        section: the path in the configuration that problems begin with.
+        host: where to listen; empty for every interface.
+        port: where to listen; 0 for any that is free.
+        tls: None for plain HTTP.
 
     Raises:
         ConfigError: the address is taken or is not this machine's, or the TLS files can't be used.
@@ -66,42 +60,9 @@ async def serve(app: App, section: str, host: str, port: int, tls: TlsServerConf
             connection.shutdown()
 
 
-def metrics_app(registry: CollectorRegistry, *, total_suffix: bool) -> App:
-    """Serves /metrics."""
+def page_app(answer: Callable[[str], Page]) -> App:
+    """Return an application that answers GET and HEAD by the path alone."""
 
-    def answer(path: str) -> tuple[int, str, bytes]:
-        if path.rstrip("/") in ("/metrics", ""):
-            return 200, TEXT, render(registry, total_suffix=total_suffix)
-        return 404, TEXT, b"not found; the metrics are at /metrics\n"
-
-    return _app(answer)
-
-
-def health_app(health: Health, path: str, healthy: str = "", unhealthy: str = "") -> App:
-    """Serves readiness on `path` (and /readyz), liveness on /livez, in the health_check extension's JSON."""
-
-    def answer(asked: str) -> tuple[int, str, bytes]:
-        if asked == "/livez":
-            return 200, "application/json", b'{"status":"alive"}'
-        if asked not in (path, "/readyz"):
-            return 404, TEXT, b"not found\n"
-        own = healthy if health.ready else unhealthy
-        if own:
-            return (200 if health.ready else 503), TEXT, own.encode()
-        return (200 if health.ready else 503), "application/json", _status(health)
-
-    return _app(answer)
-
-
-def _status(health: Health) -> bytes:
-    up = time.time() - health.started
-    if not health.ready:
-        return b'{"status":"Server not available"}'
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(health.started))
-    return json.dumps({"status": "Server available", "upSince": since, "uptime": f"{up:.1f}s"}).encode()
-
-
-def _app(answer: Callable[[str], tuple[int, str, bytes]]) -> App:
     async def app(scope: dict[str, Any], _receive: Any, send: Callable[..., Awaitable[None]]) -> None:
         if scope["type"] != "http":
             return

@@ -1,84 +1,38 @@
-"""Sections of the extensions: file_storage and health_check."""
+"""The section of `health_check` (contrib extension/healthcheckextension and healthcheckv2extension)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, NonNegativeInt, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from spanbridge.collector.net.tls import TlsServerConfig
 from spanbridge.collector.settings import Enabled, Endpoint, UrlPath
-from spanbridge.processors.settings import ConfigModel, Duration
+from spanbridge.processors.settings import ConfigModel
 
 if TYPE_CHECKING:
     from typing import Self
 
 DEFAULT_HEALTH_ENDPOINT = "localhost:13133"
 
-
-class CompactionConfig(ConfigModel):
-    """`file_storage.compaction`: read so that the Collector's configuration is accepted."""
-
-    directory: str = ""
-    on_start: bool = False
-    on_rebound: bool = False
-    rebound_needed_threshold_mib: NonNegativeInt = 100
-    rebound_trigger_threshold_mib: NonNegativeInt = 10
-    max_transaction_size: NonNegativeInt = 65536
-    check_interval: Duration = 5.0
-    cleanup_on_start: bool = False
-
-
-class FileStorageConfig(ConfigModel):
-    """`file_storage`: the directory of the journals. It must exist unless `create_directory` is set.
-
-    With `fsync` a commit survives a power loss too, not the end of the process alone.
-    """
-
-    NOTES: ClassVar[Mapping[str, str]] = {
-        "compaction": "the journal uses freed space again and needs no compaction.",
-        "recreate": "a journal that is corrupt is always moved aside, counted and begun anew.",
-        "timeout": "a journal that another process has open is refused at once.",
-    }
-
-    directory: str = Field(default="/var/lib/otelcol/file_storage", min_length=1)
-    timeout: Duration = 1.0
-    create_directory: bool = False
-    directory_permissions: str = "0750"
-    fsync: bool = False
-    recreate: bool = False
-    compaction: CompactionConfig = CompactionConfig()
-
-    @field_validator("directory_permissions")
-    @classmethod
-    def _is_octal(cls, value: str) -> str:
-        try:
-            valid = 0 <= int(value, 8) < 1 << 9
-        except ValueError:
-            valid = False
-        if not valid:
-            raise ValueError('must be file permissions in octal, for example "0750"')
-        return value
-
-    @property
-    def mode(self) -> int:
-        """`directory_permissions` as `os.mkdir` takes them."""
-        return int(self.directory_permissions, 8)
+_DESTINATIONS = "health never depends on a destination: an outage is no reason to be restarted."
+_ENDPOINT = "Where to listen, host:port; no host means every interface."
+_TLS = "TLS of the page; without it plain HTTP is served."
 
 
 class HealthPageConfig(ConfigModel):
     """One page of the second version's HTTP server."""
 
-    enabled: bool = True
-    path: UrlPath = "/status"
+    enabled: bool = Field(default=True, description="Whether the page is served.")
+    path: UrlPath = Field(default="/status", description="The path of the page.")
 
 
 class HealthConfigPageConfig(ConfigModel):
     """The page that would show the configuration."""
 
-    enabled: bool = False
-    path: UrlPath = "/config"
+    enabled: bool = Field(default=False, description="Without effect here: the configuration is never shown.")
+    path: UrlPath = Field(default="/config", description="Without effect here: the configuration is never shown.")
 
 
 class HealthHttpConfig(ConfigModel):
@@ -86,38 +40,57 @@ class HealthHttpConfig(ConfigModel):
 
     NOTES: ClassVar[Mapping[str, str]] = {"config": "the configuration is never shown."}
 
-    endpoint: Endpoint = DEFAULT_HEALTH_ENDPOINT
-    tls: TlsServerConfig | None = None
-    status: HealthPageConfig = HealthPageConfig()
-    config: HealthConfigPageConfig = HealthConfigPageConfig()
+    endpoint: Endpoint = Field(default=DEFAULT_HEALTH_ENDPOINT, description=_ENDPOINT)
+    tls: TlsServerConfig | None = Field(default=None, description=_TLS)
+    status: HealthPageConfig = Field(
+        default=HealthPageConfig(), description="The page that answers with the state: 200 when ready, else 503."
+    )
+    config: HealthConfigPageConfig = Field(
+        default=HealthConfigPageConfig(), description="Without effect here: the configuration is never shown."
+    )
 
 
 class ResponseBodyConfig(ConfigModel):
     """`response_body`: what is answered in place of the usual JSON."""
 
-    healthy: str = ""
-    unhealthy: str = ""
+    healthy: str = Field(default="", description="The text while ready; empty for the usual JSON.")
+    unhealthy: str = Field(default="", description="The text while not ready; empty for the usual JSON.")
 
 
 class HealthCheckConfig(ConfigModel):
     """`health_check` and, with `use_v2`, the second version, which Collectors also call `healthcheckv2`."""
 
-    _DESTINATIONS: ClassVar[str] = "health never depends on a destination: an outage is no reason to be restarted."
     NOTES: ClassVar[Mapping[str, str]] = {
         "check_collector_pipeline": _DESTINATIONS,
         "component_health": _DESTINATIONS,
         "grpc": "health over gRPC is served where the otlp receiver listens.",
     }
 
-    endpoint: Endpoint = DEFAULT_HEALTH_ENDPOINT
-    path: UrlPath = "/"
-    tls: TlsServerConfig | None = None
-    response_body: ResponseBodyConfig = ResponseBodyConfig()
-    check_collector_pipeline: dict[str, Any] = Field(default_factory=dict)
-    use_v2: bool = False
-    http: Annotated[HealthHttpConfig | None, Enabled] = None
-    grpc: dict[str, Any] | None = None
-    component_health: dict[str, Any] = Field(default_factory=dict)
+    endpoint: Endpoint = Field(default=DEFAULT_HEALTH_ENDPOINT, description=_ENDPOINT)
+    path: UrlPath = Field(
+        default="/",
+        description="The page that answers 200 when the bridge accepts spans, else 503. /readyz does too, and /livez "
+        "answers as long as the program lives.",
+    )
+    tls: TlsServerConfig | None = Field(default=None, description=_TLS)
+    response_body: ResponseBodyConfig = Field(
+        default=ResponseBodyConfig(), description="What the page says in place of the usual JSON."
+    )
+    check_collector_pipeline: dict[str, Any] = Field(
+        default_factory=dict, description="Without effect here: " + _DESTINATIONS
+    )
+    use_v2: bool = Field(
+        default=False,
+        description="Whether http is served, as the second version of the extension does, in place of "
+        "endpoint and path.",
+    )
+    http: Annotated[HealthHttpConfig | None, Enabled] = Field(
+        default=None, description="The HTTP server of the second version; needs use_v2. Null or {} means its defaults."
+    )
+    grpc: dict[str, Any] | None = Field(
+        default=None, description="Without effect here: health over gRPC is served where the otlp receiver listens."
+    )
+    component_health: dict[str, Any] = Field(default_factory=dict, description="Without effect here: " + _DESTINATIONS)
 
     @model_validator(mode="after")
     def _has_a_server(self) -> Self:

@@ -1,67 +1,27 @@
-"""Sections of the processors that steer the flow and look into no span: memory_limiter, batch and groupbytrace.
-
-Keys and defaults are the Collector's (internal/memorylimiter, processor/batchprocessor, groupbytraceprocessor). In
-every config model `NOTES` says, key by key, what a key means here where the Collector means something else.
-"""
+"""`batch`: how many spans go into one delivery, after the journal (the Collector's processor/batchprocessor)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
+from spanbridge.collector.exporters import SendLimits
+from spanbridge.collector.flow.processors.stages import FlowStages
 from spanbridge.processors.settings import ConfigModel, Duration
+from spanbridge.processors.stages import BuildContext
 
 if TYPE_CHECKING:
     from typing import Self
 
-_COLLECTED = "a collection is forced above the hard limit alone, as often as min_gc_interval_when_hard_limited says."
 _NEVER_SHARED = "traces of different experiment, run or resource never share a batch; other metadata is not kept."
 _STEERS = "steers delivery, after the journal: whole traces are batched, a trace is never split and no sender waits."
 
 
-class MemoryLimiterConfig(ConfigModel):
-    """`memory_limiter`: sizes in MiB or in percent of the memory there is; `limit_mib` wins."""
-
-    NOTES: ClassVar[Mapping[str, str]] = {
-        "min_gc_interval_when_soft_limited": _COLLECTED,
-        "max_gc_interval_when_soft_limited": _COLLECTED,
-        "max_gc_interval_when_hard_limited": _COLLECTED,
-    }
-
-    check_interval: Duration = 0.0
-    limit_mib: NonNegativeInt = 0
-    spike_limit_mib: NonNegativeInt = 0
-    limit_percentage: int = Field(default=0, ge=0, le=100)
-    spike_limit_percentage: int = Field(default=0, ge=0, le=100)
-    min_gc_interval_when_soft_limited: Duration = 10.0
-    min_gc_interval_when_hard_limited: Duration = 0.0
-    max_gc_interval_when_soft_limited: Duration = 30.0
-    max_gc_interval_when_hard_limited: Duration = 30.0
-
-    @model_validator(mode="after")
-    def _has_a_limit(self) -> Self:
-        if self.check_interval == 0:
-            raise ValueError('check_interval must be greater than zero; write for example "1s"')
-        if not self.limit_mib and not self.limit_percentage:
-            raise ValueError("limit_mib or limit_percentage must be greater than zero")
-        if self.limit_mib and self.spike_limit_mib >= self.limit_mib:
-            raise ValueError("spike_limit_mib must be smaller than limit_mib")
-        if self.limit_percentage and self.spike_limit_percentage >= self.limit_percentage:
-            raise ValueError("spike_limit_percentage must be smaller than limit_percentage")
-        if self.min_gc_interval_when_soft_limited < self.min_gc_interval_when_hard_limited:
-            raise ValueError(
-                "min_gc_interval_when_soft_limited must not be smaller than min_gc_interval_when_hard_limited"
-            )
-        return self
-
-
 class BatchConfig(ConfigModel):
-    """`batch`: how many spans go into one delivery and how long it may wait for them; `timeout` 0 sends at once.
-
-    Nothing is batched before the journal, wherever the processor stands. `send_batch_max_size` 0 means no bound.
-    """
+    """`batch`: nothing is batched before the journal, wherever the processor stands."""
 
     NOTES: ClassVar[Mapping[str, str]] = {
         "timeout": _STEERS,
@@ -71,11 +31,21 @@ class BatchConfig(ConfigModel):
         "metadata_cardinality_limit": "there is no batcher for each metadata value, so nothing to limit.",
     }
 
-    send_batch_size: NonNegativeInt = 8192
-    timeout: Duration = 0.2
-    send_batch_max_size: NonNegativeInt = 0
-    metadata_keys: tuple[str, ...] = ()
-    metadata_cardinality_limit: NonNegativeInt = 1000
+    send_batch_size: NonNegativeInt = Field(
+        default=8192, description="How many spans of whole traces a delivery waits for, at most for timeout."
+    )
+    timeout: Duration = Field(
+        default=0.2, description="How long a delivery may wait for send_batch_size spans; 0 sends at once."
+    )
+    send_batch_max_size: NonNegativeInt = Field(
+        default=0,
+        description="The most spans of one delivery, but for a trace that is larger: a trace is never split. 0 leaves "
+        "it to the exporter.",
+    )
+    metadata_keys: tuple[str, ...] = Field(default=(), description="Without effect here: " + _NEVER_SHARED)
+    metadata_cardinality_limit: NonNegativeInt = Field(
+        default=1000, description="Without effect here: there is no batcher for each metadata value."
+    )
 
     @field_validator("metadata_keys")
     @classmethod
@@ -93,28 +63,15 @@ class BatchConfig(ConfigModel):
         return self
 
 
-class GroupByTraceConfig(ConfigModel):
-    """`groupbytrace`: when the spans of a trace are taken to be all there; seconds.
+def build(config: BatchConfig, _context: BuildContext) -> FlowStages:
+    """Return no stage, but how delivery gathers."""
 
-    A trace goes out `wait_duration_after_root_received` after its root has ended and nothing more has come, at the
-    latest `wait_duration` after its first span. That one is 30 s here, as in tail_sampling: the Collector's 1 s would
-    tear most traces of language models apart.
-    """
+    def send_limits(usual: SendLimits) -> SendLimits:
+        return replace(
+            usual,
+            max_spans=config.send_batch_max_size or max(usual.max_spans, config.send_batch_size),
+            min_spans=config.send_batch_size,
+            linger=config.timeout,
+        )
 
-    NOTES: ClassVar[Mapping[str, str]] = {"num_workers": "one worker assembles all traces of a pipeline."}
-
-    wait_duration: Duration = 30.0
-    wait_duration_after_root_received: Duration = 1.0
-    num_traces: PositiveInt = 1_000_000
-    num_workers: PositiveInt = 1
-    discard_orphans: Literal[False] = False
-    store_on_disk: Literal[False] = False
-
-    @field_validator("discard_orphans", "store_on_disk", mode="before")
-    @classmethod
-    def _as_in_the_collector(cls, value: object) -> object:
-        if value is True:
-            raise ValueError(
-                "is not implemented, in the Collector neither; leave it out (the journal is on disk anyway)"
-            )
-        return value
+    return FlowStages(send_limits=send_limits)

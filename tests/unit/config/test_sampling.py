@@ -8,7 +8,7 @@ from spanbridge.collector.config.loading import Config, load
 from spanbridge.collector.errors import ConfigError
 from spanbridge.collector.flow.assembly import AssemblyLimits
 from spanbridge.collector.flow.released_traces import Remembered
-from spanbridge.collector.service.stages import Plan, add_stages
+from spanbridge.collector.service.stages import PipelineStages, add_stages
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.tail_sampling.policy_config import PolicyConfig
 from tests.paths import DATA
@@ -21,9 +21,9 @@ def good(name: str) -> Config:
     return load([str(CONFIGS / "good" / f"{name}.yaml")], env={})
 
 
-def plan(config: Config) -> Plan:
+def plan(config: Config) -> PipelineStages:
     """What the processors of the file's pipeline come to."""
-    made = Plan(Telemetry(CollectorRegistry()), Remembered(), {})
+    made = PipelineStages(Telemetry(CollectorRegistry()), Remembered(), {})
     return add_stages(made, [(id_, config.processors[id_]) for id_ in config.pipelines["traces"].processors])
 
 

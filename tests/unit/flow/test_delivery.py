@@ -7,10 +7,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from spanbridge.collector.errors import Held, Misplaced, Permanent, Retryable
+from spanbridge.collector.exporters import SendLimits
 from spanbridge.collector.flow.assembly import Pending
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
-from spanbridge.collector.flow.send_queue import SendLimits
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.types import Batch, Context, Trace, span_count, spans
 from tests.fakes import MemoryExporter, fail_first, refuse_spans

@@ -16,6 +16,7 @@ from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
 from spanbridge.collector.flow.flow import PORTION, TRUNCATED_TAG, Flow, FlowOptions, Head, Stage
 from spanbridge.collector.flow.processors.tail_sampling import TailSampling
+from spanbridge.collector.flow.processors.tail_sampling_metrics import TailSamplingMetrics
 from spanbridge.collector.flow.released_traces import Remembered
 from spanbridge.collector.journal import Entry
 from spanbridge.collector.journal.memory import MemoryJournal
@@ -43,7 +44,9 @@ class Ground:
         self.assembly = Assembly(limits, remembered)
         if sampling:
             config = TailSamplingConfig.model_validate({"policies": [KEEP_ERRORS], **sampling})
-            options = replace(options, sampling=TailSampling(config, remembered, self.telemetry))
+            options = replace(
+                options, sampling=TailSampling(config, remembered, TailSamplingMetrics(self.telemetry.components))
+            )
         self.flow = Flow(
             "traces",
             self.journal,
