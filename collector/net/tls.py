@@ -60,9 +60,7 @@ class TlsConfig(ConfigModel):
         default="", description="A file of certificates by which the other side is trusted; without it the system's."
     )
     ca_pem: str = Field(default="", description="The text of ca_file itself.")
-    cert_file: str = Field(
-        default="", description="A file with the certificate to show, and those between it and its CA."
-    )
+    cert_file: str = Field(default="", description="A file with the certificate to show and those up to its CA.")
     cert_pem: str = Field(default="", description="The text of cert_file itself.")
     key_file: str = Field(default="", description="A file with the certificate's key, unencrypted.")
     key_pem: SecretStr = Field(default=SecretStr(""), description="The text of key_file itself.")
@@ -161,7 +159,7 @@ class TlsClientConfig(TlsConfig):
     )
     server_name_override: str = Field(
         default="",
-        description="The name that the certificate must have, in place of the endpoint's host. Towards gRPC alone.",
+        description="The name that the certificate must have, in place of the endpoint's host. For gRPC alone.",
     )
 
 

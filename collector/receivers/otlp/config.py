@@ -109,7 +109,7 @@ class CorsConfig(ConfigModel):
     exposed_headers: tuple[str, ...] = Field(default=(), description="The response headers that pages may read.")
     max_age: NonNegativeInt = Field(
         default=0,
-        description="For how many seconds a browser may keep a preflight's answer; 0 leaves it to the browser.",
+        description="For how many seconds a browser may keep a preflight's answer; 0 leaves that to it.",
     )
 
     @field_validator("allowed_origins")
@@ -227,7 +227,7 @@ class HttpConfig(ServerConfig):
     )
     read_timeout: Duration = Field(
         default=60.0,
-        description="How long a body may take, from the end of the headers on. The Collector has no limit.",
+        description="How long a body may take, from the headers' end on. The Collector has no limit.",
     )
     read_header_timeout: Duration = Field(
         default=10.0,
@@ -279,16 +279,16 @@ class OtlpReceiverConfig(ConfigModel):
     protocols: Annotated[ProtocolsConfig, Enabled] = Field(
         default=None,
         validate_default=True,
-        description="What is served: at least one of grpc and http, each of which null or {} enables with its defaults.",
+        description="What is served: at least one of grpc and http, and null or {} enables one with its defaults.",
     )
     attribute_value_length_limit: NonNegativeInt = Field(
         default=DEFAULT_VALUE_LENGTH,
-        description="To how many characters attribute values are cut; 0 is no limit. The default, 4 Mi, keeps one value "
+        description="To how many characters attribute values are cut; 0 is no limit. The default, 4 Mi, keeps a value "
         "within a statement of the databases that MLflow uses.",
     )
     attribute_count_limit: PositiveInt = Field(
         default=DEFAULT_COUNT,
-        description="The most attributes of a resource, scope, span, event, link or log record; of more the first stay.",
+        description="The most attributes of a resource, scope, span, event, link or log record; the first stay.",
     )
     event_count_limit: PositiveInt = Field(
         default=DEFAULT_COUNT, description="The most events of a span; of more the first stay."
