@@ -1,4 +1,4 @@
-"""First step from YAML to running code: every component there is, in one table, and which one an id means.
+"""Step 2 from YAML to running code: every component there is, in one table, and which one an id means.
 
 A component is one folder or file, and one row here. The row names its config model and its builder, which are imported
 when they are asked for: a configuration does not pay for what it does not use, and to check one needs no builder. What

@@ -1,4 +1,4 @@
-"""Third step from YAML to running code: how components hang together.
+"""Step 3 from YAML to running code: how components hang together.
 
 Models have been made of the sections; here the references between them are checked, and the pipelines put together that
 they form with their journals. What the components of a pipeline come to is the next step, in `service`.
@@ -67,7 +67,11 @@ class Wiring:
 
 
 def wire(written: Written) -> Wiring:
-    """Check every reference and put the pipelines together. `pipelines` is complete only when there is no problem."""
+    """Check every reference and put the pipelines together.
+
+    Returns:
+        What came of it; `pipelines` is complete only when there is no problem.
+    """
     wiring = Wiring()
     wiring.problems += [*_missing(written), *_extension_problems(written)]
     wiring.warnings += [*_unused(written), *_queue_bounds(written)]

@@ -58,11 +58,11 @@ class DebugExporter:
         self._write = write
 
     def group(self, trace: Trace) -> Hashable:
-        """All traces may go together."""
+        """Return None: all traces may go together."""
         return None
 
     def send(self, traces: Sequence[Trace]) -> int:
-        """Log; never fails."""
+        """Log the traces; never fails, and rejects none."""
         batches = [trace.batch for trace in traces]
         self._write(f"Traces: {len(traces)}, spans: {sum(map(span_count, batches))}")
         for batch in batches if self._verbosity != "basic" else ():
@@ -76,4 +76,4 @@ class DebugExporter:
         return 0
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to give back."""

@@ -1,4 +1,4 @@
-"""Fifth step from YAML to running code: a pipeline is built and started, from its exporters back to its head.
+"""Step 5 from YAML to running code: a pipeline is built and started, from its exporters back to its head.
 
 Receivers come last, when all that they feed is there.
 """

@@ -1,4 +1,4 @@
-"""Last step from YAML to running code: start everything, downstream first; stop it at a signal, upstream first."""
+"""Step 6 from YAML to running code: start everything, downstream first; stop it at a signal, upstream first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fourth step from YAML to running code: what the processors of one pipeline come to, in the order of the file."""
+"""Step 4 from YAML to running code: what the processors of one pipeline come to, in the order of the file."""
 
 from __future__ import annotations
 

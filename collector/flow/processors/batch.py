@@ -64,7 +64,7 @@ class BatchConfig(ConfigModel):
 
 
 def build(config: BatchConfig, _context: BuildContext) -> FlowStages:
-    """Return no stage, but how delivery gathers."""
+    """Return no stage, but how delivery gathers traces."""
 
     def send_limits(usual: SendLimits) -> SendLimits:
         return replace(

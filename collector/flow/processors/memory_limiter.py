@@ -101,7 +101,7 @@ class MemoryLimits:
 
 
 def total_memory(cgroup_files: tuple[Path, ...] = CGROUP_LIMITS, meminfo: Path = Path("/proc/meminfo")) -> int:
-    """The bytes this process may use: its cgroup's bound, or else the machine's memory."""
+    """Return the bytes this process may use: its cgroup's bound, or else the machine's memory."""
     machine = next(int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if "MemTotal" in line)
     for file in cgroup_files:
         if file.exists() and (text := file.read_text().strip()).isdigit():
@@ -119,13 +119,17 @@ class MemoryLimiter:
         self.refusing = False
 
     def __call__(self, request: Request) -> Request:
-        """The request, untouched."""
+        """Return the request, untouched.
+
+        Raises:
+            Busy: memory is short.
+        """
         if self.refusing:
             raise Busy("data refused due to high memory usage")
         return request
 
     def check(self, now: float) -> None:
-        """Look at the memory in use; to be called every `check_interval`."""
+        """Look at the memory in use; to be called every `check_interval`. `now` is in seconds of any clock."""
         used = self._read()
         if used > self._limits.hard and now - self._collected_at >= self._limits.gc_interval:
             gc.collect()
@@ -135,7 +139,7 @@ class MemoryLimiter:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Check in the background."""
+        """Check in the background while the context lasts."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self._run())
             try:

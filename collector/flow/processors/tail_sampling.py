@@ -32,7 +32,7 @@ class TailSampling:
         self._counters: dict[tuple[str, str], tuple[Counter, Counter]] = {}
 
     def __call__(self, trace: Trace) -> Trace | None:
-        """The trace with its policy and weight written on it, or None."""
+        """Return the trace with its policy and weight written on it, or None to drop it."""
         note = self._remembered.note(trace.trace_id)
         decision = read_note(note) if note else self._decide(trace)
         if not decision.sampled:
@@ -45,7 +45,7 @@ class TailSampling:
         self._metrics.traces_on_memory.set_function(waiting)
 
     def wants(self, pending: Pending) -> bool:
-        """Whether the spans that have come so far settle the matter (sampling_strategy span-ingest).
+        """Return whether the spans that have come so far settle the matter (sampling_strategy span-ingest).
 
         A trace is looked at whenever it has doubled: at each new span, a large one would be decoded again and again.
         """
@@ -96,12 +96,12 @@ class TailSampling:
 
 
 def write_note(decision: Decision) -> str:
-    """A decision as text."""
+    """Return a decision as text."""
     return orjson.dumps(decision).decode()
 
 
 def read_note(note: str) -> Decision:
-    """A decision from its text."""
+    """Return a decision from its text."""
     return Decision(**orjson.loads(note))
 
 

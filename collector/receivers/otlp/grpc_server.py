@@ -45,7 +45,10 @@ _GZIP, _ZLIB = b"\x1f", b"\x78"
 async def serve(config: GrpcConfig, receiver: Receiver, *, grace: float = 5.0) -> AsyncIterator[int]:
     """Serve while the context lasts; yields the bound port, 0 for a unix socket.
 
-    On leaving, no call is taken any more and those under way have `grace` seconds to finish.
+    Args:
+        config: the protocol's section.
+        receiver: what is done with requests.
+        grace: on leaving nothing more is taken; seconds that calls under way have to finish.
 
     Raises:
         ConfigError: the endpoint can't be bound, or the TLS files can't be used.

@@ -52,7 +52,10 @@ _NOT_OTLP = Answer(415, f"415 unsupported media type, supported: [{', '.join(_EN
 async def serve(config: HttpConfig, receiver: Receiver, *, grace: float = 5.0) -> AsyncIterator[int]:
     """Serve while the context lasts; yields the bound port, 0 for a unix socket.
 
-    On leaving, no connection is taken any more and requests under way have `grace` seconds to finish.
+    Args:
+        config: the protocol's section.
+        receiver: what is done with requests.
+        grace: on leaving nothing more is taken; seconds that requests under way have to finish.
 
     Raises:
         ConfigError: the endpoint can't be bound, or the TLS files can't be used.
