@@ -26,12 +26,12 @@ Kind: TypeAlias = Literal["receiver", "processor", "exporter", "extension"]
 Model: TypeAlias = type[ConfigModel]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-Role: TypeAlias = Literal["authenticator", "storage", "server", "assembles", "redacts", "wants whole traces"]
+Role: TypeAlias = Literal["authenticator", "storage", "server", "assembler", "redactor", "whole traces"]
 """What others count on a component for, known before it is built.
 
-Extensions: "authenticator" lets clients in, "storage" keeps journals, "server" runs by itself while the program does.
-Processors: one that "assembles" puts traces together; one that "redacts" does so with the log records of its traces
-too. An exporter that "wants whole traces" gets an assembly, should its pipeline have none.
+Extensions: an authenticator lets clients in, a storage keeps journals, a server runs by itself while the program does.
+Processors: an assembler puts traces together, a redactor is run on the log records of its traces too. Exporters: one of
+whole traces gets an assembler, should its pipeline have none.
 """
 
 _TYPE = re.compile(r"[a-zA-Z][0-9a-zA-Z_]{0,62}")
@@ -98,7 +98,7 @@ COMPONENTS = (
         "spanbridge.collector.flow.processors.groupbytrace:GroupByTraceConfig",
         "spanbridge.collector.flow.processors.groupbytrace:build",
         "Puts the spans of a trace together.",
-        roles=("assembles",),
+        roles=("assembler",),
     ),
     Component(
         "processor",
@@ -114,7 +114,7 @@ COMPONENTS = (
         "spanbridge.processors.redaction.config:RedactionConfig",
         "spanbridge.processors.redaction.build:build",
         "Masks secrets before the disk has them.",
-        roles=("redacts",),
+        roles=("redactor",),
     ),
     Component(
         "processor",
@@ -129,7 +129,7 @@ COMPONENTS = (
         "spanbridge.processors.tail_sampling.config:TailSamplingConfig",
         "spanbridge.collector.flow.processors.tail_sampling:build",
         "Keeps or drops whole traces by policies.",
-        roles=("assembles",),
+        roles=("assembler",),
     ),
     Component(
         "processor",
@@ -152,7 +152,7 @@ COMPONENTS = (
         "spanbridge.collector.exporters.mlflow.config:MlflowExporterConfig",
         "spanbridge.collector.exporters.mlflow.build:build",
         "Writes whole traces to MLflow.",
-        roles=("wants whole traces",),
+        roles=("whole traces",),
     ),
     Component(
         "exporter",

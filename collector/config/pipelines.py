@@ -232,8 +232,8 @@ def _reference_problems(section: PipelineSection, written: Written) -> Iterator[
 
 def _needs_assembly(section: PipelineSection) -> bool:
     """Whether whole traces are wanted and nothing puts them together. Ids that are wrong are reported elsewhere."""
-    wanted = any(has_role("exporter", id_, "wants whole traces") for id_ in section.exporters)
-    return wanted and not any(has_role("processor", id_, "assembles") for id_ in section.processors)
+    wanted = any(has_role("exporter", id_, "whole traces") for id_ in section.exporters)
+    return wanted and not any(has_role("processor", id_, "assembler") for id_ in section.processors)
 
 
 def _queues(section: PipelineSection, written: Written) -> dict[str, SendingQueueConfig]:

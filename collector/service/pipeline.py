@@ -102,7 +102,7 @@ def _end_alike(one: PipelineConfig, other: PipelineConfig) -> bool:
 
 def _redactions(partner: PipelineConfig, *, besides: PipelineConfig) -> list[str]:
     """What is masked in spans is masked in the log records that end up in them, even if their pipeline is silent."""
-    ids = [id_ for id_ in partner.processors if has_role("processor", id_, "redacts")]
+    ids = [id_ for id_ in partner.processors if has_role("processor", id_, "redactor")]
     return [id_ for id_ in ids if id_ not in besides.processors]
 
 
