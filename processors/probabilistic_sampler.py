@@ -17,7 +17,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
 from pydantic import Field, model_validator
 
 from spanbridge.processors.attributes import find
+from spanbridge.processors.sampling_weight import WEIGHT_TAG, arriving_count, write_weight
 from spanbridge.processors.settings import ConfigModel
+from spanbridge.processors.stages import BuildContext, Stages, spans_only
 from spanbridge.processors.trace_state import (
     KEEP_ALL,
     KEEP_NONE,
@@ -27,7 +29,7 @@ from spanbridge.processors.trace_state import (
     threshold_to_probability,
     trace_id_randomness,
 )
-from spanbridge.processors.types import Batch
+from spanbridge.processors.types import Batch, Trace
 
 Mode: TypeAlias = Literal["hash_seed", "equalizing", "proportional"]
 
@@ -303,3 +305,19 @@ def _take_away(items: MutableSequence[Any], dropped: list[bool]) -> None:
 
 def _float32(number: float) -> float:
     return float(struct.unpack("<f", struct.pack("<f", number))[0])
+
+
+def build(config: ProbabilisticSamplerConfig, context: BuildContext) -> Stages:
+    """Return the stages of a section: spans are drawn before the disk, kept traces are given their weight."""
+    name = "otelcol_processor_probabilistic_sampler_count_traces_sampled"
+    sampled = context.metrics.counter(name, "Spans by decision.", "policy", "sampled")
+
+    def count(policy: str, kept: bool, spans: int) -> None:
+        sampled.labels(policy, str(kept).lower()).inc(spans)
+
+    def weigh(trace: Trace) -> Trace:
+        if WEIGHT_TAG not in trace.tags:
+            write_weight(trace, context.component_id, arriving_count(trace))
+        return trace
+
+    return Stages(head=spans_only(ProbabilisticSampler(config, count)), trace=weigh)

@@ -21,6 +21,7 @@ from pydantic import Field, field_validator
 
 from spanbridge.processors.attributes import find, to_amount, to_object, to_python
 from spanbridge.processors.settings import ConfigModel, Duration
+from spanbridge.processors.stages import BuildContext, Request, Stages
 from spanbridge.processors.types import Batch
 
 Labels: TypeAlias = tuple[str, ...]
@@ -321,3 +322,16 @@ def _amount(value: AnyValue | None) -> float | None:
         return None
     count = value.int_value
     return float(count) if count > 0 else to_amount(to_python(value))
+
+
+def build(config: SpanMetricsConfig, context: BuildContext) -> Stages:
+    """Return the stage of a section, which counts what was committed; its metrics are read when they are scraped."""
+    metrics = SpanMetrics(config)
+    context.metrics.register(metrics)
+
+    def observe(request: Request) -> Request:
+        if isinstance(request, Batch):
+            metrics.record(request)
+        return request
+
+    return Stages(head=observe, observes=True)

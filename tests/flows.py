@@ -10,17 +10,16 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from spanbridge.collector.config.components import component_of
-from spanbridge.collector.exporters import SerializedTrace
+from spanbridge.collector.exporters import SendLimits, SerializedTrace
 from spanbridge.collector.flow.assembly import Assembly
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
 from spanbridge.collector.flow.flow import Flow, FlowOptions
 from spanbridge.collector.flow.head import Head
 from spanbridge.collector.flow.released_traces import ReleasedTraces
-from spanbridge.collector.flow.send_queue import SendLimits
 from spanbridge.collector.journal import Journal
 from spanbridge.collector.journal.memory import MemoryJournal
-from spanbridge.collector.service.stages import Plan, add_stages
+from spanbridge.collector.service.stages import PipelineStages, add_stages
 from spanbridge.collector.telemetry.metrics import Telemetry, render
 from spanbridge.processors.types import Batch, Context, Trace, spans
 from tests.fakes import MemoryExporter
@@ -52,7 +51,7 @@ class Shelf(MemoryExporter):
 class Running:
     """A flow that runs; `journal` may outlive it."""
 
-    plan: Plan
+    plan: PipelineStages
     flow: Flow
     assembly: Assembly
     head: Head
@@ -103,11 +102,17 @@ async def running(
     journal = journal or MemoryJournal()
     shelf = shelf or Shelf()
     telemetry = Telemetry(CollectorRegistry())
-    plan = add_stages(Plan(telemetry, ReleasedTraces(journal.released()), {}), list(configured(processors)))
-    assembly = Assembly(plan.assembly, plan.remembered)
+    plan = add_stages(PipelineStages(telemetry, ReleasedTraces(journal.released()), {}), list(configured(processors)))
+    assembly = Assembly(plan.assembly, plan.released_traces)
     options = FlowOptions(memory, plan.sampling)
     flow = Flow(
-        "traces", journal, assembly, plan.trace, telemetry=telemetry, released_traces=plan.remembered, options=options
+        "traces",
+        journal,
+        assembly,
+        plan.trace,
+        telemetry=telemetry,
+        released_traces=plan.released_traces,
+        options=options,
     )
     backoff = Backoff(initial_interval=0.01, max_interval=0.05)
     delivery = DeliveryOptions(num_consumers=2, room=64, limits=SendLimits(), backoff=backoff)

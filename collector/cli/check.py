@@ -8,13 +8,20 @@ import sys
 from collections.abc import Sequence
 
 from spanbridge.collector.cli.main import FAILED, add_config_options, load_config
-from spanbridge.collector.exporters.build import mlflow_options
+from spanbridge.collector.exporters.mlflow.build import mlflow_options
 from spanbridge.collector.exporters.mlflow.check import Finding, check
 from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check every mlflow exporter of a configuration, or the URI given; 0 if all is well, 1 if not."""
+    """Check every mlflow exporter of a configuration, or the URI given, and print what works and what does not.
+
+    Returns:
+        0 if all is well, 1 if not.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
     parser = argparse.ArgumentParser(prog="spanbridge check", description="Can MLflow be reached and written to?")
     add_config_options(parser)
     parser.add_argument("--tracking-uri", help="instead of a configuration; MLFLOW_TRACKING_URI by default")

@@ -14,7 +14,14 @@ from spanbridge.collector.journal.sqlite.paths import journal_path
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`spanbridge journal`; 0 when done."""
+    """List, retry or drop what was set aside: `spanbridge journal`.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: the configuration is wrong, or there is no such journal.
+    """
     options = _parser().parse_args(arguments)
     ids = [int(text) for text in getattr(options, "ids", [])] or None
     for path in _paths(options):
@@ -55,7 +62,7 @@ def _paths(options: argparse.Namespace) -> list[Path]:
 
 def _configured(options: argparse.Namespace) -> list[Path]:
     from spanbridge.collector.cli.main import load_config
-    from spanbridge.collector.extensions.config import FileStorageConfig
+    from spanbridge.collector.extensions.file_storage.config import FileStorageConfig
 
     config = load_config(options)
     paths = []

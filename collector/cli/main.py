@@ -14,10 +14,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from spanbridge.collector.errors import ConfigError, SpanbridgeError
+from spanbridge.collector.version import version_string
 
 if TYPE_CHECKING:
     from spanbridge.collector.config.loading import Config
@@ -44,7 +44,14 @@ COMMANDS: Mapping[str, Command] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code. Every problem is one line on standard error."""
+    """Run a command. Every problem is one line on standard error.
+
+    Args:
+        arguments: the command line without the program's name; that of the process by default.
+
+    Returns:
+        The exit code, see above.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         command = COMMANDS.get(arguments[0]) if arguments else None
@@ -77,7 +84,11 @@ def _fail(problems: Sequence[str], code: int) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """`spanbridge --config F`."""
+    """Run the bridge: `spanbridge --config F`. Does not return once it runs.
+
+    Raises:
+        ConfigError: the configuration is wrong, or what it names can't be used.
+    """
     parser = argparse.ArgumentParser(
         prog="spanbridge",
         allow_abbrev=False,
@@ -94,7 +105,14 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def validate(arguments: Sequence[str]) -> int:
-    """`spanbridge validate --config F`: warnings on standard error; silent and 0 when all is well."""
+    """Check a configuration: `spanbridge validate --config F`. Warnings go to standard error.
+
+    Returns:
+        0; there are no warnings when all is well.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
     parser = argparse.ArgumentParser(prog="spanbridge validate", description="Check a configuration.")
     add_config_options(parser)
     for warning in load_config(parser.parse_args(arguments)).warnings:
@@ -103,7 +121,7 @@ def validate(arguments: Sequence[str]) -> int:
 
 
 def components(arguments: Sequence[str]) -> int:
-    """`spanbridge components`."""
+    """Print the table of components: `spanbridge components`."""
     argparse.ArgumentParser(prog="spanbridge components", description="List the components.").parse_args(arguments)
     from spanbridge.collector.config.components import describe_components
 
@@ -112,7 +130,7 @@ def components(arguments: Sequence[str]) -> int:
 
 
 def schema(arguments: Sequence[str]) -> int:
-    """`spanbridge schema`."""
+    """Print the JSON Schema of the configuration: `spanbridge schema`."""
     argparse.ArgumentParser(prog="spanbridge schema", description="Print the JSON Schema.").parse_args(arguments)
     from spanbridge.collector.config.json_schema import json_schema
 
@@ -121,7 +139,7 @@ def schema(arguments: Sequence[str]) -> int:
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `load_config` reads."""
+    """Add the options that `load_config` reads."""
     option: dict[str, Any] = {"action": "append", "default": []}
     parser.add_argument(
         "--config", metavar="SOURCE", help="file, or file:, yaml: or env: as in the Collector; several merge", **option
@@ -133,7 +151,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(options: argparse.Namespace) -> Config:
-    """The configuration that the command line names.
+    """Return the configuration that the command line names.
 
     Raises:
         ConfigError: there is none, or it is wrong.
@@ -146,14 +164,6 @@ def load_config(options: argparse.Namespace) -> Config:
     if options.feature_gates is None:
         return config
     return replace(config, warnings=("--feature-gates: there are none here; ignored", *config.warnings))
-
-
-def version_string() -> str:
-    """The installed version."""
-    try:
-        return version("spanbridge")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

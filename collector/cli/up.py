@@ -15,7 +15,11 @@ UI_PORT = 5000
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`spanbridge up`."""
+    """Start everything: `spanbridge up`. Does not return once it runs.
+
+    Raises:
+        ConfigError: an override is wrong, a port is taken, or a journal is in use.
+    """
     parser = argparse.ArgumentParser(
         prog="spanbridge up", description="Start with a built-in configuration: OTLP in, SQLite MLflow store, UI."
     )
@@ -35,12 +39,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def store_uri(data: Path) -> str:
-    """Where MLflow's tables are."""
+    """Return the URI of MLflow's tables in the data folder."""
     return f"sqlite:///{data.resolve() / 'mlflow.db'}"
 
 
 def configuration(data: Path) -> str:
-    """The built-in configuration, as YAML."""
+    """Return the built-in configuration for a data folder, as YAML."""
     return f"""
 receivers:
   otlp:
@@ -67,7 +71,7 @@ service:
 
 
 def greeting(data: Path, *, ui: bool) -> str:
-    """What a person who has just started the program wants to know."""
+    """Return what a person who has just started the program wants to know."""
     lines = [
         "spanbridge is up.",
         "  send OTLP to   localhost:4317 (gRPC)   http://localhost:4318 (HTTP)",
@@ -81,7 +85,7 @@ def greeting(data: Path, *, ui: bool) -> str:
 
 
 def ui_command(data: Path) -> list[str]:
-    """The command line of MLflow's own server on the same store."""
+    """Return the command line of MLflow's own server on the same store."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(UI_PORT)]
     command += ["--backend-store-uri", store_uri(data), "--artifacts-destination", str(data.resolve() / "artifacts")]
     return [*command, "--workers", "1"]
@@ -89,7 +93,7 @@ def ui_command(data: Path) -> list[str]:
 
 @asynccontextmanager
 async def mlflow_ui(data: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """MLflow's server as a child process; it is told to end when we do."""
+    """Run MLflow's server as a child process while the context lasts; yields the process."""
     quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     output = os.open(data / "mlflow-server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     process = await asyncio.create_subprocess_exec(

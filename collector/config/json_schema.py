@@ -14,7 +14,7 @@ _SUBSTITUTION = {"type": "string", "pattern": r"\$\{.*\}", "description": "Repla
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of one file that holds everything; parts that are merged from several need not match it.
+    """Return the JSON Schema, 2020-12, of a file that holds everything; one of several that merge need not match it.
 
     Null and `${env:X}` are allowed for any value, since null means the default and what a reference holds is not
     known.

@@ -1,4 +1,4 @@
-"""The Collector's YAML becomes one frozen, typed `Config`, or one `ConfigError` with everything that is wrong."""
+"""Steps 1 to 3 from YAML to running code, in their order: a `Config`, or one `ConfigError` with all that is wrong."""
 
 from __future__ import annotations
 
@@ -52,8 +52,10 @@ class _Draft:
 def load(sources: Sequence[str], overrides: Sequence[str] = (), *, env: Mapping[str, str]) -> Config:
     """Read, merge and check the configuration. Nothing is opened but the sources.
 
-    `sources` and `overrides` are described in `config.sources`. `env` is the environment: references to it, and the
-    defaults that the `mlflow` exporter takes from it.
+    Args:
+        sources: where it is, as `config.sources` says.
+        overrides: single values, as `config.sources.merged` says.
+        env: the environment: for references to it, and for the defaults that the `mlflow` exporter takes from it.
 
     Raises:
         ConfigError: every problem there is. A source that can't be read is told alone.

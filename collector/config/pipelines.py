@@ -1,24 +1,24 @@
-"""How components hang together: the references between them, and the pipelines they form with their journals."""
+"""Step 3 from YAML to running code: how components hang together.
+
+Models have been made of the sections; here the references between them are checked, and the pipelines put together that
+they form with their journals. What the components of a pipeline come to is the next step, in `service`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from spanbridge.collector.config.components import Kind, split_id
+from spanbridge.collector.config.components import Kind, Role, component_of, has_role, types_in_role
 from spanbridge.collector.config.service import PipelineSection
 from spanbridge.collector.config.substitution import Path, show
 from spanbridge.collector.config.validation import sections, suggestion
 from spanbridge.collector.exporters.config import DEFAULT_JOURNAL_BYTES, SendingQueueConfig
-from spanbridge.collector.flow.processors.config import GroupByTraceConfig
 from spanbridge.collector.journal import Signal
 from spanbridge.processors.settings import ConfigModel
 
 _SIGNALS: Mapping[str, Signal] = {"traces": "traces", "logs": "logs"}
 _NOT_CARRIED = ("metrics", "profiles")
-AUTHENTICATORS = ("bearertokenauth", "basicauth")
-"""The extensions that let clients in."""
-_ASSEMBLY = ("groupbytrace", "tail_sampling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,11 @@ class Wiring:
 
 
 def wire(written: Written) -> Wiring:
-    """Check every reference and put the pipelines together. `pipelines` is complete only when there is no problem."""
+    """Check every reference and put the pipelines together.
+
+    Returns:
+        What came of it; `pipelines` is complete only when there is no problem.
+    """
     wiring = Wiring()
     wiring.problems += [*_missing(written), *_extension_problems(written)]
     wiring.warnings += [*_unused(written), *_queue_bounds(written)]
@@ -92,25 +96,26 @@ def _extension_problems(written: Written) -> Iterator[str]:
     for extension in written.extensions or ():
         if extension not in defined:
             yield f"service::extensions: {_undefined('extension', extension, defined)}"
-    for path, extension, wanted in _extensions_used(written):
+    for path, extension, role in _extensions_used(written):
         if extension not in defined:
             yield f"{show(path)}: {_undefined('extension', extension, defined)}"
         elif written.extensions is not None and extension not in written.extensions:
             yield f'{show(path)}: references extension "{extension}", which is not listed in service::extensions'
-        elif defined[extension] is not None and split_id("extension", extension).type not in wanted:
-            yield f'{show(path)}: references extension "{extension}", which is no {" or ".join(wanted)}'
+        elif defined[extension] is not None and not has_role("extension", extension, role):
+            wanted = " or ".join(types_in_role(role))
+            yield f'{show(path)}: references extension "{extension}", which is no {wanted}'
 
 
-def _extensions_used(written: Written) -> Iterator[tuple[Path, str, tuple[str, ...]]]:
-    """Path, id and the types that will do of every extension that a component names."""
+def _extensions_used(written: Written) -> Iterator[tuple[Path, str, Role]]:
+    """Every extension that a component names: the path, the id, and what it is wanted for."""
     kinds: tuple[Kind, ...] = ("receiver", "exporter")
     for kind in kinds:
         for path, section in sections(written.models[kind], (f"{kind}s",)):
             if isinstance(section, SendingQueueConfig) and section.storage:
-                yield (*path, "storage"), section.storage, ("file_storage",)
+                yield (*path, "storage"), section.storage, "storage"
             authenticator = getattr(section, "authenticator", None)
             if authenticator:
-                yield (*path, "authenticator"), authenticator, AUTHENTICATORS
+                yield (*path, "authenticator"), authenticator, "authenticator"
 
 
 def _undefined(kind: Kind, component_id: str, defined: Mapping[str, ConfigModel | None]) -> str:
@@ -166,7 +171,7 @@ def _add_pipeline(wiring: Wiring, pipeline_id: str, section: PipelineSection, wr
 def _added_assembly(wiring: Wiring, path: Path, written: Written) -> str:
     """The id of the groupbytrace that a pipeline into MLflow gets: the one of the file, should there be one."""
     if "groupbytrace" not in written.models["processor"]:
-        wiring.added["groupbytrace"] = GroupByTraceConfig()
+        wiring.added["groupbytrace"] = component_of("processor", "groupbytrace").config()
     wiring.warnings.append(
         f"{show(path)}::processors: names neither groupbytrace nor tail_sampling, but MLflow needs whole traces; "
         "groupbytrace is added at the end"
@@ -227,9 +232,8 @@ def _reference_problems(section: PipelineSection, written: Written) -> Iterator[
 
 def _needs_assembly(section: PipelineSection) -> bool:
     """Whether whole traces are wanted and nothing puts them together. Ids that are wrong are reported elsewhere."""
-    exporters = {id_.partition("/")[0] for id_ in section.exporters}
-    processors = {id_.partition("/")[0] for id_ in section.processors}
-    return "mlflow" in exporters and processors.isdisjoint(_ASSEMBLY)
+    wanted = any(has_role("exporter", id_, "whole traces") for id_ in section.exporters)
+    return wanted and not any(has_role("processor", id_, "assembler") for id_ in section.processors)
 
 
 def _queues(section: PipelineSection, written: Written) -> dict[str, SendingQueueConfig]:

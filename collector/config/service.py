@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from spanbridge.collector.endpoint import Endpoint, host_and_port
-from spanbridge.collector.settings import AnyCase
+from spanbridge.collector.settings import AnyCase, Endpoint, host_and_port
 from spanbridge.processors.settings import ConfigModel, Duration
 
 if TYPE_CHECKING:
     from typing import Self
 
 _STDERR = "the log goes to standard error, one line a message."
+_NO_LOG_KEY = "Without effect here: " + _STDERR
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +37,40 @@ class PrometheusConfig(ConfigModel):
         "without_units": "names carry no unit but what is part of them.",
     }
 
-    host: str = "localhost"
-    port: int = Field(default=8888, ge=0, le=65535)
-    without_type_suffix: bool = False
-    without_units: bool = True
-    without_scope_info: bool = True
-    with_resource_constant_labels: dict[str, Any] | None = None
+    host: str = Field(default="localhost", description="Where /metrics is served; empty for every interface.")
+    port: int = Field(default=8888, ge=0, le=65535, description="The port of /metrics.")
+    without_type_suffix: bool = Field(
+        default=False, description="Whether counters go without `_total`, as those of the default reader do."
+    )
+    without_units: bool = Field(
+        default=True, description="Without effect here: names carry no unit but what is part of them."
+    )
+    without_scope_info: bool = Field(default=True, description="Without effect here: metrics carry no scope.")
+    with_resource_constant_labels: dict[str, Any] | None = Field(
+        default=None, description="Without effect here: resource attributes are not added to each metric."
+    )
 
 
 class PullExporterConfig(ConfigModel):
     """`exporter` of a pull reader."""
 
-    prometheus: PrometheusConfig = PrometheusConfig()
+    prometheus: PrometheusConfig = Field(
+        default=PrometheusConfig(), description="Where and how metrics are served for Prometheus."
+    )
 
 
 class PullReaderConfig(ConfigModel):
     """`pull`: metrics are fetched."""
 
-    exporter: PullExporterConfig = PullExporterConfig()
+    exporter: PullExporterConfig = Field(default=PullExporterConfig(), description="How metrics are served.")
 
 
 class MetricReaderConfig(ConfigModel):
     """One of `metrics.readers`."""
 
-    pull: PullReaderConfig
+    pull: PullReaderConfig = Field(
+        description="Metrics are fetched. The Collector's other kind, periodic, sends them and is refused."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -71,14 +81,24 @@ class MetricReaderConfig(ConfigModel):
 
 
 class MetricsConfig(ConfigModel):
-    """`telemetry.metrics`. `address` is the form of Collectors before v0.123."""
+    """`telemetry.metrics`: the program's own metrics."""
 
     NOTES: ClassVar[Mapping[str, str]] = {"views": "metrics can't be reshaped; drop or rename them in Prometheus."}
 
-    level: Annotated[Literal["none", "basic", "normal", "detailed"], AnyCase] = "normal"
-    address: Endpoint | None = None
-    readers: tuple[MetricReaderConfig, ...] | None = None
-    views: tuple[Any, ...] | None = None
+    level: Annotated[Literal["none", "basic", "normal", "detailed"], AnyCase] = Field(
+        default="normal", description="none serves no metrics; all others serve all of them."
+    )
+    address: Endpoint | None = Field(
+        default=None,
+        description="Where /metrics is served, host:port, as Collectors before v0.123 write it; localhost:8888 without "
+        "it and readers.",
+    )
+    readers: tuple[MetricReaderConfig, ...] | None = Field(
+        default=None, description="Where and how metrics are served: one reader, which pulls."
+    )
+    views: tuple[Any, ...] | None = Field(
+        default=None, description="Without effect here: metrics can't be reshaped; drop or rename them in Prometheus."
+    )
 
     @model_validator(mode="after")
     def _one_reader(self) -> Self:
@@ -116,16 +136,23 @@ class LogsConfig(ConfigModel):
         "sampling": "messages that would repeat are counted as metrics, not logged; nothing is sampled.",
     }
 
-    level: Annotated[Literal["debug", "info", "warn", "error", "dpanic", "panic", "fatal"], AnyCase] = "info"
-    encoding: Literal["console", "json"] = "console"
-    development: bool = False
-    disable_caller: bool = False
-    disable_stacktrace: bool = False
-    error_output_paths: tuple[str, ...] = ("stderr",)
-    initial_fields: dict[str, Any] = Field(default_factory=dict)
-    output_paths: tuple[str, ...] = ("stderr",)
-    processors: tuple[Any, ...] = ()
-    sampling: dict[str, Any] | None = None
+    level: Annotated[Literal["debug", "info", "warn", "error", "dpanic", "panic", "fatal"], AnyCase] = Field(
+        default="info", description="The least severity that is written; dpanic, panic and fatal are all the highest."
+    )
+    encoding: Literal["console", "json"] = Field(
+        default="console", description="The form of a line: for a person (console), or an object (json)."
+    )
+    development: bool = Field(default=False, description=_NO_LOG_KEY)
+    disable_caller: bool = Field(default=False, description=_NO_LOG_KEY)
+    disable_stacktrace: bool = Field(default=False, description=_NO_LOG_KEY)
+    error_output_paths: tuple[str, ...] = Field(default=("stderr",), description=_NO_LOG_KEY)
+    initial_fields: dict[str, Any] = Field(default_factory=dict, description=_NO_LOG_KEY)
+    output_paths: tuple[str, ...] = Field(default=("stderr",), description=_NO_LOG_KEY)
+    processors: tuple[Any, ...] = Field(default=(), description=_NO_LOG_KEY)
+    sampling: dict[str, Any] | None = Field(
+        default=None,
+        description="Without effect here: messages that would repeat are counted as metrics; nothing is sampled.",
+    )
 
     @property
     def severity(self) -> int:
@@ -142,28 +169,45 @@ class TelemetryConfig(ConfigModel):
         "traces": "the program makes no spans of its own.",
     }
 
-    metrics: MetricsConfig = MetricsConfig()
-    logs: LogsConfig = LogsConfig()
-    resource: dict[str, Any] = Field(default_factory=dict)
-    traces: dict[str, Any] = Field(default_factory=dict)
+    metrics: MetricsConfig = Field(default=MetricsConfig(), description="The program's own metrics.")
+    logs: LogsConfig = Field(default=LogsConfig(), description="The program's own log.")
+    resource: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Without effect here: the program's own telemetry carries no resource attributes of choice.",
+    )
+    traces: dict[str, Any] = Field(
+        default_factory=dict, description="Without effect here: the program makes no spans of its own."
+    )
 
 
 class PipelineSection(ConfigModel):
     """One of `service.pipelines` as it is written: component ids."""
 
-    receivers: tuple[str, ...] = ()
-    processors: tuple[str, ...] = ()
-    exporters: tuple[str, ...] = ()
+    receivers: tuple[str, ...] = Field(default=(), description="The ids of the receivers that feed it; at least one.")
+    processors: tuple[str, ...] = Field(
+        default=(),
+        description="The ids of its processors, in the order in which they run. What stands before groupbytrace or "
+        "tail_sampling runs before the disk.",
+    )
+    exporters: tuple[str, ...] = Field(
+        default=(), description="The ids of the exporters that each get all of its traces; at least one."
+    )
 
 
 class ServiceConfig(ConfigModel):
-    """`service`. What pipelines become is in `Config.pipelines`.
+    """`service`. What pipelines become is in `Config.pipelines`."""
 
-    `shutdown_timeout`, seconds, is how long a SIGTERM waits for what can still be delivered; the rest stays in the
-    journal. The Collector has no such key; keep it below the grace period of the pod (30 s by default).
-    """
-
-    extensions: tuple[str, ...] = ()
-    pipelines: dict[str, PipelineSection] = Field(default_factory=dict)
-    telemetry: TelemetryConfig = TelemetryConfig()
-    shutdown_timeout: Duration = 20.0
+    extensions: tuple[str, ...] = Field(
+        default=(), description="The ids of the extensions that are used; others are configured in vain."
+    )
+    pipelines: dict[str, PipelineSection] = Field(
+        default_factory=dict,
+        description="The pipelines by id: traces, logs, or either with a name, such as traces/2. A logs pipeline ends "
+        "in the journal of a traces pipeline that shares an exporter with it.",
+    )
+    telemetry: TelemetryConfig = Field(default=TelemetryConfig(), description="What the program tells of itself.")
+    shutdown_timeout: Duration = Field(
+        default=20.0,
+        description="How long a SIGTERM waits for what can still be delivered; the rest stays in the journal. The "
+        "Collector has no such key. Keep it below the pod's grace period, which is 30s by default.",
+    )

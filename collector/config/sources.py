@@ -1,4 +1,4 @@
-"""Where the configuration comes from: YAML sources and overrides, merged into one tree as the Collector's confmap does.
+"""Step 1 from YAML to running code: sources and overrides, merged into one tree as the Collector's confmap does.
 
 A source is a path, `file:PATH`, `yaml:KEY::PATH: VALUE` or `env:NAME`. Mappings merge deeply, anything else is
 replaced by the later source. Scalars are read as Go's yaml.v3 reads them, which is YAML 1.2: `on` and `12:30` are text.
@@ -59,7 +59,7 @@ for _tag, _pattern, _first in _SCALARS:
 
 
 def parse(text: str) -> Any:
-    """The value of one YAML document; None when it is empty.
+    """Return the value of one YAML document; None when it is empty.
 
     Raises:
         ConfigError: it is no YAML, or a key occurs twice; every problem begins with its line.
@@ -82,7 +82,12 @@ def _yaml_problem(error: Exception) -> str:
 
 
 def merged(sources: Sequence[str], overrides: Sequence[str], env: Mapping[str, str]) -> Tree:
-    """All sources and then all overrides ("a.b=value" or "a::b=value"), the later winning.
+    """Return one tree of all sources and then all overrides, the later winning.
+
+    Args:
+        sources: as the module says.
+        overrides: "a.b=value" or "a::b=value"; the value is YAML.
+        env: the environment, for `env:NAME`.
 
     Raises:
         ConfigError: a source can't be read or is not a mapping; every problem begins with the source's name.
@@ -125,7 +130,7 @@ def _location(source: str) -> tuple[str, str]:
 
 
 def retrieve(scheme: str, rest: str, env: Mapping[str, str]) -> str:
-    """The text behind `scheme:rest`.
+    """Return the text behind `scheme:rest`; `env` is the environment.
 
     Raises:
         ValueError: nothing is there, or the scheme is not known.

@@ -1,4 +1,4 @@
-"""`${env:NAME}` and its kin in the configuration, as the Collector's confmap resolves them.
+"""Step 1 from YAML to running code: `${env:NAME}` and its kin, resolved as the Collector's confmap does.
 
 `${env:NAME}`, `${env:NAME:-default}`, `${NAME}`, `${file:PATH}` and `${yaml:TEXT}` are replaced, inside out and again
 in what came in their place; `$$` stands for one `$`, also in what came from a variable. Keys are left alone. A
@@ -24,7 +24,7 @@ _LIMIT = 100
 
 
 def show(path: Path) -> str:
-    """A path as the Collector writes it."""
+    """Return a path as the Collector writes it, "a::b"."""
     return "::".join(map(str, path))
 
 
@@ -42,9 +42,12 @@ class Substitution:
         self.warnings: list[str] = []
 
     def expand(self, value: Any, path: Path = (), trail: tuple[str, ...] = ()) -> Any:
-        """`value` with every reference resolved; one that can't be stays as it is and is a problem.
+        """Return `value` with every reference resolved; one that can't be stays as it is and is a problem.
 
-        `trail` holds the references whose content this value is.
+        Args:
+            value: any part of the tree.
+            path: where it is.
+            trail: the references whose content it is, so that one that leads back to itself is found.
         """
         if isinstance(value, dict):
             return {key: self.expand(item, (*path, key), trail) for key, item in value.items()}

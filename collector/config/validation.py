@@ -1,4 +1,4 @@
-"""One section of the tree becomes one model; what is wrong with it becomes sentences that begin with the path."""
+"""Step 2 from YAML to running code: a section becomes a model, or sentences that say what is wrong where."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _WANTS_SECTION = ("model_type", "model_attributes_type", "dict_type")
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:
-    """The end of a sentence that says a name is not known: the one close to it, or all there are."""
+    """Return the end of a sentence that says a name is not known: the one close to it, or all there are."""
     names = sorted(known)
     close = difflib.get_close_matches(wrong, names, n=1)
     if close:
@@ -49,9 +49,13 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
 
 
 def build(model: type[Model], data: Any, path: Path, texts: Mapping[Path, str]) -> Model:
-    """The model of the section at `path`. Null means the defaults, for the section and for every key in it.
+    """Return the model of one section. Null means the defaults, for the section and for every key in it.
 
-    `texts` are those of `Substitution`. No sentence shows a value, which may be a secret.
+    Args:
+        model: the class of the model.
+        data: the section as YAML has it.
+        path: where the section is, for the sentences; none of them shows a value, which may be a secret.
+        texts: the texts of `Substitution`, by path.
 
     Raises:
         ConfigError: every problem of the section.
@@ -149,7 +153,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def sections(value: Any, path: Path) -> Iterator[tuple[Path, ConfigModel]]:
-    """`value` and every section in it that was written down, each with its path."""
+    """Yield `value`, which is at `path`, and every section in it that was written down, each with its path."""
     if isinstance(value, ConfigModel):
         yield path, value
         for key, _, item in _written(value):
@@ -169,7 +173,7 @@ def _written(section: ConfigModel) -> Iterator[tuple[str, FieldInfo, Any]]:
 
 
 def departures(model: ConfigModel, path: Path) -> Iterator[str]:
-    """A warning for each key that does not mean here what it means in the Collector.
+    """Yield a warning for each key that does not mean here what it means in the Collector.
 
     Models say so in `NOTES`, by key. A key that was left at its default, or set to it, changes nothing and is passed
     over.

@@ -1,12 +1,18 @@
-"""The exporters' contract, and the trace as they get it."""
+"""Exporters send whole traces somewhere. The contract of one, the trace as it gets it, what its builder returns.
+
+An exporter is a file or a folder here: a config model, and a builder `(config, environ) -> ConfiguredExporter`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from spanbridge.processors.types import Batch, Context, Trace
+
+if TYPE_CHECKING:
+    from spanbridge.collector.exporters.config import RetryConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +83,39 @@ class Exporter(Protocol):
 
     def close(self) -> None:
         """Give back connections and threads; no `send` follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendLimits:
+    """How much goes in one send: at most so many traces and spans.
+
+    `send_batch_size` and `timeout` are the batch processor's keys: a send waits `timeout` seconds for so many spans to
+    come together.
+    """
+
+    max_traces: int = 64
+    max_spans: int = 2048
+    send_batch_size: int = 0
+    timeout: float = 0.0
+
+
+FORWARD_SEND = SendLimits(max_traces=8192, max_spans=8192)
+"""The limits of exporters that hand traces on: the Collector's send_batch_size."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredExporter:
+    """An exporter and how it wants to be fed: its usual limits, how many sends run at once, pauses after failures."""
+
+    exporter: Exporter
+    limits: SendLimits
+    consumers: int
+    retry: RetryConfig
+
+
+Builder: TypeAlias = Callable[[Any, Mapping[str, str]], ConfiguredExporter]
+"""Makes an exporter of its config model and the environment.
+
+Raises:
+    ConfigError: a file that the section names can't be read, or a module that it needs is not installed.
+"""

@@ -1,15 +1,53 @@
-"""Writes what goes by to the log, as the Collector's `debug` exporter does."""
+"""`debug`, formerly `logging`: writes what goes by to the log, as the Collector's exporter does."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
 
-from spanbridge.collector.exporters import SerializedTrace
+from pydantic import Field, NonNegativeInt
+
+from spanbridge.collector.exporters import FORWARD_SEND, ConfiguredExporter, SerializedTrace
+from spanbridge.collector.exporters.config import RetryConfig, SendingQueueConfig
+from spanbridge.collector.settings import AnyCase
 from spanbridge.processors.attributes import find
+from spanbridge.processors.settings import ConfigModel
 from spanbridge.processors.types import Batch, Trace, span_count, spans_in_context
 
 log = logging.getLogger(__name__)
+
+_OUTPUT = "it writes to the log of the bridge."
+_EVERY = "every message is written."
+
+
+class DebugExporterConfig(ConfigModel):
+    """`debug`: writes what arrives to the log."""
+
+    NOTES: ClassVar[Mapping[str, str]] = {
+        "output_paths": _OUTPUT,
+        "sampling_initial": _EVERY,
+        "sampling_thereafter": _EVERY,
+        "use_internal_logger": _OUTPUT,
+    }
+
+    verbosity: Annotated[Literal["basic", "normal", "detailed"], AnyCase] = Field(
+        default="basic", description="What is written: counts (basic), a line a span (normal), every field (detailed)."
+    )
+    sampling_initial: NonNegativeInt = Field(default=2, description="Without effect here: " + _EVERY)
+    sampling_thereafter: NonNegativeInt = Field(default=1, description="Without effect here: " + _EVERY)
+    use_internal_logger: bool = Field(default=True, description="Without effect here: " + _OUTPUT)
+    output_paths: tuple[str, ...] = Field(default=(), description="Without effect here: " + _OUTPUT)
+    sending_queue: SendingQueueConfig = Field(
+        default=SendingQueueConfig(),
+        description="The journal before the exporter, and how many sends run at once.",
+    )
+
+
+def build(config: DebugExporterConfig, _environ: Mapping[str, str]) -> ConfiguredExporter:
+    """Return the exporter of a section."""
+    exporter = DebugExporter(config.verbosity)
+    return ConfiguredExporter(exporter, FORWARD_SEND, config.sending_queue.num_consumers, RetryConfig())
 
 
 class DebugExporter:
@@ -20,7 +58,7 @@ class DebugExporter:
         self._write = write
 
     def group(self, trace: Trace) -> Hashable:
-        """All traces may go together."""
+        """Return None: all traces may go together."""
         return None
 
     def send(self, traces: Sequence[SerializedTrace]) -> int:
@@ -38,4 +76,4 @@ class DebugExporter:
         return 0
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to give back."""

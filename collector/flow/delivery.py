@@ -21,9 +21,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from spanbridge.collector.errors import Denied, ExportError, Held, Misplaced, Permanent, Retryable
-from spanbridge.collector.exporters import Exporter, SerializedTrace
+from spanbridge.collector.exporters import Exporter, SendLimits, SerializedTrace
 from spanbridge.collector.flow.backoff import Backoff
-from spanbridge.collector.flow.send_queue import DestinationQueue, QueuedTrace, SendLimits, SendQueue
+from spanbridge.collector.flow.send_queue import DestinationQueue, QueuedTrace, SendQueue
 from spanbridge.collector.flow.settlement import SettlementAccount
 from spanbridge.collector.journal import DeadLetter
 from spanbridge.collector.telemetry.metrics import Telemetry

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 
-from spanbridge.collector.exporters import SerializedTrace
+from spanbridge.collector.exporters import SendLimits, SerializedTrace
 from spanbridge.collector.flow.settlement import SettlementAccount
 from spanbridge.processors.types import Batch
 
@@ -49,20 +49,6 @@ class QueuedTrace:
 
     def _part(self, batch: Batch, spans: int) -> QueuedTrace:
         return replace(self, trace=replace(self.trace, payload=batch.SerializeToString(), late=True), spans=spans)
-
-
-@dataclass(frozen=True, slots=True)
-class SendLimits:
-    """How much goes in one send: at most so many traces and spans.
-
-    `send_batch_size` and `timeout` are the batch processor's keys: a send waits `timeout` seconds for so many spans to
-    come together.
-    """
-
-    max_traces: int = 64
-    max_spans: int = 2048
-    send_batch_size: int = 0
-    timeout: float = 0.0
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from spanbridge.collector.receivers.otlp.config import HttpConfig
+from spanbridge.collector.net.limits import ConnectionLimits
 
 _MAX_FIELDS = 128
 _MAX_OVERHEAD = 64 << 10
@@ -35,7 +35,7 @@ _logger.setLevel(logging.ERROR)  # uvicorn warns of every malformed request, at 
 class Connections:
     """What the connections of one server share; `idle` is ordered, the one that is idle longest first."""
 
-    limits: HttpConfig
+    limits: ConnectionLimits
     uvicorn: Config
     state: ServerState = field(default_factory=ServerState)
     idle: dict[Connection, None] = field(default_factory=dict)

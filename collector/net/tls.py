@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from spanbridge.collector.errors import ConfigError
 from spanbridge.processors.settings import ConfigModel, Duration
@@ -48,7 +48,7 @@ _CIPHERS: Mapping[str, str] = {
 
 
 class TlsConfig(ConfigModel):
-    """What servers and clients share. The `*_pem` keys hold the text itself in place of a file's path."""
+    """What servers and clients share. Files are in PEM."""
 
     NOTES: ClassVar[Mapping[str, str]] = {
         "curve_preferences": "OpenSSL's own order of curves is used.",
@@ -56,20 +56,41 @@ class TlsConfig(ConfigModel):
         "tpm": "keys held in a TPM can't be used; give key_file.",
     }
 
-    ca_file: str = ""
-    ca_pem: str = ""
-    cert_file: str = ""
-    cert_pem: str = ""
-    key_file: str = ""
-    key_pem: SecretStr = SecretStr("")
-    include_system_ca_certs_pool: bool = False
-    min_version: TlsVersion = "1.2"
-    max_version: TlsVersion | Literal[""] = ""
-    cipher_suites: tuple[str, ...] = ()
-    include_insecure_cipher_suites: bool = False
-    curve_preferences: tuple[str, ...] = ()
-    reload_interval: Duration = 0.0
-    tpm: dict[str, Any] | None = None
+    ca_file: str = Field(
+        default="", description="A file of certificates by which the other side is trusted; without it the system's."
+    )
+    ca_pem: str = Field(default="", description="The text of ca_file itself.")
+    cert_file: str = Field(default="", description="A file with the certificate to show and those up to its CA.")
+    cert_pem: str = Field(default="", description="The text of cert_file itself.")
+    key_file: str = Field(default="", description="A file with the certificate's key, unencrypted.")
+    key_pem: SecretStr = Field(default=SecretStr(""), description="The text of key_file itself.")
+    include_system_ca_certs_pool: bool = Field(
+        default=False, description="Whether the system's certificates are trusted besides those of ca_file."
+    )
+    min_version: TlsVersion = Field(
+        default="1.2", description="The lowest version of TLS. The Collector's 1.0 and 1.1 are broken and refused."
+    )
+    max_version: TlsVersion | Literal[""] = Field(
+        default="", description="The highest version of TLS; empty for the highest there is."
+    )
+    cipher_suites: tuple[str, ...] = Field(
+        default=(),
+        description="The suites for TLS 1.2, by Go's names; without any, OpenSSL's own choice. Those of 1.3 are fixed.",
+    )
+    include_insecure_cipher_suites: bool = Field(
+        default=False, description="Without effect here: insecure cipher suites are never offered."
+    )
+    curve_preferences: tuple[str, ...] = Field(
+        default=(), description="Without effect here: OpenSSL's own order of curves is used."
+    )
+    reload_interval: Duration = Field(
+        default=0.0,
+        description="After how long a server reads its files again, if they have changed; 0 reads them once. A client "
+        "reads them once in any case.",
+    )
+    tpm: dict[str, Any] | None = Field(
+        default=None, description="Without effect here: keys held in a TPM can't be used; give key_file."
+    )
 
     @field_validator("cipher_suites")
     @classmethod
@@ -97,7 +118,7 @@ class TlsConfig(ConfigModel):
 
 
 class TlsServerConfig(TlsConfig):
-    """A server's TLS. `client_ca_file` demands a certificate of every client (mTLS)."""
+    """A server's TLS."""
 
     NOTES: ClassVar[Mapping[str, str]] = {
         **TlsConfig.NOTES,
@@ -106,8 +127,16 @@ class TlsServerConfig(TlsConfig):
         "include_system_ca_certs_pool": "a server checks client certificates by client_ca_file alone.",
     }
 
-    client_ca_file: str = ""
-    client_ca_file_reload: bool = False
+    client_ca_file: str = Field(
+        default="",
+        description="A file of certificates by which clients are trusted; it demands a certificate of every client "
+        "(mTLS).",
+    )
+    client_ca_file_reload: bool = Field(
+        default=False,
+        description="Whether the server's files are read again when they change, every second unless reload_interval "
+        "says otherwise.",
+    )
 
     @model_validator(mode="after")
     def _shows_a_certificate(self) -> Self:
@@ -117,16 +146,21 @@ class TlsServerConfig(TlsConfig):
 
 
 class TlsClientConfig(TlsConfig):
-    """A client's TLS. `insecure` means no TLS at all, `insecure_skip_verify` TLS with whoever answers."""
+    """A client's TLS."""
 
     NOTES: ClassVar[Mapping[str, str]] = {
         **TlsConfig.NOTES,
         "reload_interval": "a client reads its files once, at start.",
     }
 
-    insecure: bool = False
-    insecure_skip_verify: bool = False
-    server_name_override: str = ""
+    insecure: bool = Field(default=False, description="Whether to go without TLS at all.")
+    insecure_skip_verify: bool = Field(
+        default=False, description="Whether to accept whatever certificate the other side shows."
+    )
+    server_name_override: str = Field(
+        default="",
+        description="The name that the certificate must have, in place of the endpoint's host. For gRPC alone.",
+    )
 
 
 class _Pems(NamedTuple):

@@ -1,1 +1,1 @@
-"""Builds what a configuration asks for, starts it, serves the pages for operators, and stops it."""
+"""From a `Config` to the running program; the steps are listed in `spanbridge.collector.config`."""

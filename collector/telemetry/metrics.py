@@ -1,4 +1,6 @@
-"""Every metric of the program, on an injected registry, and its text form for /metrics.
+"""The metrics that every component of a kind has, on an injected registry, and their text form for /metrics.
+
+What one component alone has is declared beside it, by `components`.
 
 Names and labels are the Collector's (metadata.yaml of receiverhelper, processorhelper and exporterhelper) where it has
 one, `spanbridge_*` where it has none. The Collector's default reader writes counters without `_total`, one that is
@@ -11,15 +13,15 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from spanbridge.collector.telemetry.component_metrics import ComponentMetrics
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.samples import Sample
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
-
-DECISION_BUCKETS = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 100_000)
 
 
 class Telemetry:
@@ -27,6 +29,7 @@ class Telemetry:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.components = ComponentMetrics(registry)
 
         def counter(name: str, help_: str, *labels: str) -> Counter:
             return Counter(name, help_, labels, registry=registry)
@@ -105,39 +108,7 @@ class Telemetry:
         self.assembling_traces = gauge("spanbridge_assembling_traces", "Traces waiting for more spans.", "pipeline")
         self.assembling_spans = gauge("spanbridge_assembling_spans", "Spans of traces waiting for more.", "pipeline")
         self.truncated_spans = counter("spanbridge_truncated_spans", "Spans beyond a trace's cap.", "pipeline")
-        self.probabilistic_sampled = counter(
-            "otelcol_processor_probabilistic_sampler_count_traces_sampled", "Spans by decision.", "policy", "sampled"
-        )
-        self.schema_violations = counter("spanbridge_tag_schema_violations", "Tags against a rule.", "tag", "rule")
-        self.redactions = counter("spanbridge_redacted_values", "Values masked, by rule.", "rule")
         self.released_traces = counter("spanbridge_released_traces", "Traces released, by cause.", "pipeline", "cause")
-        self._add_tail_sampling(counter, gauge)
-
-    def _add_tail_sampling(self, counter: Callable[..., Counter], gauge: Callable[..., Gauge]) -> None:
-        tail = "otelcol_processor_tail_sampling_"
-        policy = ("policy", "sampled", "decision")
-        self.policy_traces_sampled = counter(tail + "count_traces_sampled", "Answers of a policy, in traces.", *policy)
-        self.policy_spans_sampled = counter(tail + "count_spans_sampled", "Answers of a policy, in spans.", *policy)
-        self.global_traces_sampled = counter(tail + "global_count_traces_sampled", "Decisions.", "sampled", "decision")
-        self.new_traces = counter(tail + "new_trace_id_received", "Traces seen for the first time.")
-        self.policy_errors = counter(tail + "sampling_policy_evaluation_error", "Policies that could not answer.")
-        self.dropped_too_early = counter(tail + "sampling_trace_dropped_too_early", "Traces that had to go early.")
-        self.traces_on_memory = gauge(tail + "sampling_traces_on_memory", "Traces waiting for a decision.")
-        self.early_releases = counter(
-            tail + "early_releases_from_cache_decision", "Late spans that followed a decision.", "sampled"
-        )
-        self.trace_removal_age = Histogram(
-            tail + "sampling_trace_removal_age",
-            "From a trace's first span to its decision, in s.",
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
-        )
-        self.decision_latency = Histogram(
-            tail + "sampling_decision_latency",
-            "Of one decision, in us.",
-            buckets=DECISION_BUCKETS,
-            registry=self.registry,
-        )
 
 
 def render(registry: CollectorRegistry, *, total_suffix: bool) -> bytes:

@@ -13,7 +13,7 @@ from spanbridge.collector.exporters.mlflow.record.record import Recorder
 from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.receivers.otlp.config import CorsConfig
 from spanbridge.collector.receivers.otlp.cors import Cors
-from spanbridge.collector.service.stages import Plan, add_stages
+from spanbridge.collector.service.stages import PipelineStages, add_stages
 from spanbridge.collector.telemetry.metrics import Telemetry
 from tests.samples.traces import span, trace
 
@@ -71,7 +71,7 @@ def test_patterns_of_processors(place, pattern):
     name, section = place(pattern)
     telemetry = Telemetry(CollectorRegistry())
     config = build(component_of("processor", name).config, section, ("processors", name), {})
-    plan = add_stages(Plan(telemetry, ReleasedTraces(), {}), [(name, config)])
+    plan = add_stages(PipelineStages(telemetry, ReleasedTraces(), {}), [(name, config)])
     subject = trace([span(b"t" * 16, b"s" * 8, values={"x": VALUE, VALUE: "a"})])
     started = time.monotonic()
     for stage in plan.head:

@@ -17,7 +17,8 @@ DAY = 86_400.0
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 
 SHOWN = {
-    "collector/service/pages.py": "how long it has been up",
+    "collector/extensions/__init__.py": "since when it has been up",
+    "collector/extensions/health_check/build.py": "how long it has been up",
     "collector/exporters/mlflow/database/bulk/traces.py": "creation time of a row",
     "collector/exporters/mlflow/exporter.py": "the end of a trace whose spans have none",
     "collector/exporters/mlflow/server/rest.py": "Retry-After with a date",

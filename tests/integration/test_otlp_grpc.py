@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from spanbridge.collector.errors import Busy, ConfigError, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
+from spanbridge.collector.extensions.authentication import Identity
 from spanbridge.collector.net import tls as tls_module
-from spanbridge.collector.receivers import Identity
 from spanbridge.collector.receivers.otlp import grpc_server as otlp_grpc
 from spanbridge.processors.types import Context, spans
 from tests.samples.otlp_requests import (

@@ -21,10 +21,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from spanbridge.collector.errors import Busy, ConfigError, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
+from spanbridge.collector.extensions.authentication import Identity
 from spanbridge.collector.net import http_connection
 from spanbridge.collector.net import tls as tls_module
 from spanbridge.collector.net.tls import TlsClientConfig
-from spanbridge.collector.receivers import Identity
 from spanbridge.processors.types import Context, spans
 from tests.paths import DATA
 from tests.samples.otlp_requests import Sink, as_json, batch, eventually, http_config, logs, nested_value, serving

@@ -57,11 +57,16 @@ class OtlpGrpcExporter:
         )
 
     def group(self, trace: Trace) -> Hashable:
-        """All traces may go together."""
+        """Return None: all traces may go together."""
         return None
 
     def send(self, traces: Sequence[SerializedTrace]) -> int:
-        """Send; see `Exporter.send`."""
+        """Send; return how many spans the destination rejected for good.
+
+        Raises:
+            Retryable: later, perhaps; `Held` when an operator has to mend something first.
+            Permanent: the destination says the data is bad.
+        """
         try:
             answer = self._export(
                 merge(traces), timeout=self._timeout, metadata=self._metadata, compression=self._compression
@@ -103,11 +108,16 @@ class OtlpHttpExporter:
             self._headers["Content-Encoding"] = "gzip"
 
     def group(self, trace: Trace) -> Hashable:
-        """All traces may go together."""
+        """Return None: all traces may go together."""
         return None
 
     def send(self, traces: Sequence[SerializedTrace]) -> int:
-        """Send; see `Exporter.send`."""
+        """Send; return how many spans the destination rejected for good.
+
+        Raises:
+            Retryable: later, perhaps; `Held` when an operator has to mend something first.
+            Permanent: the destination says the data is bad.
+        """
         body = merge(traces)
         body = gzip.compress(body, compresslevel=1) if self._gzip else body
         try:

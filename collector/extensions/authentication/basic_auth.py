@@ -12,10 +12,11 @@ import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from spanbridge.collector.errors import Busy, Unauthenticated
-from spanbridge.collector.receivers import Authenticate, Identity
+from spanbridge.collector.extensions import ExtensionContext
+from spanbridge.collector.extensions.authentication import Authenticate, Identity
 from spanbridge.collector.watched_file import FollowedFile
 from spanbridge.processors.settings import ConfigModel
 
@@ -38,10 +39,16 @@ _REMEMBERED = 1024
 
 
 class HtpasswdConfig(ConfigModel):
-    """`htpasswd`: a file, which is read again when it changes, and lines that win over it."""
+    """`htpasswd`: the users, in a file or here."""
 
-    file: str = ""
-    inline: SecretStr = SecretStr("")
+    file: str = Field(
+        default="",
+        description="An htpasswd file with bcrypt hashes (`htpasswd -B`); it is read again within a second when it "
+        "changes.",
+    )
+    inline: SecretStr = Field(
+        default=SecretStr(""), description="Lines of an htpasswd file; for a user that is in both they win over file."
+    )
 
     @field_validator("inline")
     @classmethod
@@ -62,8 +69,11 @@ class HtpasswdConfig(ConfigModel):
 class BasicAuthConfig(ConfigModel):
     """`basicauth`, for receivers."""
 
-    htpasswd: HtpasswdConfig
-    client_auth: dict[str, Any] | None = None
+    htpasswd: HtpasswdConfig = Field(description="Who may come in; the user is the tenant.")
+    client_auth: dict[str, Any] | None = Field(
+        default=None,
+        description="Refused here: the mlflow exporter has username and password of its own, the others headers.",
+    )
 
     @field_validator("client_auth")
     @classmethod
@@ -76,7 +86,7 @@ class BasicAuthConfig(ConfigModel):
 
 
 def users_of(text: str) -> Users:
-    """The users of an htpasswd file.
+    """Return the users of an htpasswd file, with the hashes of their passwords.
 
     Raises:
         ValueError: a line is no "user:hash", or its hash is not bcrypt; the sentence names the line, not its content.
@@ -108,7 +118,11 @@ class _Passwords:
         self._waiting = 0
 
     async def right(self, password: bytes, hashed: bytes) -> bool:
-        """Whether the password is the one of the hash. Raises `Busy` when too many wait for an answer."""
+        """Return whether the password is the one of the hash.
+
+        Raises:
+            Busy: too many wait for an answer.
+        """
         digest = hmac.digest(self._key, hashed + password, hashlib.sha256)
         if digest in self._right:
             return True
@@ -139,8 +153,21 @@ def _matches(password: bytes, hashed: bytes) -> bool:
         return False
 
 
+def build(config: BasicAuthConfig, context: ExtensionContext) -> Authenticate:
+    """Return what lets the users of a section in.
+
+    Raises:
+        ConfigError: the file of users can't be used.
+    """
+    return basic_auth(config, f"extensions::{context.id}")
+
+
 def basic_auth(config: BasicAuthConfig, section: str) -> Authenticate:
-    """An `Authenticate` by the users of a configuration; the user is the tenant.
+    """Return an `Authenticate` by the users of a configuration; the user is the tenant.
+
+    Args:
+        config: the users.
+        section: the path in the configuration that problems begin with.
 
     Raises:
         ConfigError: the file of users can't be used.

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from spanbridge.collector.errors import Unauthenticated
-from spanbridge.collector.receivers import Authenticate, Identity
+from spanbridge.collector.extensions import ExtensionContext
+from spanbridge.collector.extensions.authentication import Authenticate, Identity
 from spanbridge.collector.watched_file import FollowedFile
 from spanbridge.processors.settings import ConfigModel
 
@@ -22,15 +23,21 @@ if TYPE_CHECKING:
 
 
 class TokenConfig(ConfigModel):
-    """One token, or a file of them (one a line), and whose it is.
+    """One token, or a file of them, and whose it is."""
 
-    `allow_experiments` are globs of experiment names, `id:12` allows an experiment id; see `collector.tenancy`.
-    """
-
-    token: SecretStr = SecretStr("")
-    filename: str = ""
-    tenant: str = Field(default="", max_length=100)
-    allow_experiments: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(default=None, min_length=1)
+    token: SecretStr = Field(default=SecretStr(""), description="The token; or give filename.")
+    filename: str = Field(
+        default="", description="A file of tokens, one a line; it is read again within a second when it changes."
+    )
+    tenant: str = Field(
+        default="", max_length=100, description="The name of who shows the token, by which refusals are told."
+    )
+    allow_experiments: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="The experiments that the tenant may write to: globs of names, and `id:12` for an id. Without it "
+        "the tenant may write to all.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -51,17 +58,23 @@ def _long_form(value: object) -> object:
 
 
 class BearerTokenAuthConfig(ConfigModel):
-    """`bearertokenauth`: `filename` wins over `token`, as in the Collector; files are read again when they change."""
+    """`bearertokenauth`, for receivers."""
 
-    NOTES: ClassVar[Mapping[str, str]] = {}
-
-    scheme: str = "Bearer"
-    header: str = Field(default="Authorization", min_length=1)
-    token: SecretStr = SecretStr("")
+    scheme: str = Field(default="Bearer", description="What stands before the token in the header; empty for nothing.")
+    header: str = Field(default="Authorization", min_length=1, description="The header that holds the token.")
+    token: SecretStr = Field(default=SecretStr(""), description="The one token, of no tenant.")
     tokens: tuple[
         Annotated[TokenConfig, BeforeValidator(_long_form, json_schema_input_type=str | TokenConfig)], ...
-    ] = ()
-    filename: str = ""
+    ] = Field(
+        default=(),
+        description="Several tokens, each a text, or, which the Collector does not know, a section that gives it a "
+        "tenant and binds it to experiments.",
+    )
+    filename: str = Field(
+        default="",
+        description="A file of tokens, one a line, that is read again within a second when it changes. It wins over "
+        "token, as in the Collector.",
+    )
 
     @model_validator(mode="after")
     def _has_a_token(self) -> Self:
@@ -84,8 +97,21 @@ class BearerTokenAuthConfig(ConfigModel):
         return self.tokens
 
 
+def build(config: BearerTokenAuthConfig, context: ExtensionContext) -> Authenticate:
+    """Return what lets the tokens of a section in.
+
+    Raises:
+        ConfigError: a file of tokens can't be used.
+    """
+    return bearer_token(config, f"extensions::{context.id}")
+
+
 def bearer_token(config: BearerTokenAuthConfig, section: str) -> Authenticate:
-    """An `Authenticate` by the tokens of a configuration.
+    """Return an `Authenticate` by the tokens of a configuration.
+
+    Args:
+        config: the tokens.
+        section: the path in the configuration that problems begin with.
 
     Raises:
         ConfigError: a file of tokens can't be used.

@@ -44,7 +44,7 @@ class LogSelection:
 
 
 def why_not(record: LogRecord) -> str:
-    """Return why a record is of no use; empty if it is."""
+    """Return why a record is of no use; empty if it is of use."""
     if len(record.trace_id) != ID_BYTES or not any(record.trace_id):
         return "belongs to no trace"
     name = record.event_name

@@ -1,7 +1,6 @@
 """The `otlp` receiver's section: the Collector's keys (otlpreceiver, configgrpc, confighttp) and our defaults.
 
-Departures from the Collector's defaults: both size limits are the 64 MiB that the OTLP specification recommends, and
-streams, connections and the time a client may take are bounded.
+Where the defaults are not the Collector's they bound what a client may take; the descriptions say so.
 """
 
 from __future__ import annotations
@@ -9,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 from pydantic import model_validator as check
 
-from spanbridge.collector.endpoint import host_and_port
+from spanbridge.collector.net.limits import ConnectionLimits
 from spanbridge.collector.net.tls import TlsServerConfig
+from spanbridge.collector.settings import Enabled, UrlPath, host_and_port
 from spanbridge.processors.limits import CountLimits
 from spanbridge.processors.settings import ConfigModel, Duration
 
@@ -32,13 +32,7 @@ DEFAULT_COUNT = 10_000
 """Conventions that flatten a conversation write some attributes for each message of it; SDKs stop at 128."""
 
 
-def _path(value: str) -> str:
-    return value if value.startswith("/") else "/" + value
-
-
-UrlPath: TypeAlias = Annotated[str, AfterValidator(_path)]
-Enabled = BeforeValidator(lambda value: {} if value is None else value)
-"""A section that is there but empty (null) is enabled with its defaults."""
+_ENDPOINT = "Where to listen, host:port; no host means every interface. With transport unix it is the path of a socket."
 
 Compression: TypeAlias = Literal["", "gzip", "zstd", "zlib", "deflate"]
 
@@ -48,41 +42,75 @@ class AuthConfig(ConfigModel):
 
     NOTES: ClassVar[Mapping[str, str]] = {"request_params": "only headers authenticate; query parameters are ignored."}
 
-    authenticator: str = Field(min_length=1)
-    request_params: tuple[str, ...] = ()
+    authenticator: str = Field(
+        min_length=1, description="The id of the extension that lets clients in, such as bearertokenauth."
+    )
+    request_params: tuple[str, ...] = Field(
+        default=(), description="Without effect here: only headers authenticate; query parameters are ignored."
+    )
 
 
 class KeepaliveServerConfig(ConfigModel):
-    """`keepalive.server_parameters`, seconds; 0 leaves gRPC's default. An idle connection is closed after 5 minutes."""
+    """`keepalive.server_parameters`: how long connections live."""
 
-    max_connection_idle: Duration = 300.0
-    max_connection_age: Duration = 0.0
-    max_connection_age_grace: Duration = 0.0
-    time: Duration = 0.0
-    timeout: Duration = 0.0
+    max_connection_idle: Duration = Field(
+        default=300.0,
+        description="After how long without a call a connection is closed. The Collector closes none.",
+    )
+    max_connection_age: Duration = Field(
+        default=0.0,
+        description="After how long a connection is closed in any case, so that clients spread over new replicas; 0 is "
+        "never.",
+    )
+    max_connection_age_grace: Duration = Field(
+        default=0.0, description="How long calls may still run on a connection that is too old; 0 is for ever."
+    )
+    time: Duration = Field(
+        default=0.0, description="After how long without a sign of life a client is pinged; 0 is gRPC's default, 2h."
+    )
+    timeout: Duration = Field(
+        default=0.0, description="How long the answer to a ping may take; 0 is gRPC's default, 20s."
+    )
 
 
 class KeepaliveEnforcementConfig(ConfigModel):
-    """`keepalive.enforcement_policy`: how often a client may ping; 0 leaves gRPC's default (5 minutes)."""
+    """`keepalive.enforcement_policy`: how often a client may ping."""
 
-    min_time: Duration = 0.0
-    permit_without_stream: bool = False
+    min_time: Duration = Field(
+        default=0.0, description="The shortest time between two pings of a client; 0 is gRPC's default, 5m."
+    )
+    permit_without_stream: bool = Field(default=False, description="Whether a client may ping while no call is open.")
 
 
 class KeepaliveConfig(ConfigModel):
     """`keepalive` of the gRPC server."""
 
-    server_parameters: Annotated[KeepaliveServerConfig, Enabled] = KeepaliveServerConfig()
-    enforcement_policy: Annotated[KeepaliveEnforcementConfig, Enabled] = KeepaliveEnforcementConfig()
+    server_parameters: Annotated[KeepaliveServerConfig, Enabled] = Field(
+        default=KeepaliveServerConfig(), description="How long connections live."
+    )
+    enforcement_policy: Annotated[KeepaliveEnforcementConfig, Enabled] = Field(
+        default=KeepaliveEnforcementConfig(), description="How often a client may ping."
+    )
 
 
 class CorsConfig(ConfigModel):
-    """`cors`: which browser pages may send. `max_age` is in seconds; an origin may hold one "*"."""
+    """`cors`: which browser pages may send."""
 
-    allowed_origins: tuple[str, ...] = ()
-    allowed_headers: tuple[str, ...] = ()
-    exposed_headers: tuple[str, ...] = ()
-    max_age: NonNegativeInt = 0
+    allowed_origins: tuple[str, ...] = Field(
+        default=(),
+        description='The origins of pages that may send, such as https://*.example.com; each may hold one "*". Without '
+        "any there is no CORS.",
+    )
+    allowed_headers: tuple[str, ...] = Field(
+        default=(),
+        description="The request headers that pages may set besides Accept, Content-Type, Origin and X-Requested-With; "
+        '"*" allows all.',
+    )
+    exposed_headers: tuple[str, ...] = Field(default=(), description="The response headers that pages may read.")
+    max_age: NonNegativeInt = Field(
+        default=0,
+        description="For how many seconds a browser may keep a preflight's answer; 0 leaves that to it.",
+    )
 
     @field_validator("allowed_origins")
     @classmethod
@@ -94,20 +122,30 @@ class CorsConfig(ConfigModel):
 
 
 class ServerConfig(ConfigModel):
-    """What both protocols share. `transport: unix` makes `endpoint` a socket's path."""
+    """What both protocols share."""
 
     NOTES: ClassVar[Mapping[str, str]] = {
         "include_metadata": "the x-mlflow-* headers always travel with the spans, other headers never.",
         "middlewares": "no middleware is run; the memory_limiter processor bounds memory.",
     }
 
-    endpoint: str
-    transport: Literal["tcp", "unix"] = "tcp"
-    tls: TlsServerConfig | None = None
-    auth: AuthConfig | None = None
-    include_metadata: bool = False
-    middlewares: tuple[Any, ...] = ()
-    max_connections: PositiveInt = 512
+    endpoint: str = Field(description=_ENDPOINT)
+    transport: Literal["tcp", "unix"] = Field(
+        default="tcp", description="What endpoint is: an address (tcp), or the path of a socket (unix)."
+    )
+    tls: TlsServerConfig | None = Field(default=None, description="TLS of the server; without it plain text is served.")
+    auth: AuthConfig | None = Field(default=None, description="Who may send; without it everybody may.")
+    include_metadata: bool = Field(
+        default=False,
+        description="Without effect here: the x-mlflow-* headers always travel with the spans, other headers never.",
+    )
+    middlewares: tuple[Any, ...] = Field(
+        default=(), description="Without effect here: no middleware is run; memory_limiter bounds memory."
+    )
+    max_connections: PositiveInt = Field(
+        default=512,
+        description="The most connections at once. Our addition: the Collector has no bound, and each takes memory.",
+    )
 
     @check(mode="after")
     def _reachable(self) -> Self:
@@ -119,7 +157,7 @@ class ServerConfig(ConfigModel):
 
 
 class GrpcConfig(ServerConfig):
-    """`protocols.grpc`. `max_recv_msg_size_mib` 0 means the default."""
+    """`protocols.grpc`."""
 
     NOTES: ClassVar[Mapping[str, str]] = {
         **ServerConfig.NOTES,
@@ -127,12 +165,23 @@ class GrpcConfig(ServerConfig):
         "write_buffer_size": "gRPC sizes its own buffers.",
     }
 
-    endpoint: str = "localhost:4317"
-    max_recv_msg_size_mib: int = Field(default=DEFAULT_MAX_MIB, ge=0, le=2047)
-    max_concurrent_streams: NonNegativeInt = 100
-    read_buffer_size: NonNegativeInt = 0
-    write_buffer_size: NonNegativeInt = 0
-    keepalive: Annotated[KeepaliveConfig, Enabled] = KeepaliveConfig()
+    endpoint: str = Field(default="localhost:4317", description=_ENDPOINT)
+    max_recv_msg_size_mib: int = Field(
+        default=DEFAULT_MAX_MIB,
+        ge=0,
+        le=2047,
+        description="The largest request in MiB, as sent and after decompression; 0 means the default, which is what "
+        "the OTLP specification recommends (4 in the Collector).",
+    )
+    max_concurrent_streams: NonNegativeInt = Field(
+        default=100,
+        description="The most calls at once on one connection; 0 is no bound, which is the Collector's default.",
+    )
+    read_buffer_size: NonNegativeInt = Field(default=0, description="Without effect here: gRPC sizes its own buffers.")
+    write_buffer_size: NonNegativeInt = Field(default=0, description="Without effect here: gRPC sizes its own buffers.")
+    keepalive: Annotated[KeepaliveConfig, Enabled] = Field(
+        default=KeepaliveConfig(), description="Pings, and how long connections live."
+    )
 
     @check(mode="after")
     def _tls_can_be_kept(self) -> Self:
@@ -150,43 +199,72 @@ class GrpcConfig(ServerConfig):
 
 
 class HttpConfig(ServerConfig):
-    """`protocols.http`. `max_request_body_size` 0 means the default; a timeout of 0 means none, as in the Collector.
-
-    `read_header_timeout` runs from the connection or a request's first byte to the end of its headers, `read_timeout`
-    from there to the end of the body, `write_timeout` while a client leaves its answer unread, `idle_timeout` between
-    requests.
-    """
+    """`protocols.http`. A timeout of 0 means none, as in the Collector."""
 
     NOTES: ClassVar[Mapping[str, str]] = {
         **ServerConfig.NOTES,
         "metrics_url_path": "metrics are not taken; the path answers 404.",
     }
 
-    endpoint: str = "localhost:4318"
-    traces_url_path: UrlPath = "/v1/traces"
-    metrics_url_path: UrlPath = "/v1/metrics"
-    logs_url_path: UrlPath = "/v1/logs"
-    cors: CorsConfig | None = None
-    max_request_body_size: NonNegativeInt = DEFAULT_MAX_MIB * MIB
-    response_headers: dict[str, str] = Field(default_factory=dict)
-    compression_algorithms: tuple[Compression, ...] = ("", "gzip", "zstd", "zlib", "deflate")
-    read_timeout: Duration = 60.0
-    read_header_timeout: Duration = 10.0
-    write_timeout: Duration = 30.0
-    idle_timeout: Duration = 60.0
-    keep_alives_enabled: bool = True
+    endpoint: str = Field(default="localhost:4318", description=_ENDPOINT)
+    traces_url_path: UrlPath = Field(default="/v1/traces", description="The path that takes traces.")
+    metrics_url_path: UrlPath = Field(
+        default="/v1/metrics", description="Without effect here: metrics are not taken; the path answers 404."
+    )
+    logs_url_path: UrlPath = Field(
+        default="/v1/logs", description="The path that takes log records, if a logs pipeline has this receiver."
+    )
+    cors: CorsConfig | None = Field(default=None, description="Which browser pages may send; without it none.")
+    max_request_body_size: NonNegativeInt = Field(
+        default=DEFAULT_MAX_MIB * MIB,
+        description="The largest body in bytes, as sent and after decompression; 0 means the default, 64 MiB, which is "
+        "what the OTLP specification recommends (20 MiB in the Collector).",
+    )
+    response_headers: dict[str, str] = Field(default_factory=dict, description="Headers that every answer gets.")
+    compression_algorithms: tuple[Compression, ...] = Field(
+        default=("", "gzip", "zstd", "zlib", "deflate"),
+        description='What bodies may be compressed with; "" is not at all. Others are answered with 415.',
+    )
+    read_timeout: Duration = Field(
+        default=60.0,
+        description="How long a body may take, from the headers' end on. The Collector has no limit.",
+    )
+    read_header_timeout: Duration = Field(
+        default=10.0,
+        description="How long headers may take, from the connection or the request's first byte on (1m in the "
+        "Collector).",
+    )
+    write_timeout: Duration = Field(default=30.0, description="How long a client may leave its answer unread.")
+    idle_timeout: Duration = Field(default=60.0, description="How long a connection may wait for its next request.")
+    keep_alives_enabled: bool = Field(
+        default=True, description="Whether a connection takes further requests; false closes it after each."
+    )
 
     @property
     def max_bytes(self) -> int:
         """The largest body, as sent and after decompression."""
         return self.max_request_body_size or DEFAULT_MAX_MIB * MIB
 
+    @property
+    def connection_limits(self) -> ConnectionLimits:
+        """What clients may take of the server."""
+        return ConnectionLimits(
+            max_connections=self.max_connections,
+            max_bytes=self.max_bytes,
+            read_header_timeout=self.read_header_timeout,
+            read_timeout=self.read_timeout,
+            write_timeout=self.write_timeout,
+            idle_timeout=self.idle_timeout,
+        )
+
 
 class ProtocolsConfig(ConfigModel):
     """`protocols`: null or `{}` enables a protocol with its defaults, absence leaves it out."""
 
-    grpc: Annotated[GrpcConfig | None, Enabled] = None
-    http: Annotated[HttpConfig | None, Enabled] = None
+    grpc: Annotated[GrpcConfig | None, Enabled] = Field(default=None, description="OTLP over gRPC, if it is there.")
+    http: Annotated[HttpConfig | None, Enabled] = Field(
+        default=None, description="OTLP over HTTP, protobuf and JSON, if it is there."
+    )
 
     @check(mode="after")
     def _at_least_one(self) -> Self:
@@ -196,19 +274,32 @@ class ProtocolsConfig(ConfigModel):
 
 
 class OtlpReceiverConfig(ConfigModel):
-    """The `otlp` receiver.
+    """The `otlp` receiver. The limits are our additions, with the names they have in OpenTelemetry's SDKs."""
 
-    The limits are our additions, with the names they have in OpenTelemetry's SDKs. Values longer than
-    `attribute_value_length_limit` characters (0: no limit) are cut; of more attributes, events or links than their
-    `_count_limit` the first stay. A request of more spans or log records than `max_request_items` is refused.
-    """
-
-    protocols: Annotated[ProtocolsConfig, Enabled] = Field(default=None, validate_default=True)
-    attribute_value_length_limit: NonNegativeInt = DEFAULT_VALUE_LENGTH
-    attribute_count_limit: PositiveInt = DEFAULT_COUNT
-    event_count_limit: PositiveInt = DEFAULT_COUNT
-    link_count_limit: PositiveInt = DEFAULT_COUNT
-    max_request_items: PositiveInt = 100_000
+    protocols: Annotated[ProtocolsConfig, Enabled] = Field(
+        default=None,
+        validate_default=True,
+        description="What is served: at least one of grpc and http, and null or {} enables one with its defaults.",
+    )
+    attribute_value_length_limit: NonNegativeInt = Field(
+        default=DEFAULT_VALUE_LENGTH,
+        description="To how many characters attribute values are cut; 0 is no limit. The default, 4 Mi, keeps a value "
+        "within a statement of the databases that MLflow uses.",
+    )
+    attribute_count_limit: PositiveInt = Field(
+        default=DEFAULT_COUNT,
+        description="The most attributes of a resource, scope, span, event, link or log record; the first stay.",
+    )
+    event_count_limit: PositiveInt = Field(
+        default=DEFAULT_COUNT, description="The most events of a span; of more the first stay."
+    )
+    link_count_limit: PositiveInt = Field(
+        default=DEFAULT_COUNT, description="The most links of a span; of more the first stay."
+    )
+    max_request_items: PositiveInt = Field(
+        default=100_000,
+        description="The most spans or log records of one request; one that holds more is refused as too large.",
+    )
 
     @property
     def counts(self) -> CountLimits:

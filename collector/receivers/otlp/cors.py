@@ -13,7 +13,7 @@ Headers = list[tuple[str, str]]
 
 
 class Cors:
-    """Answers for one `cors` section. Credentials are allowed to the origins that are named, never to "*"."""
+    """The answers of one `cors` section. Credentials are allowed to the origins that are named, never to "*"."""
 
     def __init__(self, config: CorsConfig) -> None:
         self._config = config
@@ -24,14 +24,14 @@ class Cors:
         self._origins = re.compile("|".join(patterns) or r"(?!)")
 
     def headers(self, request: Mapping[str, str]) -> Headers:
-        """What to add to any answer; empty when the page may not read it."""
+        """Return what to add to any answer; empty when the page may not read it."""
         allowed = self._origin(request)
         if allowed and self._config.exposed_headers:
             allowed.append(("access-control-expose-headers", ", ".join(self._config.exposed_headers)))
         return allowed
 
     def preflight(self, request: Mapping[str, str]) -> Headers:
-        """The answer's headers to an OPTIONS request with Access-Control-Request-Method; empty means no."""
+        """Return the answer's headers to an OPTIONS request with Access-Control-Request-Method; empty means no."""
         wanted = request.get("access-control-request-headers", "")
         names = {name.strip().lower() for name in wanted.split(",") if name.strip()}
         if request.get("access-control-request-method") != "POST" or not (self._any_header or names <= self._headers):

@@ -16,13 +16,13 @@ import grpc
 import grpc.aio
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
-from spanbridge.collector.endpoint import host_and_port
 from spanbridge.collector.errors import Invalid
 from spanbridge.collector.net.listening import starting
 from spanbridge.collector.net.tls import grpc_server_credentials
 from spanbridge.collector.otlp.requests import Status, encode_status
 from spanbridge.collector.receivers.otlp.config import GrpcConfig, KeepaliveConfig
 from spanbridge.collector.receivers.otlp.intake import Body, Hold, Intake, Receiver, Room
+from spanbridge.collector.settings import host_and_port
 from spanbridge.processors.types import Batch, Logs
 
 Call: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
@@ -45,7 +45,10 @@ _GZIP, _ZLIB = b"\x1f", b"\x78"
 async def serve(config: GrpcConfig, receiver: Receiver, *, grace: float = 5.0) -> AsyncIterator[int]:
     """Serve while the context lasts; yields the bound port, 0 for a unix socket.
 
-    On leaving, no call is taken any more and those under way have `grace` seconds to finish.
+    Args:
+        config: the protocol's section.
+        receiver: what is done with requests.
+        grace: on leaving nothing more is taken; seconds that calls under way have to finish.
 
     Raises:
         ConfigError: the endpoint can't be bound, or the TLS files can't be used.

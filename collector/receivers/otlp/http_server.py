@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import uvicorn
 
-from spanbridge.collector.endpoint import host_and_port
 from spanbridge.collector.errors import Invalid, TooLarge
 from spanbridge.collector.net.http_connection import Connection, Connections
 from spanbridge.collector.net.listening import BACKLOG, bind, starting
@@ -22,6 +21,7 @@ from spanbridge.collector.otlp.requests import CONTENT_TYPES, Encoding, Status, 
 from spanbridge.collector.receivers.otlp.config import HttpConfig
 from spanbridge.collector.receivers.otlp.cors import Cors
 from spanbridge.collector.receivers.otlp.intake import Body, Hold, Intake, Receiver, Room
+from spanbridge.collector.settings import host_and_port
 from spanbridge.processors.types import Batch, Logs
 
 Scope: TypeAlias = dict[str, Any]
@@ -52,12 +52,15 @@ _NOT_OTLP = Answer(415, f"415 unsupported media type, supported: [{', '.join(_EN
 async def serve(config: HttpConfig, receiver: Receiver, *, grace: float = 5.0) -> AsyncIterator[int]:
     """Serve while the context lasts; yields the bound port, 0 for a unix socket.
 
-    On leaving, no connection is taken any more and requests under way have `grace` seconds to finish.
+    Args:
+        config: the protocol's section.
+        receiver: what is done with requests.
+        grace: on leaving nothing more is taken; seconds that requests under way have to finish.
 
     Raises:
         ConfigError: the endpoint can't be bound, or the TLS files can't be used.
     """
-    shared = Connections(config, _uvicorn(Application(config, receiver)))
+    shared = Connections(config.connection_limits, _uvicorn(Application(config, receiver)))
     with starting(f"receivers::{receiver.id}::protocols::http", config.endpoint):
         servers = await _listen(config, lambda: Connection(shared))
     try:

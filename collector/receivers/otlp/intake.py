@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias
 
 from spanbridge.collector.errors import Busy, Invalid, Refusal, TooLarge
+from spanbridge.collector.extensions.authentication import Authenticate, Identity
 from spanbridge.collector.otlp import requests as otlp
 from spanbridge.collector.otlp.compression import decompress
 from spanbridge.collector.otlp.requests import Encoding, R, Status
-from spanbridge.collector.receivers import Accept, Authenticate, Identity
+from spanbridge.collector.receivers import Accept
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.collector.tenancy import check_headers
 from spanbridge.processors.limits import CountLimits, trim, truncate
@@ -76,7 +77,11 @@ class Room:
         self._shares: dict[str, int] = {}
 
     def take(self, client: str, size: int) -> None:
-        """Count bytes for a client. Raises `Busy` when there is no room for them."""
+        """Count `size` bytes for a client.
+
+        Raises:
+            Busy: there is no room for them.
+        """
         share = self._shares.get(client, 0) + size
         if self.used + size > self.capacity or share > self.capacity // 2:
             raise Busy("too many requests at once")
@@ -84,7 +89,7 @@ class Room:
         self._shares[client] = share
 
     def give_back(self, client: str, size: int) -> None:
-        """What was taken."""
+        """Count `size` bytes of a client less."""
         self.used -= size
         if share := self._shares.pop(client, 0) - size:
             self._shares[client] = share
@@ -106,7 +111,11 @@ class Hold:
             self._room.give_back(self.client, self._bytes)
 
     def add(self, size: int) -> None:
-        """Count `size` more bytes. Raises `Busy` when there is no room for them."""
+        """Count `size` more bytes.
+
+        Raises:
+            Busy: there is no room for them.
+        """
         self._room.take(self.client, size)
         self._bytes += size
 
@@ -149,9 +158,16 @@ class Intake(Generic[R]):
     async def __call__(
         self, headers: dict[str, str], read: Read, encoding: Encoding = "protobuf", *, peer: str
     ) -> bytes | Status:
-        """Take one request in: the answer's body once what it holds is durable, or why not.
+        """Take one request in. Raises nothing: whatever goes wrong becomes the status that fits.
 
-        `headers` in lower case; `peer` is the address of the client, who is known by it unless it is by its tenant.
+        Args:
+            headers: by name in lower case.
+            read: reads the body.
+            encoding: what the body is.
+            peer: the address of the client, who is known by it unless it is by its tenant.
+
+        Returns:
+            The answer's body once what the request holds is durable, or why it is not.
         """
         try:
             with Hold(self._room) as hold:

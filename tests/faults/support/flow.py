@@ -7,13 +7,12 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from spanbridge.collector.exporters import Exporter
+from spanbridge.collector.exporters import Exporter, SendLimits
 from spanbridge.collector.flow.assembly import Assembly, AssemblyLimits
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
 from spanbridge.collector.flow.flow import Flow, FlowOptions
 from spanbridge.collector.flow.released_traces import ReleasedTraces
-from spanbridge.collector.flow.send_queue import SendLimits
 from spanbridge.collector.journal import DeadLetter, Entry, Settlement
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.collector.telemetry.metrics import Telemetry

@@ -96,7 +96,13 @@ def _become_a_bridge(config: str, log: str) -> None:
 def _serve() -> None:
     import mlflow.store.tracking.sqlalchemy_store  # noqa: PLC0415, F401
 
-    import spanbridge.collector.service.run  # noqa: PLC0415, F401  imported here so that no child has to
+    # imported here so that no child has to
+    import spanbridge.collector.receivers.otlp.grpc_server  # noqa: PLC0415
+    import spanbridge.collector.receivers.otlp.http_server  # noqa: PLC0415
+    import spanbridge.collector.service.run  # noqa: PLC0415, F401
+    from spanbridge.collector.config.components import COMPONENTS  # noqa: PLC0415
+
+    assert all(row.config and row.build for row in COMPONENTS)
 
     assert threading.active_count() == 1, "a fork would lose these threads"
     children: set[int] = set()

@@ -160,7 +160,7 @@ def http() -> Callable[[bytes], None]:
     asyncio.set_event_loop(loop)
     config = HttpConfig.model_validate({"endpoint": "127.0.0.1:0"})
     application = Application(config, _receiver())
-    shared = Connections(config, _uvicorn(application))
+    shared = Connections(config.connection_limits, _uvicorn(application))
 
     async def talk(data: bytes) -> bytes:
         wire, connection = _Wire(), Connection(shared)

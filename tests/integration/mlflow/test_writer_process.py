@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from spanbridge.collector.errors import ConfigError, Held, Retryable
-from spanbridge.collector.exporters.build import build_exporter
+from spanbridge.collector.exporters.mlflow.build import build
 from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
 from spanbridge.collector.exporters.mlflow.database import writer_process
 from spanbridge.collector.exporters.mlflow.database.writer_process import ExporterProcess
@@ -62,7 +62,7 @@ def ids(*traces: Trace) -> set[tuple[str, str]]:
 
 
 def test_databases_are_written_by_a_process_of_their_own(uri: str):
-    exporter = build_exporter(MlflowExporterConfig(tracking_uri=uri), {})
+    exporter = build(MlflowExporterConfig(tracking_uri=uri), {}).exporter
     assert isinstance(exporter, ExporterProcess)
     exporter.close()  # it was never started
 

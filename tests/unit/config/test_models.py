@@ -4,17 +4,19 @@ import pytest
 from pydantic import ValidationError
 
 from spanbridge.collector.config.service import LogsConfig, MetricsConfig, MetricsEndpoint
-from spanbridge.collector.endpoint import host_and_port
 from spanbridge.collector.exporters.config import (
     DEFAULT_JOURNAL_BYTES,
-    OtlpGrpcExporterConfig,
-    OtlpHttpExporterConfig,
     RetryConfig,
     SendingQueueConfig,
 )
 from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
-from spanbridge.collector.extensions.config import FileStorageConfig, HealthCheckConfig
-from spanbridge.collector.flow.processors.config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
+from spanbridge.collector.exporters.otlp.config import OtlpGrpcExporterConfig, OtlpHttpExporterConfig
+from spanbridge.collector.extensions.file_storage.config import FileStorageConfig
+from spanbridge.collector.extensions.health_check.config import HealthCheckConfig
+from spanbridge.collector.flow.processors.batch import BatchConfig
+from spanbridge.collector.flow.processors.groupbytrace import GroupByTraceConfig
+from spanbridge.collector.flow.processors.memory_limiter import MemoryLimiterConfig
+from spanbridge.collector.settings import host_and_port
 
 
 def refused(model, values):

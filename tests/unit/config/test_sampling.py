@@ -8,7 +8,7 @@ from spanbridge.collector.config.loading import Config, load
 from spanbridge.collector.errors import ConfigError
 from spanbridge.collector.flow.assembly import AssemblyLimits
 from spanbridge.collector.flow.released_traces import ReleasedTraces
-from spanbridge.collector.service.stages import Plan, add_stages
+from spanbridge.collector.service.stages import PipelineStages, add_stages
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.tail_sampling.policy_config import PolicyConfig
 from tests.paths import DATA
@@ -21,9 +21,9 @@ def good(name: str) -> Config:
     return load([str(CONFIGS / "good" / f"{name}.yaml")], env={})
 
 
-def plan(config: Config) -> Plan:
+def plan(config: Config) -> PipelineStages:
     """What the processors of the file's pipeline come to."""
-    made = Plan(Telemetry(CollectorRegistry()), ReleasedTraces(), {})
+    made = PipelineStages(Telemetry(CollectorRegistry()), ReleasedTraces(), {})
     return add_stages(made, [(id_, config.processors[id_]) for id_ in config.pipelines["traces"].processors])
 
 
@@ -80,8 +80,8 @@ def test_a_larger_decision_cache_remembers_more(cache, sizes):
     config = load(
         [str(CONFIGS / "good" / "every_policy.yaml")], [f"processors.tail_sampling.decision_cache={cache}"], env={}
     )
-    remembered = plan(config).remembered
-    assert (remembered.kept_size, remembered.dropped_size) == sizes
+    released_traces = plan(config).released_traces
+    assert (released_traces.kept_size, released_traces.dropped_size) == sizes
 
 
 @pytest.mark.parametrize("order", [["groupbytrace", "tail_sampling"], ["tail_sampling", "groupbytrace"]])

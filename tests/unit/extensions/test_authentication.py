@@ -11,15 +11,17 @@ import urllib3
 
 from spanbridge.collector.config.loading import load
 from spanbridge.collector.errors import Busy, ConfigError, Forbidden, Unauthenticated
+from spanbridge.collector.extensions import Health
+from spanbridge.collector.extensions.authentication import Identity
 from spanbridge.collector.extensions.authentication import basic_auth as basic_module
 from spanbridge.collector.extensions.authentication.basic_auth import BasicAuthConfig, basic_auth
 from spanbridge.collector.extensions.authentication.bearer_token import BearerTokenAuthConfig, bearer_token
-from spanbridge.collector.extensions.config import HealthCheckConfig
+from spanbridge.collector.extensions.health_check.build import health_app
+from spanbridge.collector.extensions.health_check.config import HealthCheckConfig
 from spanbridge.collector.journal.context import dump
 from spanbridge.collector.journal.context import load as load_context
+from spanbridge.collector.net.pages import serve
 from spanbridge.collector.net.tls import TlsServerConfig
-from spanbridge.collector.receivers import Identity
-from spanbridge.collector.service.pages import Health, health_app, serve
 from spanbridge.collector.tenancy import check_headers, may_write
 from spanbridge.collector.watched_file import FollowedFile
 from spanbridge.processors.types import Context

@@ -7,10 +7,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from spanbridge.collector.errors import Denied, Held, Misplaced, Permanent, Retryable
-from spanbridge.collector.exporters import SerializedTrace
+from spanbridge.collector.exporters import SendLimits, SerializedTrace
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
-from spanbridge.collector.flow.send_queue import SendLimits
 from spanbridge.collector.flow.settlement import SettlementAccount
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.types import Batch, Context, Trace, span_count, spans

@@ -17,6 +17,7 @@ from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
 from spanbridge.collector.flow.flow import Flow, FlowOptions
 from spanbridge.collector.flow.head import PORTION, Head, HeadStage
 from spanbridge.collector.flow.processors.tail_sampling import TailSampling
+from spanbridge.collector.flow.processors.tail_sampling_metrics import TailSamplingMetrics
 from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.flow.trace_stage import TRUNCATED_TAG, TraceStage
 from spanbridge.collector.journal import Entry
@@ -45,7 +46,9 @@ class Ground:
         self.assembly = Assembly(limits, released_traces)
         if sampling:
             config = TailSamplingConfig.model_validate({"policies": [KEEP_ERRORS], **sampling})
-            options = replace(options, sampling=TailSampling(config, released_traces, self.telemetry))
+            options = replace(
+                options, sampling=TailSampling(config, released_traces, TailSamplingMetrics(self.telemetry.components))
+            )
         self.flow = Flow(
             "traces",
             self.journal,

@@ -61,5 +61,13 @@ def test_the_process_is_measured():
 
 def test_two_telemetries_share_nothing():
     one, two = Telemetry(CollectorRegistry()), Telemetry(CollectorRegistry())
-    one.new_traces.inc()
-    assert two.registry.get_sample_value("otelcol_processor_tail_sampling_new_trace_id_received_total") == 0
+    one.components.counter("own", "Of one component.").inc()
+    assert one.registry.get_sample_value("own_total") == 1
+    assert two.registry.get_sample_value("own_total") is None
+
+
+def test_a_component_in_two_pipelines_counts_in_one_metric():
+    telemetry = Telemetry(CollectorRegistry())
+    for _ in range(2):
+        telemetry.components.counter("own", "Of one component.", "rule").labels("a").inc()
+    assert samples(telemetry.registry, total_suffix=False)["own", (("rule", "a"),)] == 2

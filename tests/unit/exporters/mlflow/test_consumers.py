@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from spanbridge.collector.exporters.config import OtlpHttpExporterConfig, SendingQueueConfig
+from spanbridge.collector.exporters.config import SendingQueueConfig
 from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
+from spanbridge.collector.exporters.otlp.config import OtlpHttpExporterConfig
 
 SERVER, DATABASE, FILE = "http://mlflow:5000", "postgresql://mlflow@host/mlflow", "sqlite:///mlflow.db"
 

@@ -1,0 +1,1 @@
+"""`file_storage`: the directory of the journals."""
