@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any, TypeAlias
 
-from spanbridge.processors.genai.answers import chat_output as answer_of
-from spanbridge.processors.genai.messages import chat_input as request_of
+from spanbridge.processors.genai.content.answers import chat_output as answer_of
+from spanbridge.processors.genai.content.messages import chat_input as request_of
 from spanbridge.processors.genai.values import decoded
 from spanbridge.processors.genai.view import Layout, SpanView
 

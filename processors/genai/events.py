@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spanbridge.processors.genai.answers import answer, choices
+from spanbridge.processors.genai.content.answers import answer, choices
+from spanbridge.processors.genai.content.messages import Message, chat_input, chat_messages, system_messages
+from spanbridge.processors.genai.content.parts import parts_in, result_text
 from spanbridge.processors.genai.convention import Content, Event, shown_input, shown_output
-from spanbridge.processors.genai.messages import Message, chat_input, chat_messages, system_messages
-from spanbridge.processors.genai.parts import parts_in, result_text
 from spanbridge.processors.genai.values import as_object, decoded, first, is_empty
 from spanbridge.processors.genai.view import SpanView
 

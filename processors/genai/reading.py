@@ -13,7 +13,7 @@ from spanbridge.processors.attributes import keys_of, places_of
 from spanbridge.processors.genai.config import GenAiConfig
 from spanbridge.processors.genai.convention import Content, Convention, Event, Read, decided_by, narrowed, word
 from spanbridge.processors.genai.conventions import CONVENTIONS
-from spanbridge.processors.genai.identity import IDENTITY_KEYS
+from spanbridge.processors.genai.trace.identity import IDENTITY_KEYS
 from spanbridge.processors.genai.usage import Usage, is_zero
 from spanbridge.processors.genai.values import is_empty
 from spanbridge.processors.genai.view import Layout, SpanView

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from spanbridge.processors.settings import ConfigModel, Duration
-from spanbridge.processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling.policies.config import (
     AndPolicyConfig,
     CompositePolicyConfig,
     Count,

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from spanbridge.processors.sampling_weight import arriving_count
-from spanbridge.processors.tail_sampling.build import build, keys, only_gains
 from spanbridge.processors.tail_sampling.config import TailSamplingConfig
 from spanbridge.processors.tail_sampling.decision import Decision
-from spanbridge.processors.tail_sampling.limiting_policies import Clock
 from spanbridge.processors.tail_sampling.outcome import (
     POSITIVE,
     Ballot,
@@ -21,7 +19,9 @@ from spanbridge.processors.tail_sampling.outcome import (
     probability,
     sources,
 )
-from spanbridge.processors.tail_sampling.policies import Policy, PolicyError
+from spanbridge.processors.tail_sampling.policies.build import build, keys, only_gains
+from spanbridge.processors.tail_sampling.policies.limiting import Clock
+from spanbridge.processors.tail_sampling.policies.policy import Policy, PolicyError
 from spanbridge.processors.tail_sampling.view import View
 from spanbridge.processors.trace_state import KEEP_ALL, KEEP_NONE
 from spanbridge.processors.types import Trace

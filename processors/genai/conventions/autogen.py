@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.content.messages import chat_messages
 from spanbridge.processors.genai.convention import Convention, any_of, given, word
-from spanbridge.processors.genai.messages import chat_messages
 from spanbridge.processors.genai.values import as_object
 from spanbridge.processors.genai.view import SpanView
 

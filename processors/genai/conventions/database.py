@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.content.documents import document
 from spanbridge.processors.genai.convention import Content, Convention, Event, any_of
-from spanbridge.processors.genai.documents import document
 from spanbridge.processors.genai.view import SpanView
 
 _VECTOR_STORES = frozenset(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import answer, choices
+from spanbridge.processors.genai.content.answers import answer, choices
+from spanbridge.processors.genai.content.messages import chat_messages
 from spanbridge.processors.genai.convention import Convention, any_of, lookup
-from spanbridge.processors.genai.messages import chat_messages
 from spanbridge.processors.genai.values import decoded
 from spanbridge.processors.genai.view import SpanView
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import chat_output, choices
+from spanbridge.processors.genai.content.answers import chat_output, choices
+from spanbridge.processors.genai.content.documents import documents
+from spanbridge.processors.genai.content.messages import chat_messages
+from spanbridge.processors.genai.content.tools import chat_tools
 from spanbridge.processors.genai.convention import Convention, any_under, given, shown_input
-from spanbridge.processors.genai.documents import documents
-from spanbridge.processors.genai.messages import chat_messages
-from spanbridge.processors.genai.tools import chat_tools
 from spanbridge.processors.genai.usage import Usage, usage_object
 from spanbridge.processors.genai.values import as_name, as_object, decoded, is_empty
 from spanbridge.processors.genai.view import SpanView

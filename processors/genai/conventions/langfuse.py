@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.content.documents import documents
 from spanbridge.processors.genai.convention import Convention, any_under, given, lookup, name, shown_input, shown_output
-from spanbridge.processors.genai.documents import documents
 from spanbridge.processors.genai.usage import (
     CACHE_CREATION,
     CACHE_READ,

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.content.documents import documents
+from spanbridge.processors.genai.content.tools import chat_tools
 from spanbridge.processors.genai.convention import Convention, any_under, lookup, name, shown_input, shown_output, word
 from spanbridge.processors.genai.conventions.otel import USAGE
-from spanbridge.processors.genai.documents import documents
-from spanbridge.processors.genai.tools import chat_tools
 from spanbridge.processors.genai.usage import Usage, usage_object
 from spanbridge.processors.genai.values import as_object, decoded, is_empty
 from spanbridge.processors.genai.view import SpanView

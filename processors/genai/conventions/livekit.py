@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import choices
+from spanbridge.processors.genai.content.answers import choices
+from spanbridge.processors.genai.content.messages import Message, chat_messages, system_messages
+from spanbridge.processors.genai.content.parts import as_tool_calls
 from spanbridge.processors.genai.convention import Convention, any_under, word
 from spanbridge.processors.genai.conventions.otel import USAGE
-from spanbridge.processors.genai.messages import Message, chat_messages, system_messages
-from spanbridge.processors.genai.parts import as_tool_calls
 from spanbridge.processors.genai.usage import Usage, usage_object
 from spanbridge.processors.genai.values import as_object, decoded
 from spanbridge.processors.genai.view import SpanView

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import answer, chat_output, choices
+from spanbridge.processors.genai.content.answers import answer, chat_output, choices
+from spanbridge.processors.genai.content.documents import document
+from spanbridge.processors.genai.content.messages import chat_input, chat_messages
+from spanbridge.processors.genai.content.tools import chat_tools
 from spanbridge.processors.genai.convention import (
     Convention,
     any_under,
@@ -20,9 +23,6 @@ from spanbridge.processors.genai.convention import (
     shown_output,
     word,
 )
-from spanbridge.processors.genai.documents import document
-from spanbridge.processors.genai.messages import chat_input, chat_messages
-from spanbridge.processors.genai.tools import chat_tools
 from spanbridge.processors.genai.usage import CostKeys, UsageKeys
 from spanbridge.processors.genai.values import as_name, as_object, decoded, is_empty
 from spanbridge.processors.genai.view import SpanView, nested

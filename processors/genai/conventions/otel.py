@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import answer, choices
+from spanbridge.processors.genai.content.answers import answer, choices
+from spanbridge.processors.genai.content.documents import documents
+from spanbridge.processors.genai.content.messages import chat_messages, system_messages
+from spanbridge.processors.genai.content.tools import chat_tools
 from spanbridge.processors.genai.convention import (
     Convention,
     either,
@@ -20,10 +23,7 @@ from spanbridge.processors.genai.convention import (
     value,
     word,
 )
-from spanbridge.processors.genai.documents import documents
 from spanbridge.processors.genai.events import semconv_events
-from spanbridge.processors.genai.messages import chat_messages, system_messages
-from spanbridge.processors.genai.tools import chat_tools
 from spanbridge.processors.genai.usage import CostKeys, UsageKeys
 from spanbridge.processors.genai.values import decoded, objects
 from spanbridge.processors.genai.view import SpanView

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import answer, choices
+from spanbridge.processors.genai.content.answers import answer, choices
+from spanbridge.processors.genai.content.messages import Message, chat_messages, system_messages
+from spanbridge.processors.genai.content.tools import chat_tools
 from spanbridge.processors.genai.convention import Content, Convention, given, name, shown_input, shown_output, word
 from spanbridge.processors.genai.events import semconv_events
-from spanbridge.processors.genai.messages import Message, chat_messages, system_messages
-from spanbridge.processors.genai.tools import chat_tools
 from spanbridge.processors.genai.usage import CostKeys, Usage, UsageKeys, usage_object
 from spanbridge.processors.genai.values import as_object, decoded, is_empty, objects
 from spanbridge.processors.genai.view import Layout, SpanView

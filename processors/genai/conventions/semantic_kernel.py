@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.content.tools import named_tools
 from spanbridge.processors.genai.convention import Convention, any_under, given
-from spanbridge.processors.genai.tools import named_tools
 from spanbridge.processors.genai.view import SpanView
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.content.documents import documents
+from spanbridge.processors.genai.content.messages import chat_messages, system_messages
+from spanbridge.processors.genai.content.tools import named_tools
 from spanbridge.processors.genai.convention import Convention, any_under, given, lookup, shown_input
-from spanbridge.processors.genai.documents import documents
-from spanbridge.processors.genai.messages import chat_messages, system_messages
-from spanbridge.processors.genai.tools import named_tools
 from spanbridge.processors.genai.values import decoded
 from spanbridge.processors.genai.view import SpanView
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import choices
+from spanbridge.processors.genai.content.answers import choices
 from spanbridge.processors.genai.convention import Content, Convention, Event, any_of, given, word
 from spanbridge.processors.genai.values import is_empty, objects
 from spanbridge.processors.genai.view import SpanView

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import choices
+from spanbridge.processors.genai.content.answers import choices
+from spanbridge.processors.genai.content.messages import chat_messages
+from spanbridge.processors.genai.content.parts import as_tool_calls
+from spanbridge.processors.genai.content.tools import chat_tools
 from spanbridge.processors.genai.convention import Convention, any_under, either, given, lookup, name
-from spanbridge.processors.genai.messages import chat_messages
-from spanbridge.processors.genai.parts import as_tool_calls
-from spanbridge.processors.genai.tools import chat_tools
 from spanbridge.processors.genai.view import SpanView, nested
 
 _PREFIXES = ("traceloop.", "llm.request.", "llm.usage.", "gen_ai.prompt.", "gen_ai.completion.")

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import choices
+from spanbridge.processors.genai.content.answers import choices
+from spanbridge.processors.genai.content.messages import Message
+from spanbridge.processors.genai.content.parts import as_tool_calls
+from spanbridge.processors.genai.content.tools import chat_tools
 from spanbridge.processors.genai.convention import Convention, any_under, given, name, shown_input, word
-from spanbridge.processors.genai.messages import Message
-from spanbridge.processors.genai.parts import as_tool_calls
-from spanbridge.processors.genai.tools import chat_tools
 from spanbridge.processors.genai.usage import UsageKeys
 from spanbridge.processors.genai.values import decoded
 from spanbridge.processors.genai.view import SpanView

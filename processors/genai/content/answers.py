@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spanbridge.processors.genai.messages import (
+from spanbridge.processors.genai.content.messages import (
     Message,
     all_show,
     chat_messages,
@@ -13,7 +13,7 @@ from spanbridge.processors.genai.messages import (
     shaped_message,
     shows,
 )
-from spanbridge.processors.genai.parts import Turn
+from spanbridge.processors.genai.content.parts import Turn
 from spanbridge.processors.genai.values import decoded, first, is_empty
 
 

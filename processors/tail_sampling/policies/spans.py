@@ -9,14 +9,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from spanbridge.processors.ottl import Conditions, OttlError
 from spanbridge.processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Outcome
-from spanbridge.processors.tail_sampling.policies import Policy, PolicyError
-from spanbridge.processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling.policies.config import (
     LatencyConfig,
     OttlConditionConfig,
     SpanCountConfig,
     StatusCodeConfig,
     TraceStateConfig,
 )
+from spanbridge.processors.tail_sampling.policies.policy import Policy, PolicyError
 from spanbridge.processors.tail_sampling.view import View
 from spanbridge.processors.trace_state import TraceStateError, members
 from spanbridge.processors.types import spans_in_context

@@ -6,8 +6,8 @@ import hashlib
 from typing import Final
 
 from spanbridge.processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Chance, Outcome
-from spanbridge.processors.tail_sampling.policies import Policy
-from spanbridge.processors.tail_sampling.policy_config import ProbabilisticConfig, SessionConfig
+from spanbridge.processors.tail_sampling.policies.config import ProbabilisticConfig, SessionConfig
+from spanbridge.processors.tail_sampling.policies.policy import Policy
 from spanbridge.processors.tail_sampling.view import View
 
 SESSION_KEYS: Final = ("session.id", "gen_ai.conversation.id")

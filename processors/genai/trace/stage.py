@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spanbridge.processors.genai.config import GenAiConfig
-from spanbridge.processors.genai.identity import name_session_and_user
-from spanbridge.processors.genai.logs import join_logs
-from spanbridge.processors.genai.previews import write_previews
 from spanbridge.processors.genai.reading import Plan, Reading
-from spanbridge.processors.genai.rollups import settle_rollups
-from spanbridge.processors.genai.tags import write_metadata, write_name, write_tags
+from spanbridge.processors.genai.trace.identity import name_session_and_user
+from spanbridge.processors.genai.trace.logs import join_logs
+from spanbridge.processors.genai.trace.previews import write_previews
+from spanbridge.processors.genai.trace.rollups import settle_rollups
+from spanbridge.processors.genai.trace.tags import write_metadata, write_name, write_tags
 from spanbridge.processors.genai.view import SpanView
 from spanbridge.processors.types import NO_PARENT, Trace, spans
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import answer
+from spanbridge.processors.genai.content.answers import answer
+from spanbridge.processors.genai.content.parts import Turn
 from spanbridge.processors.genai.head import set_text
-from spanbridge.processors.genai.parts import Turn
 from spanbridge.processors.genai.reading import INPUTS, OUTPUTS, SPAN_TYPE
 from spanbridge.processors.genai.values import as_object, decoded
 from spanbridge.processors.genai.view import SpanView

@@ -11,12 +11,12 @@ from typing import Final, TypeAlias
 
 from spanbridge.processors.tail_sampling.limits import Limit, TokenBucket
 from spanbridge.processors.tail_sampling.outcome import Ballot, Outcome, Vote
-from spanbridge.processors.tail_sampling.policies import Policy
-from spanbridge.processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling.policies.config import (
     BytesLimitingConfig,
     ExperimentQuotaConfig,
     RateLimitingConfig,
 )
+from spanbridge.processors.tail_sampling.policies.policy import Policy
 from spanbridge.processors.tail_sampling.view import View
 
 Clock: TypeAlias = Callable[[], float]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from spanbridge.processors.genai.parts import Turn
+from spanbridge.processors.genai.content.parts import Turn
 from spanbridge.processors.genai.values import as_text, decoded, first, is_empty
 
 Message: TypeAlias = dict[str, Any]

@@ -20,13 +20,13 @@ from spanbridge.processors.tail_sampling.outcome import (
     SAMPLED,
     Outcome,
 )
-from spanbridge.processors.tail_sampling.policies import Policy
-from spanbridge.processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling.policies.config import (
     BooleanAttributeConfig,
     NumericAttributeConfig,
     StringAttributeConfig,
     compile_pattern,
 )
+from spanbridge.processors.tail_sampling.policies.policy import Policy
 from spanbridge.processors.tail_sampling.view import View
 
 _DEFAULT_CACHE_SIZE = 128

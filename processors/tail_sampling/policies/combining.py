@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spanbridge.processors.tail_sampling.limiting_policies import Clock, admit
 from spanbridge.processors.tail_sampling.limits import SecondBudget
 from spanbridge.processors.tail_sampling.outcome import (
     DROPPED,
@@ -22,7 +21,8 @@ from spanbridge.processors.tail_sampling.outcome import (
     Vote,
     bind,
 )
-from spanbridge.processors.tail_sampling.policies import Policy
+from spanbridge.processors.tail_sampling.policies.limiting import Clock, admit
+from spanbridge.processors.tail_sampling.policies.policy import Policy
 from spanbridge.processors.tail_sampling.view import View
 
 

@@ -14,14 +14,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanbridge.processors.attributes import find, to_amount, to_object, to_python
 from spanbridge.processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Outcome
-from spanbridge.processors.tail_sampling.policies import Policy
-from spanbridge.processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling.policies.config import (
     CostConfig,
     ErrorTypeConfig,
     SpanTypeConfig,
     TokenUsageConfig,
     ToolConfig,
 )
+from spanbridge.processors.tail_sampling.policies.policy import Policy
 from spanbridge.processors.tail_sampling.view import View
 
 USAGE: Final = "mlflow.chat.tokenUsage"

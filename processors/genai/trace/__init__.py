@@ -1,0 +1,1 @@
+"""The trace stage: what needs the whole trace, or the part of it that has come. `stage` has its order."""
