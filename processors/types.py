@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -37,17 +37,6 @@ class Context:
     allow_experiments: tuple[str, ...] = ()
 
 
-class ReadSpan(Protocol):
-    """A span whose attributes were read: `places` says where among them each key is, of a repeated key the last."""
-
-    @property
-    def span(self) -> Span: ...  # noqa: D102  said above
-    @property
-    def attributes(self) -> Sequence[KeyValue]: ...  # noqa: D102
-    @property
-    def places(self) -> Mapping[str, int]: ...  # noqa: D102
-
-
 @dataclass(slots=True)
 class Trace:
     """One whole trace after assembly: every span in `batch` has this `trace_id`.
@@ -55,11 +44,6 @@ class Trace:
     `late` says that an earlier part of it was handed on before. `logs` are the log records that belong to its
     spans. `tags`, `metadata` and `client_request_id` are what processors want MLflow's trace to carry besides
     what the spans say; how they get there is the destination's business.
-
-    `read` are its spans in the order of the batch, as the processor before this one has read and left them: to read
-    attributes costs more than most that is done with them. It is for the next processor alone, as one may edit spans
-    without a word; whoever runs processors sees to that. `bare` says that no span has events or links, when no
-    processor can add any more; False if that is not known.
     """
 
     trace_id: bytes
@@ -70,8 +54,6 @@ class Trace:
     tags: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     client_request_id: str = ""
-    read: Sequence[ReadSpan] | None = field(default=None, compare=False, repr=False)
-    bare: bool = field(default=False, compare=False, repr=False)
 
     @property
     def batch(self) -> Batch:

@@ -13,7 +13,8 @@ from spanbridge.collector.config.components import component_of
 from spanbridge.collector.flow.assembly import Assembly
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
-from spanbridge.collector.flow.flow import Flow, FlowOptions, Head
+from spanbridge.collector.flow.flow import Flow, FlowOptions
+from spanbridge.collector.flow.head import Head
 from spanbridge.collector.flow.released_traces import Remembered
 from spanbridge.collector.flow.send_queue import SendLimits
 from spanbridge.collector.journal import Journal

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -65,9 +65,9 @@ class Pending:
         self.spans += piece.spans
         self.size += len(piece.payload)
 
-    def decode(self, decoded: Callable[[bytes], Batch] = Batch.FromString) -> Trace:
+    def decode(self) -> Trace:
         """The whole trace, decoded."""
-        batch = decoded(b"".join(self.pieces))
+        batch = Batch.FromString(b"".join(self.pieces))
         if len(self.pieces) > 1:
             drop_repeats(batch)
         logs = Logs.FromString(b"".join(self.logs)) if self.logs else None

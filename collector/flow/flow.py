@@ -1,33 +1,29 @@
-"""One pipeline: the head stage in front of the journal, and the flow from the journal to delivery."""
+"""The flow: from the journal to delivery."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import DecodeError
 
-from spanbridge.collector.errors import ConfigError
 from spanbridge.collector.flow.assembly import Assembly, Pending
 from spanbridge.collector.flow.delivery import Delivery
 from spanbridge.collector.flow.fragments import Piece, pieces
+from spanbridge.collector.flow.head import PORTION, Stage
 from spanbridge.collector.flow.late_logs import Recent
 from spanbridge.collector.flow.pausable_clock import ReadingTime
 from spanbridge.collector.flow.released_traces import Remembered
 from spanbridge.collector.flow.settlement import Ledger
-from spanbridge.collector.journal import Entry, Journal, Row, SetAside, Signal
-from spanbridge.collector.otlp.batches import BatchDecoder
-from spanbridge.collector.otlp.requests import Request
-from spanbridge.collector.receivers import Accept
+from spanbridge.collector.journal import Journal, Row, SetAside
 from spanbridge.collector.telemetry.metrics import Telemetry
-from spanbridge.processors.types import Batch, Context, Trace, TraceProcessor, span_count
+from spanbridge.processors.types import Trace, TraceProcessor, span_count
 
 if TYPE_CHECKING:
     from spanbridge.collector.flow.processors.tail_sampling import TailSampling
@@ -38,9 +34,6 @@ TRUNCATED_TAG = "spanbridge.truncated_spans"
 """On a trace beyond its cap: how many spans of how many were dropped."""
 LARGE = 8
 """A trace that holds more than this part of a flow's memory is handed on as far as it has come."""
-PORTION = 512
-"""Spans of a large request that the head stage works on at a time, some 20 ms with everything switched on. What is more
-than twice that is large, of requests and of traces."""
 LARGE_ROW = 1 << 20
 """Bytes of a row that takes some ms to be cut into traces."""
 TICK = 0.05
@@ -48,97 +41,7 @@ TICK = 0.05
 TURN = 0.002
 """Seconds of work on traces at a time, while senders wait for OK."""
 
-Process = TypeVar("Process")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Stage(Generic[Process]):
-    """A processor under its component id.
-
-    One that `observes` changes nothing and is called with what came to it once the request is committed, so that a
-    request which its sender has to repeat is not counted twice. The stage on traces of one that had its stage at the
-    head has counted its items there.
-    """
-
-    name: str
-    process: Process
-    observes: bool = False
-    counts: bool = True
-
-
-def item_count(request: Request) -> int:
-    """Spans or log records of a request."""
-    if isinstance(request, Batch):
-        return span_count(request)
-    return sum(len(sl.log_records) for rl in request.resource_logs for sl in rl.scope_logs)
-
-
-class Head:
-    """The head stage: each processor in turn, then the journal. Its `accept` is what receivers call."""
-
-    def __init__(
-        self, stages: Sequence[Stage[Callable[[Request], Request]]], journal: Journal, telemetry: Telemetry
-    ) -> None:
-        self._stages = stages
-        self._journal = journal
-        self._telemetry = telemetry
-
-    async def accept(self, request: Request, context: Context) -> None:
-        """Return once what is left of the request is committed, all of it at once. Raises `Busy`."""
-        signal: Signal = "traces" if isinstance(request, Batch) else "logs"
-        observed: list[tuple[Callable[[Request], Request], Request]] = []
-        payloads = []
-        for portion in portions(request):
-            payloads.append(self._run(portion, signal, observed))
-            if portion is not request:
-                await asyncio.sleep(0)  # others have their turn
-        if payload := b"".join(payloads):
-            await self._journal.put(Entry(payload, context, signal, sound=True))
-        for observe, original in observed:
-            observe(original)
-
-    def _run(
-        self, request: Request, signal: Signal, observed: list[tuple[Callable[[Request], Request], Request]]
-    ) -> bytes:
-        """What the stages leave of a request, serialized; nothing if that is nothing."""
-        count = item_count(request)
-        for stage in self._stages:
-            if stage.observes:
-                observed.append((stage.process, deepcopy(request)))
-                continue
-            self._telemetry.incoming_items.labels(stage.name, signal).inc(count)
-            request = stage.process(request)
-            count = item_count(request)
-            self._telemetry.outgoing_items.labels(stage.name, signal).inc(count)
-            if count == 0:
-                break
-        return request.SerializeToString() if count else b""
-
-
-def portions(request: Request) -> Iterator[Request]:
-    """The request itself; a large one in requests of some hundred spans each, between which others may have their turn.
-
-    A concatenation of requests, serialized, is a request.
-    """
-    if not isinstance(request, Batch) or span_count(request) <= 2 * PORTION:
-        yield request
-        return
-    portion, count = Batch(), 0
-    for resource_spans in request.resource_spans:
-        for scope_spans in resource_spans.scope_spans:
-            for start in range(0, len(scope_spans.spans), PORTION):
-                target = portion.resource_spans.add(schema_url=resource_spans.schema_url)
-                target.resource.CopyFrom(resource_spans.resource)
-                scope = target.scope_spans.add(schema_url=scope_spans.schema_url)
-                scope.scope.CopyFrom(scope_spans.scope)
-                scope.spans.extend(scope_spans.spans[start : start + PORTION])
-                count += len(scope.spans)
-                if count >= PORTION:
-                    yield portion
-                    portion, count = Batch(), 0
-    if count:
-        yield portion
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +92,6 @@ class Flow:
         self._handed_on = 0
         self._relieved = asyncio.Event()
         self._now = ReadingTime(asyncio.get_running_loop().time)
-        self._decoded = BatchDecoder()
 
     def deliver_to(self, delivery: Delivery) -> None:
         """Add a delivery; a trace is settled when all of them have it."""
@@ -320,7 +222,7 @@ class Flow:
         return False
 
     def _run_stages(self, pending: Pending) -> Trace | None:
-        trace: Trace | None = truncated(pending.decode(self._decoded), pending.dropped)
+        trace: Trace | None = truncated(pending.decode(), pending.dropped)
         for stage in self._stages:
             if trace is None:
                 return None
@@ -329,23 +231,16 @@ class Flow:
                 incoming, outgoing = self._counters[stage.name]
                 incoming.inc(pending.spans)
                 outgoing.inc(span_count(trace.batch) if trace is not None else 0)
-        if trace is not None:
-            trace.read = None  # nobody is left to use it, and it takes memory
         return trace
 
     def _run_stage(self, stage: Stage[TraceProcessor], trace: Trace) -> Trace | None:
         """A fault of a processor is counted and costs the trace that processor's work, never the trace."""
-        read = trace.read
         try:
-            processed = stage.process(trace)
+            return stage.process(trace)
         except Exception:
             log.exception("processor %s failed; the trace goes on without it", stage.name)
             self._telemetry.processor_errors.labels(stage.name).inc()
-            trace.read = None
             return trace
-        if processed is not None and processed.read is read:
-            processed.read = None  # was for this processor alone, which may have edited spans since
-        return processed
 
     async def _drain(self, seconds: float) -> None:
         """Hand on all there is, complete or not, until the journal is empty or the time is up.
@@ -373,23 +268,3 @@ def truncated(trace: Trace, dropped: int) -> Trace:
     if dropped:
         trace.tags[TRUNCATED_TAG] = f"{dropped} of {dropped + span_count(trace.batch)}"
     return trace
-
-
-def fan_out(accepts: Sequence[Accept]) -> Accept:
-    """One `Accept` for several pipelines: each gets a copy of its own, and OK means that all have committed.
-
-    When one of them is busy the sender sends again, and those that had room meet the same spans twice: MLflow's upsert
-    by span id makes that harmless, their span_metrics count them twice.
-    """
-    if len(accepts) == 1:
-        return accepts[0]
-    if not accepts:
-        raise ConfigError(
-            ["receivers: a receiver that is in a logs pipeline alone takes no spans; add a traces pipeline"]
-        )
-
-    async def accept(request: Request, context: Context) -> None:
-        for each in accepts:
-            await each(deepcopy(request), context)
-
-    return accept

@@ -58,8 +58,3 @@ def wrapped(number: int, value: bytes) -> bytes:
         length >>= 7
     head.append(length)
     return bytes(head) + value
-
-
-def small(number: int, value: int) -> bytes:
-    """A field that holds a number below 128; `number` is below 16."""
-    return bytes((number << 3 | _VARINT, value))

@@ -33,7 +33,8 @@ from spanbridge.collector.extensions.config import FileStorageConfig, HealthChec
 from spanbridge.collector.flow.assembly import Assembly
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
-from spanbridge.collector.flow.flow import Flow, FlowOptions, Head, Stage, fan_out
+from spanbridge.collector.flow.flow import Flow, FlowOptions
+from spanbridge.collector.flow.head import Head, Stage, fan_out
 from spanbridge.collector.flow.processors.log_selection import LogSelection
 from spanbridge.collector.flow.processors.memory_limiter import MIB, total_memory
 from spanbridge.collector.flow.released_traces import Remembered

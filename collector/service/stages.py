@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from spanbridge.collector.config.components import split_id
 from spanbridge.collector.flow.assembly import AssemblyLimits
-from spanbridge.collector.flow.flow import Stage
+from spanbridge.collector.flow.head import Stage
 from spanbridge.collector.flow.processors.config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
 from spanbridge.collector.flow.processors.memory_limiter import MIB, MemoryLimiter, MemoryLimits, total_memory
 from spanbridge.collector.flow.released_traces import Remembered

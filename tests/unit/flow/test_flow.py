@@ -14,7 +14,8 @@ from spanbridge.collector.errors import Held, Permanent
 from spanbridge.collector.flow.assembly import Assembly, AssemblyLimits
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
-from spanbridge.collector.flow.flow import PORTION, TRUNCATED_TAG, Flow, FlowOptions, Head, Stage
+from spanbridge.collector.flow.flow import TRUNCATED_TAG, Flow, FlowOptions
+from spanbridge.collector.flow.head import PORTION, Head, Stage
 from spanbridge.collector.flow.processors.tail_sampling import TailSampling
 from spanbridge.collector.flow.released_traces import Remembered
 from spanbridge.collector.journal import Entry

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 
-from spanbridge.collector.otlp.bare import is_bare
-from spanbridge.collector.otlp.batches import BatchDecoder
-from spanbridge.processors.types import Trace
+from spanbridge.processors.types import Batch, Trace
 
 
 def written(traces: Sequence[Trace]) -> bytes:
@@ -18,10 +16,9 @@ def written(traces: Sequence[Trace]) -> bytes:
 
 
 def read(message: bytes) -> list[Trace]:
-    """What `written` wrote; bare, if all of them are."""
+    """What `written` wrote."""
     sent = pickle.loads(message)  # noqa: S301  from our own process
-    decoded, bare = BatchDecoder(), is_bare(b"".join([serialized for serialized, *_ in sent]))
     return [
-        Trace(trace_id, decoded(serialized), context, late, None, tags, metadata, client_request_id, bare=bare)
+        Trace(trace_id, Batch.FromString(serialized), context, late, None, tags, metadata, client_request_id)
         for serialized, trace_id, context, late, tags, metadata, client_request_id in sent
     ]

@@ -19,14 +19,6 @@ def test_traces_arrive_as_they_were(late: bool, tags: dict[str, str], request_id
     assert read(written([trace, trace])) == [trace, trace]
 
 
-def test_they_are_bare_if_all_of_them_are() -> None:
-    bare, other = new_trace(), new_trace()
-    add_span(bare, "chat")
-    add_span(other, "chat").links.add(span_id=b"12345678")
-    assert [trace.bare for trace in read(written([bare, bare]))] == [True, True]
-    assert [trace.bare for trace in read(written([bare, other]))] == [False, False]
-
-
 def test_sealed_traces_arrive() -> None:
     traces = [whole_trace(), whole_trace()]
     sent = read(written(traces))
