@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableSequence, Sequence
-from operator import attrgetter
 from typing import Any, TypeAlias
 
 import orjson
@@ -36,19 +35,6 @@ def by_key(attributes: Sequence[KeyValue]) -> dict[str, KeyValue]:
     """The attributes by their keys; of a repeated key the last."""
     # A slice of a protobuf field is read faster than the field itself.
     return {attribute.key: attribute for attribute in attributes[:]}
-
-
-def keys_of(attributes: Iterable[KeyValue]) -> tuple[str, ...]:
-    """The attributes' keys in their order; made without a step of the interpreter for each."""
-    return tuple(map(_key, attributes))
-
-
-_key: attrgetter[str] = attrgetter("key")
-
-
-def places_of(keys: Sequence[str]) -> dict[str, int]:
-    """Where each key stands; of a repeated key the last place."""
-    return {key: place for place, key in enumerate(keys)}
 
 
 def to_python(value: AnyValue, depth: int = 0) -> Value:

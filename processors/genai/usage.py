@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from spanbridge.processors.genai.values import as_count, as_number, as_object
@@ -27,7 +27,7 @@ class UsageKeys:
     MLflow's prices expect.
     """
 
-    __slots__ = ("_keys", "_stating", "cache_apart")
+    __slots__ = ("_fields", "_ordered", "cache_apart", "keys")
 
     def __init__(  # noqa: PLR0913  one argument for each count there is
         self,
@@ -40,7 +40,7 @@ class UsageKeys:
         reasoning: tuple[str, ...] = (),
         cache_apart: bool = False,
     ) -> None:
-        self._keys = {
+        fields = {
             INPUT: input,
             OUTPUT: output,
             TOTAL: total,
@@ -48,33 +48,29 @@ class UsageKeys:
             CACHE_CREATION: cache_creation,
             REASONING: reasoning,
         }
-        self._stating = frozenset((*input, *output, *total))
+        self._fields = {key: field for field, keys in fields.items() for key in keys}
+        self._ordered = tuple(self._fields)
+        self.keys = frozenset((*input, *output, *total))
         self.cache_apart = cache_apart
 
     def __call__(self, view: SpanView) -> Usage | None:
-        """The usage that a span states, or None."""
-        return self.read(view.count)
+        """Return the usage that a span states, or None."""
+        return self._read(view.count, view.layout.common(self._ordered))
 
-    def read(self, count: Count) -> Usage | None:
-        """The usage that is stated under the keys, or None."""
-        counts = {field: number for field, keys in self._keys.items() if (number := _first(count, keys)) is not None}
+    def within(self, stated: Mapping[str, Any]) -> Usage | None:
+        """Return the usage that an object states under the keys, or None."""
+        present = [key for key in self._ordered if key in stated]
+        return None if self.keys.isdisjoint(present) else self._read(lambda key: as_count(stated[key]), present)
+
+    def _read(self, count: Count, present: Sequence[str]) -> Usage | None:
+        counts: Usage = {}
+        for key in present:
+            field = self._fields[key]
+            if field not in counts and (number := count(key)) is not None:
+                counts[field] = number
         if self.cache_apart and INPUT in counts:
             counts[INPUT] += counts.get(CACHE_READ, 0) + counts.get(CACHE_CREATION, 0)
         return usage(counts)
-
-    def within(self, stated: Mapping[str, Any]) -> Usage | None:
-        """The usage that an object states under the keys, or None."""
-        return None if self._stating.isdisjoint(stated) else self.read(_counts(stated))
-
-    def narrowed(self, keys: frozenset[str]) -> UsageKeys | None:
-        """With only those of its keys that are there."""
-        if self._stating.isdisjoint(keys):
-            return None
-        present = {field: tuple(key for key in wanted if key in keys) for field, wanted in self._keys.items()}
-        narrow = UsageKeys(cache_apart=self.cache_apart)
-        narrow._keys = {field: wanted for field, wanted in present.items() if wanted}
-        narrow._stating = self._stating & keys
-        return narrow
 
 
 def _first(count: Count, keys: tuple[str, ...]) -> int | None:
@@ -169,7 +165,7 @@ def _details(stated: Mapping[str, Any]) -> Usage:
 class CostKeys:
     """Under which attributes a convention states the cost of a call, in US dollars."""
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_keys", "keys")
 
     def __init__(
         self,
@@ -179,6 +175,7 @@ class CostKeys:
         total: tuple[str, ...] = (),
     ) -> None:
         self._keys = {"input_cost": input, "output_cost": output, "total_cost": total}
+        self.keys = (*input, *output, *total)
 
     def __call__(self, view: SpanView) -> Cost | None:
         """The cost that a span states, or None: MLflow then prices the tokens itself."""
@@ -192,10 +189,6 @@ class CostKeys:
         # MLflow's UI shows a cost only if all three are there, so what is not known is 0.
         parts = known.get("input_cost", 0.0) + known.get("output_cost", 0.0)
         return {"input_cost": 0.0, "output_cost": 0.0, "total_cost": parts, **known}
-
-    def narrowed(self, keys: frozenset[str]) -> CostKeys | None:
-        """Itself, if one of its keys is there."""
-        return None if keys.isdisjoint(key for wanted in self._keys.values() for key in wanted) else self
 
 
 def _amount(get: Get, keys: tuple[str, ...]) -> float | None:

@@ -58,7 +58,7 @@ def response_length(view: TraceView, _tags: Mapping[str, str]) -> int:
     """How many characters the final answer has: the top span's output, or else that of the last model call."""
     answered = view.top
     if _OUTPUTS not in view.given:
-        calls = [each for each in view.spans if each.type in ("LLM", "CHAT_MODEL") and _OUTPUTS in each.places]
+        calls = [each for each in view.spans if each.type in ("LLM", "CHAT_MODEL") and _OUTPUTS in each.attributes]
         answered = max(calls, key=lambda call: call.span.end_time_unix_nano, default=None)
     return len(final_answer(answered.value(_OUTPUTS))) if answered else 0
 
@@ -106,7 +106,7 @@ def _document_count(retriever: SpanView) -> int:
             documents = documents.get("documents")
         if isinstance(documents, list):
             return len(documents)
-    indexed = map(_INDEXED_DOCUMENT.match, retriever.places)
+    indexed = map(_INDEXED_DOCUMENT.match, retriever.attributes)
     return len({match[1] for match in indexed if match})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from spanbridge.processors.genai import span_types as types
 from spanbridge.processors.genai.content.messages import chat_messages
-from spanbridge.processors.genai.convention import Convention, any_of, given, word
+from spanbridge.processors.genai.convention import Convention, any_of
 from spanbridge.processors.genai.values import as_object
 from spanbridge.processors.genai.view import SpanView
 
@@ -29,6 +29,6 @@ CONVENTION = Convention(
     namespaces=frozenset({"messaging"}),
     recognise=any_of("messaging.operation"),
     only_if=lambda view: view.span.name.startswith("autogen "),
-    span_type=word(lambda _: types.TASK),
-    inputs=given(_inputs, "message"),
+    span_type=lambda _: types.TASK,
+    inputs=_inputs,
 )

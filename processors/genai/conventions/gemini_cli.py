@@ -66,7 +66,7 @@ def _has_text(part: Any) -> bool:
 
 def _format(view: SpanView) -> str | None:
     """MLflow would say `gemini` of these spans, and its chat view then expects Gemini's own shape."""
-    return "openai" if "gen_ai.input.messages" in view.places or "gen_ai.output.messages" in view.places else None
+    return "openai" if "gen_ai.input.messages" in view or "gen_ai.output.messages" in view else None
 
 
 CONVENTION = Convention(

@@ -12,7 +12,7 @@ from spanbridge.processors.genai.content.answers import chat_output, choices
 from spanbridge.processors.genai.content.documents import documents
 from spanbridge.processors.genai.content.messages import chat_messages
 from spanbridge.processors.genai.content.tools import chat_tools
-from spanbridge.processors.genai.convention import Convention, any_under, given, shown_input
+from spanbridge.processors.genai.convention import Convention, any_under, shown_input
 from spanbridge.processors.genai.usage import Usage, usage_object
 from spanbridge.processors.genai.values import as_name, as_object, decoded, is_empty
 from spanbridge.processors.genai.view import SpanView
@@ -64,7 +64,7 @@ def _span_type(view: SpanView) -> str:
     if component:
         return next((kind for word, kind in _COMPONENTS if word in component), types.TASK)
     named = _TYPE_BY_NAME.get(view.span.name)
-    return named or next((kind for key, kind in _TYPE_BY_KEY if key in view.places), types.CHAIN)
+    return named or next((kind for key, kind in _TYPE_BY_KEY if key in view), types.CHAIN)
 
 
 def _inputs(view: SpanView) -> Any:
@@ -121,8 +121,8 @@ CONVENTION = Convention(
     span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
-    model=given(lambda view: as_name(_reply_meta(view).get("model")), *_REPLIES),
-    usage=given(_usage, *_REPLIES),
-    tools=given(_tools, "haystack.component.input", "haystack.agent.step.llm.input"),
+    model=lambda view: as_name(_reply_meta(view).get("model")),
+    usage=_usage,
+    tools=_tools,
     originals=(*_INPUTS, *_OUTPUTS, "haystack.component.type"),
 )

@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.convention import Convention, word
+from spanbridge.processors.genai.convention import Convention
 from spanbridge.processors.genai.view import Layout, SpanView
 
 _METHOD = ("http.request.method", "http.method", "rpc.method")
@@ -39,7 +39,7 @@ CONVENTION = Convention(
     namespaces=frozenset({"http", "rpc"}),
     recognise=_recognise,
     only_if=lambda view: view.span.kind == Span.SPAN_KIND_CLIENT and bool(view.span.parent_span_id),
-    span_type=word(lambda _: types.TASK),
+    span_type=lambda _: types.TASK,
     inputs=_inputs,
     outputs=_outputs,
 )

@@ -16,12 +16,10 @@ from spanbridge.processors.genai.content.tools import chat_tools
 from spanbridge.processors.genai.convention import (
     Convention,
     any_under,
-    given,
     lookup,
     name,
     shown_input,
     shown_output,
-    word,
 )
 from spanbridge.processors.genai.usage import CostKeys, UsageKeys
 from spanbridge.processors.genai.values import as_name, as_object, decoded, is_empty
@@ -72,9 +70,9 @@ _said_type = lookup("openinference.span.kind", _KINDS)
 
 
 def _span_type(view: SpanView) -> str | None:
-    if "openinference.span.kind" in view.places:
+    if "openinference.span.kind" in view:
         return _said_type(view)
-    return types.LLM if "llm.model_name" in view.places else None
+    return types.LLM if "llm.model_name" in view else None
 
 
 def _inputs(view: SpanView) -> Any:
@@ -240,7 +238,7 @@ CONVENTION = Convention(
         {"openinference", "llm", "input", "output", "retrieval", "reranker", "embedding", "decision", "tag"}
     ),
     recognise=any_under(*_OWN_KEYS),
-    span_type=word(_span_type, "openinference.span.kind"),
+    span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
     model=_model,
@@ -254,7 +252,7 @@ CONVENTION = Convention(
         reasoning=("llm.token_count.completion_details.reasoning",),
     ),
     cost=CostKeys(input=("llm.cost.prompt",), output=("llm.cost.completion",), total=("llm.cost.total",)),
-    tools=given(_tools, "llm.tools."),
+    tools=_tools,
     tags=_tags,
     inherited_tags=True,
     originals=(

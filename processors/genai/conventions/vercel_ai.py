@@ -14,7 +14,7 @@ from spanbridge.processors.genai.content.answers import choices
 from spanbridge.processors.genai.content.messages import Message
 from spanbridge.processors.genai.content.parts import as_tool_calls
 from spanbridge.processors.genai.content.tools import chat_tools
-from spanbridge.processors.genai.convention import Convention, any_under, given, name, shown_input, word
+from spanbridge.processors.genai.convention import Convention, any_under, name, shown_input, value
 from spanbridge.processors.genai.usage import UsageKeys
 from spanbridge.processors.genai.values import decoded
 from spanbridge.processors.genai.view import SpanView
@@ -47,7 +47,7 @@ def _operation(view: SpanView) -> str:
 def _span_type(view: SpanView) -> str | None:
     operation = _operation(view).lower()
     if not operation:
-        return types.TOOL if "ai.toolCall.name" in view.places else None
+        return types.TOOL if "ai.toolCall.name" in view else None
     return next((kind for word, kind in _TYPE_BY_WORD if word in operation), types.LLM)
 
 
@@ -101,11 +101,6 @@ def _provider(view: SpanView) -> str | None:
     return provider if provider and kind in _PROVIDER_KINDS else said
 
 
-def _tools(view: SpanView) -> Any:
-    found = view.get("ai.prompt.tools")
-    return None if found is None else chat_tools(found)
-
-
 def _tags(view: SpanView) -> Mapping[str, Any]:
     return view.under("ai.telemetry.metadata.")
 
@@ -114,11 +109,11 @@ CONVENTION = Convention(
     name="vercel_ai",
     namespaces=frozenset({"ai"}),
     recognise=any_under("ai."),
-    span_type=word(_span_type, "ai.operationId"),
+    span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
     model=name("ai.response.model", "gen_ai.response.model", "ai.model.id", "gen_ai.request.model"),
-    provider=word(_provider, "ai.model.provider", "gen_ai.system"),
+    provider=_provider,
     usage=UsageKeys(
         input=("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"),
         output=("ai.usage.outputTokens", "ai.usage.completionTokens"),
@@ -127,7 +122,7 @@ CONVENTION = Convention(
         cache_creation=("ai.usage.inputTokenDetails.cacheWriteTokens",),
         reasoning=("ai.usage.reasoningTokens", "ai.usage.outputTokenDetails.reasoningTokens"),
     ),
-    tools=given(_tools, "ai.prompt.tools"),
+    tools=value("ai.prompt.tools", shape=chat_tools),
     tags=_tags,
     originals=(
         "ai.operationId",

@@ -12,63 +12,26 @@ from typing import Any
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from spanbridge.processors.attributes import to_python
+from spanbridge.processors.genai.identity_keys import (
+    CODEX_THREAD,
+    CONVERSATION,
+    IDENTITY_KEYS,
+    METADATA,
+    SESSION,
+    SESSION_FIELDS,
+    SESSION_KEYS,
+    USER,
+    USER_FIELDS,
+    USER_KEYS,
+)
 from spanbridge.processors.genai.values import as_name, as_object
 from spanbridge.processors.genai.view import SpanView
 from spanbridge.processors.types import Trace
 
-SESSION, USER = "session.id", "user.id"
-_CONVERSATION = "gen_ai.conversation.id"
-_METADATA = "metadata"
-_CODEX_THREAD = "thread.id"
 _LONGEST = 250
 """MLflow refuses a whole request for a longer session id (validate_session_id)."""
 
-SESSION_KEYS = (
-    "mlflow.trace.session",
-    SESSION,
-    "langfuse.session.id",
-    _CONVERSATION,
-    "ai.telemetry.metadata.sessionId",
-    "ai.telemetry.metadata.session_id",
-    "langsmith.metadata.session_id",
-    "langsmith.metadata.thread_id",
-    "langsmith.metadata.conversation_id",
-    "traceloop.association.properties.session_id",
-    "traceloop.association.properties.sessionId",
-    "traceloop.association.properties.thread_id",
-    "traceloop.association.properties.conversation_id",
-    "traceloop.association.properties.chat_id",
-    "lmnr.association.properties.session_id",
-    "spring.ai.chat.client.conversation.id",
-    "gcp.vertex.agent.session_id",
-    "voltagent.conversation_id",
-    "conversation.id",
-    _CODEX_THREAD,
-)
-USER_KEYS = (
-    "mlflow.trace.user",
-    USER,
-    "langfuse.user.id",
-    "enduser.id",
-    "ai.telemetry.metadata.userId",
-    "ai.telemetry.metadata.user_id",
-    "langsmith.metadata.user_id",
-    "traceloop.association.properties.user_id",
-    "traceloop.association.properties.userId",
-    "lmnr.association.properties.user_id",
-    "voltagent.user_id",
-    "gen_ai.user",
-    "gen_ai.request.user",
-    "llm.user",
-    "enduser.pseudo.id",
-    "user.email",
-)
-_SESSION_FIELDS = ("session_id", "sessionId", "thread_id", "conversation_id")
-_USER_FIELDS = ("user_id", "userId")
-IDENTITY_KEYS = frozenset({*SESSION_KEYS, *USER_KEYS, _METADATA})
-"""Where a span, a resource or a log record may name a session or a user."""
-
-_SEEN = {SESSION: (SESSION, _CONVERSATION), USER: (USER,)}
+_SEEN = {SESSION: (SESSION, CONVERSATION), USER: (USER,)}
 
 
 def name_session_and_user(
@@ -81,8 +44,8 @@ def name_session_and_user(
     """
     named = _named(ordered)
     shown = {
-        SESSION: _best(named, SESSION_KEYS, _SESSION_FIELDS),
-        USER: _best(named, USER_KEYS, _USER_FIELDS),
+        SESSION: _best(named, SESSION_KEYS, SESSION_FIELDS),
+        USER: _best(named, USER_KEYS, USER_FIELDS),
     }
     if None in shown.values():
         beside = _beside_spans(trace)
@@ -110,13 +73,13 @@ def _best(named: Mapping[str, Any], keys: Sequence[str], fields: Sequence[str]) 
     for key in keys:
         if key in named and (found := _identity(key, named[key])):
             return found
-    metadata = as_object(named.get(_METADATA)) if fields else {}
+    metadata = as_object(named.get(METADATA)) if fields else {}
     return next((found for field in fields if (found := _identity(field, metadata.get(field)))), None)
 
 
 def _identity(key: str, value: Any) -> str | None:
     """A session or user: a name. `thread.id` is Codex's as a text, and an operating system's thread as a number."""
-    if key == _CODEX_THREAD and not isinstance(value, str):
+    if key == CODEX_THREAD and not isinstance(value, str):
         return None
     name = as_name(value)
     return name[:_LONGEST].rstrip() if name else None
@@ -145,7 +108,7 @@ def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
     """What MLflow takes: the first key that a span has, even with an empty value, of the first span with one."""
     for view in views:
         for key in keys:
-            if key in view.places:
+            if key in view:
                 return view.get(key)
     return None
 
@@ -153,7 +116,7 @@ def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
 def _place(trace: Trace, top: SpanView, views: Sequence[SpanView], key: str, value: str) -> None:
     """Put it on the top span, before any other span that says something else."""
     top.set(key, value)
-    if any(seen in view.places for view in views if view is not top for seen in _SEEN[key]):
+    if any(seen in view for view in views if view is not top for seen in _SEEN[key]):
         _move_to_front(trace, top.span.span_id)
 
 

@@ -9,7 +9,7 @@ from spanbridge.processors.genai import span_types as types
 from spanbridge.processors.genai.content.answers import answer
 from spanbridge.processors.genai.content.parts import Turn
 from spanbridge.processors.genai.head import set_text
-from spanbridge.processors.genai.reading import INPUTS, OUTPUTS, SPAN_TYPE
+from spanbridge.processors.genai.mlflow_attributes import INPUTS, OUTPUTS, SPAN_TYPE
 from spanbridge.processors.genai.values import as_object, decoded
 from spanbridge.processors.genai.view import SpanView
 
@@ -21,16 +21,16 @@ def write_previews(root: SpanView, ordered: Sequence[SpanView]) -> None:
 
     `ordered` is by start. Without a model call that says anything, an agent's or a chain's words serve.
     """
-    if INPUTS not in root.places and (found := _derived(root, ordered, INPUTS, question)) is not None:
+    if INPUTS not in root and (found := _derived(root, ordered, INPUTS, question)) is not None:
         set_text(root, INPUTS, found)
-    if OUTPUTS not in root.places and (found := _derived(root, ordered[::-1], OUTPUTS, final_answer)) is not None:
+    if OUTPUTS not in root and (found := _derived(root, ordered[::-1], OUTPUTS, final_answer)) is not None:
         set_text(root, OUTPUTS, found)
 
 
 def _derived(root: SpanView, views: Sequence[SpanView], key: str, shape: Callable[[Any], Any]) -> Any:
     unshaped = framed = None
     for view in views:
-        if view is root or key not in view.places:
+        if view is root or key not in view:
             continue
         kind, said = view.name(SPAN_TYPE), view.get(key)
         if kind in types.MODEL_CALLS:

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from spanbridge.processors.genai.convention import Convention
-from spanbridge.processors.genai.reading import MODEL, USAGE, Plan, stated
+from spanbridge.processors.genai.convention import Convention, readers
+from spanbridge.processors.genai.mlflow_attributes import MODEL, USAGE
+from spanbridge.processors.genai.recognition import Recognised, stated
 from spanbridge.processors.genai.usage import INPUT, OUTPUT, Usage
 from spanbridge.processors.genai.values import as_count, as_object
 from spanbridge.processors.genai.view import SpanView
@@ -34,14 +35,14 @@ class _Counted:
     models: set[str] = field(default_factory=set)
 
 
-def settle_rollups(read: Sequence[tuple[SpanView, Plan]], parents: Mapping[bytes, bytes]) -> None:
+def settle_rollups(read: Sequence[tuple[SpanView, Recognised]], parents: Mapping[bytes, bytes]) -> None:
     """Hide each roll-up that does not agree with the calls below it. Usage that an application set itself stays."""
-    stating = {view.span.span_id: (view, plan) for view, plan in read if USAGE in view.places}
+    stating = {view.span.span_id: (view, recognised) for view, recognised in read if USAGE in view}
     if not _is_nested(stating, parents):
         return
     counted = {
-        span_id: _Counted(view, plan.conventions, usage)
-        for span_id, (view, plan) in stating.items()
+        span_id: _Counted(view, recognised.conventions, usage)
+        for span_id, (view, recognised) in stating.items()
         if (usage := _usage(view))
     }
     for one in reversed(_top_down(counted, parents)):
@@ -113,4 +114,4 @@ def _settle(one: _Counted) -> None:
 def _is_ours(one: _Counted) -> bool:
     """Whether the usage is what a convention states, and not an application's own `mlflow.chat.tokenUsage`."""
     stored = as_object(one.view.text(USAGE))
-    return any(stated((convention.usage,), one.view) == stored for convention in one.conventions)
+    return any(stated(readers(convention.usage), one.view) == stored for convention in one.conventions)

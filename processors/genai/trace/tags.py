@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from spanbridge.processors.attributes import to_python
-from spanbridge.processors.genai.convention import Convention
+from spanbridge.processors.genai.convention import Convention, readers
 from spanbridge.processors.genai.conventions.langfuse import RESOURCE_TAGS
-from spanbridge.processors.genai.reading import CLIENT_REQUEST_ID, METADATA_KEYS, METADATA_PREFIX, STATED_NAME, Plan
+from spanbridge.processors.genai.mlflow_attributes import CLIENT_REQUEST_ID, METADATA_KEYS, METADATA_PREFIX, STATED_NAME
+from spanbridge.processors.genai.recognition import Recognised, stated
 from spanbridge.processors.genai.values import as_text, is_empty
 from spanbridge.processors.genai.view import SpanView
 from spanbridge.processors.types import Trace
@@ -23,13 +24,13 @@ _IDENTITY_FIELDS = frozenset(
 
 
 def write_tags(
-    trace: Trace, ordered: Sequence[tuple[SpanView, Plan]], parents: Mapping[bytes, bytes], shown: Iterable[str]
+    trace: Trace, ordered: Sequence[tuple[SpanView, Recognised]], parents: Mapping[bytes, bytes], shown: Iterable[str]
 ) -> None:
     """Fill `trace.tags`, never replacing one; `shown` are the session and user, which need no tag besides."""
     covered: dict[str, set[bytes]] = {}
     identities = frozenset(shown)
-    for view, plan in ordered:
-        for convention in plan.tagging:
+    for view, recognised in ordered:
+        for convention in recognised.tagging:
             if convention.tags is None or _is_below(convention, view, covered, parents):
                 continue
             tags = convention.tags(view)
@@ -66,13 +67,13 @@ def _put(tags: dict[str, str], key: str, value: Any, identities: frozenset[str])
         tags.setdefault(key, text)
 
 
-def write_name(trace: Trace, ordered: Sequence[tuple[SpanView, Plan]], telling: Iterable[SpanView]) -> None:
+def write_name(trace: Trace, ordered: Sequence[tuple[SpanView, Recognised]], telling: Iterable[SpanView]) -> None:
     """Set the trace's name when a convention states one; without, the exporter takes the root's."""
-    if TRACE_NAME in trace.tags or any(STATED_NAME in view.places for view in telling):
+    if TRACE_NAME in trace.tags or any(STATED_NAME in view for view in telling):
         return
-    for view, plan in ordered:
-        for convention in plan.naming:
-            if found := convention.trace_name(view):
+    for view, recognised in ordered:
+        for convention in recognised.naming:
+            if found := stated(readers(convention.trace_name), view):
                 trace.tags[TRACE_NAME] = found
                 return
 
