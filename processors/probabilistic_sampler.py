@@ -42,10 +42,7 @@ _BUCKETS: Final = 1 << _BUCKET_BITS
 
 
 class ProbabilisticSamplerConfig(ConfigModel):
-    """The Collector's keys and defaults. `mode` unset: hash_seed where a `hash_seed` is given, else proportional.
-
-    The last three keys are for log records; they are read so that a Collector's file loads.
-    """
+    """The Collector's keys and defaults. The last three keys have no effect; they are read so that its files load."""
 
     NOTES: ClassVar[Mapping[str, str]] = {
         "attribute_source": _JOINED,
@@ -53,14 +50,38 @@ class ProbabilisticSamplerConfig(ConfigModel):
         "sampling_priority": _JOINED,
     }
 
-    sampling_percentage: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    mode: Literal["hash_seed", "equalizing", "proportional", ""] = ""
-    hash_seed: int = Field(default=0, ge=0, lt=1 << 32)
-    fail_closed: bool = True
-    sampling_precision: int = Field(default=4, ge=1, le=14)
-    attribute_source: Literal["traceID", "record"] = "traceID"
-    from_attribute: str = ""
-    sampling_priority: str = ""
+    sampling_percentage: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="The share of traces to keep in percent; 100 or more keeps all.",
+    )
+    mode: Literal["hash_seed", "equalizing", "proportional", ""] = Field(
+        default="",
+        description="`hash_seed` hashes the trace id; `proportional` keeps the percentage of what arrives; "
+        "`equalizing` brings what was sampled before to the same percentage. "
+        "Default: hash_seed if a hash_seed is given, else proportional.",
+    )
+    hash_seed: int = Field(
+        default=0,
+        ge=0,
+        lt=1 << 32,
+        description="The seed of the hash; samplers with the same seed keep the same traces. For mode hash_seed.",
+    )
+    fail_closed: bool = Field(
+        default=True, description="Drop spans whose randomness or threshold can't be told; false keeps them."
+    )
+    sampling_precision: int = Field(
+        default=4,
+        ge=1,
+        le=14,
+        description="Most hexadecimal digits of the threshold in the tracestate.",
+    )
+    attribute_source: Literal["traceID", "record"] = Field(
+        default="traceID", description="For log records in the Collector; no effect here."
+    )
+    from_attribute: str = Field(default="", description="For log records in the Collector; no effect here.")
+    sampling_priority: str = Field(default="", description="For log records in the Collector; no effect here.")
 
     @model_validator(mode="after")
     def _expressible(self) -> Self:

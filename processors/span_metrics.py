@@ -57,9 +57,11 @@ _Said: TypeAlias = Mapping[str, AnyValue]
 
 
 class ExplicitConfig(ConfigModel):
-    """Upper bounds of the buckets of `traces_span_metrics_duration`."""
+    """The buckets of `traces_span_metrics_duration`."""
 
-    buckets: tuple[Duration, ...] = _DEFAULT_BUCKETS
+    buckets: tuple[Duration, ...] = Field(
+        default=_DEFAULT_BUCKETS, description="Upper bounds of the buckets, durations in ascending order: 2 ms to 15 s."
+    )
 
     @field_validator("buckets")
     @classmethod
@@ -70,28 +72,39 @@ class ExplicitConfig(ConfigModel):
 
 
 class HistogramConfig(ConfigModel):
-    """The duration histogram; its unit is milliseconds, as the connector's."""
+    """The histogram of durations."""
 
-    disable: bool = False
-    unit: Literal["ms", "s"] = "ms"
-    explicit: ExplicitConfig = ExplicitConfig()
+    disable: bool = Field(default=False, description="Leave the histogram of durations out.")
+    unit: Literal["ms", "s"] = Field(default="ms", description="The unit in which durations are reported.")
+    explicit: ExplicitConfig = Field(default=ExplicitConfig(), description="The buckets.")
 
 
 class DimensionConfig(ConfigModel):
-    """A span or resource attribute as a label of the span metrics; `default` where a span has none."""
+    """An attribute that becomes a label of the span metrics."""
 
-    name: str = Field(min_length=1)
-    default: str = ""
+    name: str = Field(min_length=1, description="The key of a span or resource attribute; a span's counts first.")
+    default: str = Field(default="", description="The label's value for a span that has no such attribute.")
 
 
 class SpanMetricsConfig(ConfigModel):
-    """The connector's keys. `exclude_dimensions` takes names of the four default ones; `gen_ai` switches the others."""
+    """The keys of contrib's spanmetricsconnector that are read here, and `gen_ai`, which is ours."""
 
-    histogram: HistogramConfig = HistogramConfig()
-    dimensions: tuple[DimensionConfig, ...] = ()
-    exclude_dimensions: tuple[Literal["service.name", "span.name", "span.kind", "status.code"], ...] = ()
-    aggregation_cardinality_limit: int = Field(default=1000, gt=0)
-    gen_ai: bool = True
+    histogram: HistogramConfig = Field(default=HistogramConfig(), description="The histogram of durations.")
+    dimensions: tuple[DimensionConfig, ...] = Field(
+        default=(), description="Attributes that become labels of the span metrics, besides the four default ones."
+    )
+    exclude_dimensions: tuple[Literal["service.name", "span.name", "span.kind", "status.code"], ...] = Field(
+        default=(), description="Default labels to leave out."
+    )
+    aggregation_cardinality_limit: int = Field(
+        default=1000,
+        gt=0,
+        description="Most series of one metric; what would be one more is added to a series whose labels are `other`. "
+        "The connector's default is no limit.",
+    )
+    gen_ai: bool = Field(
+        default=True, description="Also count tokens, cost and durations of GenAI operations (`gen_ai_client_*`)."
+    )
 
 
 class _Counter:

@@ -36,17 +36,26 @@ def _listed(sources: Any) -> Any:
 
 
 class SourceConfig(ConfigModel):
-    """One convention to read.
+    """One convention to read."""
 
-    `remove_originals` drops the attributes that ended up in `mlflow.*`; `overwrite` replaces `mlflow.*` attributes
-    that a span brings along. `custom_mappings` maps the user's own attribute keys to keys that are read further
-    (`my.model: gen_ai.request.model`, `my.kind: mlflow.spanType`). Unset means as the processor says.
-    """
-
-    name: str
-    remove_originals: bool | None = None
-    overwrite: bool | None = None
-    custom_mappings: dict[str, str] = Field(default_factory=dict)
+    name: str = Field(
+        description="The convention, for example `openinference`; or `custom`, which has custom_mappings alone."
+    )
+    remove_originals: bool | None = Field(
+        None,
+        description="Drop the attributes of this convention that ended up in `mlflow.*` ones. "
+        "Default: as the processor's `remove_originals` says.",
+    )
+    overwrite: bool | None = Field(
+        None,
+        description="Replace `mlflow.*` attributes that a span brings along by what this convention states. "
+        "Default: as the processor's `overwrite` says.",
+    )
+    custom_mappings: dict[str, str] = Field(
+        default_factory=dict,
+        description="Attribute keys of your own, each with the key that its value is copied to and read under, "
+        "for example `my.model: gen_ai.request.model` or `my.kind: mlflow.spanType`.",
+    )
 
     @field_validator("name")
     @classmethod
@@ -75,17 +84,24 @@ class SourceConfig(ConfigModel):
 
 
 class GenAiConfig(ConfigModel):
-    """The genai processor. Without `sources`, and with none but `custom`, every convention is read.
-
-    `remove_originals` and `overwrite` hold for each source that does not say otherwise.
-    """
+    """The genai processor."""
 
     sources: Annotated[
         tuple[SourceConfig, ...],
         BeforeValidator(_listed, json_schema_input_type=list[str | SourceConfig] | dict[str, dict[str, Any] | None]),
-    ] = ()
-    remove_originals: bool = False
-    overwrite: bool = False
+    ] = Field(
+        (),
+        description="The conventions to read: a list of names or of sections with a `name`, or a mapping from names to "
+        "sections. Default, and with none but `custom`: every convention.",
+    )
+    remove_originals: bool = Field(
+        False,
+        description="Drop the attributes that ended up in `mlflow.*` ones, where a source does not say otherwise.",
+    )
+    overwrite: bool = Field(
+        False,
+        description="Replace `mlflow.*` attributes that a span brings along, where a source does not say otherwise.",
+    )
 
     @field_validator("sources")
     @classmethod
