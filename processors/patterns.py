@@ -12,14 +12,14 @@ MAX_PROGRAM = 5_000
 
 
 def quiet_options() -> re2.Options:
-    """RE2's defaults, without its habit of writing what it refuses to standard error."""
+    """Return RE2's defaults, without its habit of writing what it refuses to standard error."""
     options = re2.Options()
     options.log_errors = False
     return options
 
 
 def compiled(pattern: str) -> Any:
-    """A pattern, compiled."""
+    """Return a pattern compiled."""
     return re2.compile(pattern, quiet_options())
 
 

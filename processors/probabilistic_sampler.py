@@ -91,7 +91,7 @@ class ProbabilisticSamplerConfig(ConfigModel):
 
     @property
     def effective_mode(self) -> Mode:
-        """The mode after the rule for an unset one."""
+        """The mode, with the default in the place of an empty one."""
         return self.mode or ("hash_seed" if self.hash_seed else "proportional")
 
 
@@ -120,7 +120,14 @@ class _Draw:
 
 
 class ProbabilisticSampler:
-    """Drops spans from a batch in place; raises nothing. What can't be read is kept or not as `fail_closed` says."""
+    """The processor: removes spans that are not sampled from a batch, in place.
+
+    A span whose randomness or threshold cannot be read is kept or dropped as `fail_closed` says; nothing is raised.
+
+    Args:
+        config: The processor's configuration.
+        on_decision: Is told of each policy and decision, once a batch.
+    """
 
     def __init__(self, config: ProbabilisticSamplerConfig, on_decision: OnDecision | None = None) -> None:
         # float32 as in the Collector: 0.1 % is 0.10000000149 % there, and the same trace ids must be kept.
@@ -134,7 +141,7 @@ class ProbabilisticSampler:
         self._plain_drop = _Decision(kept=False, policy=self._source.policy)
 
     def __call__(self, batch: Batch) -> Batch:
-        """Take away the spans that are not sampled, and the scopes and resources left without any."""
+        """Remove the spans that are not sampled, and the scopes and resources left without any; return the batch."""
         seen: dict[_Key, _Decision] = {}
         decisions: list[_Decision] = []
         for resource_spans in batch.resource_spans:
@@ -188,7 +195,7 @@ class ProbabilisticSampler:
         return _Decision(kept=True, policy=policy, trace_state=str(state))
 
     def _mode(self, mode: Mode, percentage: float, seed: int) -> tuple[_Source, Callable[[TraceState], int]]:
-        """Where a mode's randomness comes from, and the threshold it is held against."""
+        """Return where a mode's randomness comes from, and the threshold it is compared with."""
         buckets = int(_float32(percentage * _float32(_BUCKETS / 100)))
         if percentage == 0 or (mode == "hash_seed" and buckets == 0):
             return _Never(), lambda _: KEEP_NONE
@@ -211,14 +218,14 @@ class _Source(Protocol):
     policy: str
 
     def randomness(self, trace_id: bytes) -> int:
-        """The 56 bits of a valid trace id that came without a tracestate."""
+        """Return the 56 bits of a valid trace id that came without a tracestate."""
 
     def draw(self, trace_id: bytes, text: str) -> _Draw:
-        """The randomness of any span, and its tracestate."""
+        """Return the randomness of any span, and its tracestate."""
 
 
 class _Never:
-    """Nothing is drawn at 0 %."""
+    """The source at 0 %, of which nothing is drawn."""
 
     policy = "sampling_priority"
 
@@ -297,7 +304,7 @@ def _parsed(text: str) -> TraceState | None:
 
 
 def _priority(span: Span) -> bool | None:
-    """What `sampling.priority` asks for: True keep, False drop, None nothing (absent, negative, no number)."""
+    """Return what `sampling.priority` asks for: True keep, False drop, None nothing (absent, negative, no number)."""
     value = find(span.attributes, _PRIORITY)
     kind = value.WhichOneof("value") if value is not None else None
     if kind not in ("int_value", "double_value", "string_value"):

@@ -120,6 +120,7 @@ class _Counter:
         self.overflow = 0
 
     def add(self, key: Labels, amount: float = 1) -> None:
+        """Add an amount to the series of a key."""
         series = self.series
         if key in series:
             series[key] += amount
@@ -130,6 +131,7 @@ class _Counter:
             series[self._other] = series.get(self._other, 0) + amount
 
     def collect(self) -> Metric:
+        """Return the metric family."""
         family = CounterMetricFamily(self._name, self.text, labels=self.labels)
         for key, value in list(self.series.items()):
             family.add_metric(key, value)
@@ -150,6 +152,7 @@ class _Histogram:
         self.overflow = 0
 
     def observe(self, key: Labels, value: float) -> None:
+        """Count a value in the series of a key."""
         series = self.series.get(key)
         if series is None:
             series = self._new(key)
@@ -163,6 +166,7 @@ class _Histogram:
         return self.series.setdefault(key, [0.0] * (len(self._bounds) + 2))
 
     def collect(self) -> Metric:
+        """Return the metric family."""
         family = HistogramMetricFamily(self._name, self.text, labels=self.labels)
         bounds = [*map(str, self._bounds), "+Inf"]
         for key, series in list(self.series.items()):
@@ -176,7 +180,7 @@ class _Histogram:
 
 
 class SpanMetrics:
-    """Adds up batches; register it with a Prometheus registry as a collector. Call `record` from one thread."""
+    """The sums over all spans: a collector for a Prometheus registry. `record` is called from one thread."""
 
     def __init__(self, config: SpanMetricsConfig) -> None:
         limit = config.aggregation_cardinality_limit
@@ -212,7 +216,7 @@ class SpanMetrics:
         self._cost = _Counter("spanbridge_gen_ai_cost_usd", "Cost in US dollars.", _OPERATION_LABELS, limit)
 
     def record(self, batch: Batch) -> None:
-        """Add every span of a batch; the batch is left as it is. Raises nothing."""
+        """Add every span of a batch, which is left as it is; nothing is raised."""
         for resource_spans in batch.resource_spans:
             resource = resource_spans.resource.attributes
             service = _text(find(resource, "service.name"))
@@ -222,7 +226,7 @@ class SpanMetrics:
                     self._record(span, service, defaults)
 
     def collect(self) -> Iterator[Metric]:
-        """The metric families, for a Prometheus registry."""
+        """Yield the metric families, for a Prometheus registry."""
         metrics: list[_Counter | _Histogram] = [self._calls, self._errors]
         if self._with_durations:
             metrics.append(self._durations)
@@ -238,7 +242,7 @@ class SpanMetrics:
         yield overflow
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing, so that registering does not collect."""
+        """Return no families, so that registering does not collect."""
         return ()
 
     def _record(self, span: Span, service: str, defaults: Mapping[str, str]) -> None:
@@ -278,14 +282,14 @@ class SpanMetrics:
 
 
 def _picker(positions: Sequence[int]) -> Callable[[Labels], Labels]:
-    """Leaves out the excluded dimensions; nearly always there are none."""
+    """Return a function that leaves out the excluded dimensions; nearly always there are none."""
     if len(positions) == len(_SPAN_DIMENSIONS):
         return lambda values: values
     return lambda values: tuple(values[position] for position in positions)
 
 
 def _label(name: str) -> str:
-    """An attribute's name as a Prometheus label."""
+    """Return an attribute's name as a Prometheus label."""
     label = "".join(character if character.isascii() and character.isalnum() else "_" for character in name)
     return f"_{label}" if label[0].isdigit() else label
 
@@ -307,7 +311,7 @@ def _text(value: AnyValue | None) -> str:
 
 
 def _error_type(value: AnyValue | None, span: Span) -> str:
-    """`error.type`, else the last exception's type, else what the semantic conventions put for neither."""
+    """Return `error.type`, else the last exception's type, else what the semantic conventions put for neither."""
     named = _text(value)
     for event in reversed(span.events) if not named else ():
         named = named or _text(find(event.attributes, "exception.type"))

@@ -113,13 +113,17 @@ class GenAiConfig(ConfigModel):
         return sources
 
     def settings(self, names: Iterable[str]) -> dict[str, SourceConfig]:
-        """The settings of each convention that is on, by name."""
+        """Return the settings of each convention that is on, by name.
+
+        Args:
+            names: The names of all conventions.
+        """
         given = {source.name: source for source in self.sources}
         wanted = [name for name in names if name in given] or list(names)
         return {name: self._resolved(given.get(name) or SourceConfig(name=name)) for name in wanted}
 
     def custom(self) -> list[tuple[str, str, SourceConfig]]:
-        """Every custom mapping in order: source key, target key, and the settings it stands under."""
+        """Return the custom mappings in order, each as source key, target key and the settings of its source."""
         resolved = [self._resolved(source) for source in self.sources]
         return [(key, target, source) for source in resolved for key, target in source.custom_mappings.items()]
 

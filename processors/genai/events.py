@@ -42,7 +42,7 @@ class _Exchange:
 
 
 def semconv_events(view: SpanView, events: Sequence[Event]) -> Content:
-    """Inputs and outputs out of a span's events; a tool's span has its arguments and its result in them."""
+    """Return inputs and outputs from a span's events by OTel's conventions; of a tool, its arguments and result."""
     exchange = _Exchange()
     for name, fields in events:
         if name in _NAMES:
@@ -53,7 +53,7 @@ def semconv_events(view: SpanView, events: Sequence[Event]) -> Content:
 
 
 def _fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Azure and early Semantic Kernel put the whole message into one attribute as JSON."""
+    """Return an event's fields; Azure and early Semantic Kernel put the whole message into one attribute as JSON."""
     packed = fields.get("gen_ai.event.content")
     return {**fields, **as_object(packed)} if packed is not None else fields
 

@@ -1,4 +1,4 @@
-"""The head stage: each span, by itself, gets the `mlflow.*` attributes that its convention's facts amount to."""
+"""The head stage: each span, by itself, gets the `mlflow.*` attributes that state its convention's facts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from spanbridge.processors.types import Batch, spans
 
 
 class GenAi:
-    """Normalizes a batch in place, span by span. Running it again changes nothing.
+    """The processor of the head stage: normalizes a batch in place, span by span. Running it again changes nothing.
 
     A `mlflow.*` attribute that a span brings along is left alone unless its source says `overwrite`. Originals stay;
     the trace stage drops them where `remove_originals` says so, after it has read them too.
+
+    Args:
+        config: The processor's configuration.
     """
 
     def __init__(self, config: GenAiConfig) -> None:
@@ -30,7 +33,7 @@ class GenAi:
         self._custom = config.custom()
 
     def __call__(self, batch: Batch) -> Batch:
-        """Normalize every span of the batch."""
+        """Normalize every span of the batch and return it."""
         for span in spans(batch):
             if self._custom:
                 self._map(span)

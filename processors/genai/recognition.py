@@ -115,7 +115,7 @@ class _Candidates:
 
 
 def _may_know(read: Read, keys: frozenset[str]) -> bool:
-    """Whether a reader may know something of spans with these keys."""
+    """Return whether a reader may know something of spans with these keys."""
     wanted: Iterable[str] | None = getattr(read, "keys", None)
     return wanted is None or any(key in keys for key in wanted)
 

@@ -21,10 +21,17 @@ REASONING = "reasoning_tokens"
 
 
 class UsageKeys:
-    """Under which attributes a convention states usage; of several keys the first that is there counts.
+    """The attributes under which a convention states token usage; of several keys the first that is there counts.
 
-    `cache_apart` says that the input count leaves cached tokens out (Anthropic's way), so that they are added, as
-    MLflow's prices expect.
+    Args:
+        input: Keys of the input tokens.
+        output: Keys of the output tokens.
+        total: Keys of all tokens.
+        cache_read: Keys of the input tokens that were read from a cache.
+        cache_creation: Keys of the input tokens that were written to a cache.
+        reasoning: Keys of the output tokens that were spent on reasoning.
+        cache_apart: Whether the input count leaves cached tokens out (Anthropic's way); they are then added, as
+            MLflow's prices expect.
     """
 
     __slots__ = ("_fields", "_ordered", "cache_apart", "keys")
@@ -81,7 +88,7 @@ def _first(count: Count, keys: tuple[str, ...]) -> int | None:
 
 
 def usage(counts: Usage) -> Usage | None:
-    """The counts with a total: what embeddings state is input alone. None when nothing is counted."""
+    """Return the counts with a total, or None when nothing is counted. Embeddings state their input alone."""
     given, answered, total = counts.get(INPUT), counts.get(OUTPUT), counts.get(TOTAL)
     if given is None and answered is None and total is None:
         return None
@@ -90,7 +97,7 @@ def usage(counts: Usage) -> Usage | None:
 
 
 def is_zero(found: Usage) -> bool:
-    """Whether a usage counts nothing; instrumentations write zeros where they were not told."""
+    """Return whether a usage counts nothing; instrumentations write zeros where they were told nothing."""
     return not any(found.values())
 
 
@@ -130,7 +137,10 @@ _DETAIL_OBJECTS = (
 
 
 def usage_object(value: Any) -> Usage | None:
-    """Usage out of a provider's own object: OpenAI's (both APIs), Anthropic's, Bedrock's, Gemini's, LangChain's."""
+    """Return the usage in a provider's own object, or None.
+
+    It reads OpenAI's (both APIs), Anthropic's, Bedrock's, Gemini's and LangChain's.
+    """
     stated = as_object(value)
     read = [found for keys in (_OPENAI, _RESPONSES, _GEMINI) if (found := keys.within(stated)) is not None]
     if not read:
@@ -145,7 +155,7 @@ def _counts(stated: Mapping[str, Any]) -> Count:
 
 
 def _anthropic_total(stated: Mapping[str, Any], found: Usage) -> Usage:
-    """Anthropic's input count leaves cached tokens out, and it states no total."""
+    """Return Anthropic's usage with a total: its input count leaves cached tokens out, and it states no total."""
     if "cache_read_input_tokens" not in stated or as_count(stated.get("total_tokens")) is not None:
         return found
     cached = found.get(CACHE_READ, 0) + found.get(CACHE_CREATION, 0)
@@ -163,7 +173,7 @@ def _details(stated: Mapping[str, Any]) -> Usage:
 
 
 class CostKeys:
-    """Under which attributes a convention states the cost of a call, in US dollars."""
+    """The attributes under which a convention states the cost of a call, in US dollars."""
 
     __slots__ = ("_keys", "keys")
 
@@ -178,11 +188,15 @@ class CostKeys:
         self.keys = (*input, *output, *total)
 
     def __call__(self, view: SpanView) -> Cost | None:
-        """The cost that a span states, or None: MLflow then prices the tokens itself."""
+        """Return the cost that a span states, or None: MLflow then prices the tokens itself."""
         return self.read(view.get)
 
     def read(self, get: Get) -> Cost | None:
-        """The cost that is stated under the keys, or None."""
+        """Return the cost that is stated under the keys, or None.
+
+        Args:
+            get: Returns the value under a key, or None.
+        """
         known = {field: amount for field, keys in self._keys.items() if (amount := _amount(get, keys)) is not None}
         if not known:
             return None

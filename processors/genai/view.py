@@ -26,7 +26,7 @@ _MAX_INDEX_DIGITS = 6
 
 
 class Layout:
-    """What can be told from a span's keys alone. Spans with the same keys share one, so it is worked out once."""
+    """What can be told from a span's keys alone, worked out once: spans with the same keys share one."""
 
     __slots__ = ("_common", "_indexed", "_under", "keys")
 
@@ -44,14 +44,14 @@ class Layout:
         return found
 
     def under(self, prefix: str) -> Row:
-        """The keys that begin with the prefix, each with its rest."""
+        """Return the keys that begin with the prefix, each with what follows it."""
         if prefix not in self._under:
             start = len(prefix)
             self._under[prefix] = tuple((key[start:], key) for key in sorted(self.keys) if key.startswith(prefix))
         return self._under[prefix]
 
     def indexed(self, prefix: str) -> tuple[Row, ...]:
-        """Flattened lists: the keys `<prefix>.<N>.<rest>`, grouped and ordered by N."""
+        """Return the keys of a flattened list, `<prefix>.<N>.<rest>`, grouped and ordered by N."""
         if prefix not in self._indexed:
             self._indexed[prefix] = _rows(self.under(prefix + "."))
         return self._indexed[prefix]

@@ -44,7 +44,11 @@ def _int64(number: int) -> int:
 
 
 def calculate(symbol: str, left: Value, right: Value) -> Value:
-    """`left symbol right`. Raises `OttlError` for kinds that do not go together: OTTL mixes no integers and floats."""
+    """Return `left symbol right`.
+
+    Raises:
+        OttlError: The kinds do not go together: OTTL mixes no integers and floats.
+    """
     try:
         if is_integer(left) and is_integer(right):
             return _int64(_INTEGERS[symbol](left, right))
@@ -59,7 +63,11 @@ def calculate(symbol: str, left: Value, right: Value) -> Value:
 
 
 def negate(value: Value) -> Value:
-    """`-value`. Raises `OttlError` where there is no such thing."""
+    """Return `-value`.
+
+    Raises:
+        OttlError: The value has no negative.
+    """
     if is_integer(value):
         return _int64(-value)
     if isinstance(value, float):

@@ -141,18 +141,18 @@ _ANCHOR = re.compile(r"\\[bBAzQ]|\$|(?<!\[)\^|\(\?\w*m|\[:")
 
 
 def floats(pattern: str) -> bool:
-    """Whether a pattern is about its match alone, not about what stands beside it; in doubt it is not.
+    """Return whether a pattern is about its match alone, and not about what stands beside it; in doubt it is not.
 
-    Nor is it if it means something else when others are joined to it: of "[:" RE2 seeks the end in what follows.
+    Nor is it if it means something else when others are joined to it: RE2 looks for the end of "[:" in what follows.
     """
     return not _ANCHOR.search(pattern)
 
 
 def pattern_set(patterns: Sequence[str]) -> re2.Set:
-    """All patterns as one automaton; it tells which of them occur in a text, and always names one more than given.
+    """Return one automaton for all patterns, that tells which of them occur in a text.
 
-    That last one, which matches any text, shows that the search came to its end: an automaton that ran out of
-    memory finds nothing and says nothing.
+    It holds one pattern more than given, the last, which matches any text and so shows that a search came to its end:
+    an automaton that ran out of memory finds nothing and says nothing.
     """
     joined = re2.Set.SearchSet(quiet_options())
     for pattern in (*patterns, ""):
@@ -162,7 +162,7 @@ def pattern_set(patterns: Sequence[str]) -> re2.Set:
 
 
 def masker(config: RedactionConfig) -> Callable[[str], str]:
-    """What is written in the place of a text: the mask, or its digest in hex."""
+    """Return a function from a text to what is written in its place: the mask, or the text's digest in hex."""
     if not config.hash_function:
         return lambda _: MASK
     key = config.hmac_key.get_secret_value().encode()

@@ -1,4 +1,4 @@
-"""Walking spans and log records: every place of an OTLP request that can hold text."""
+"""The processor: redaction of every place of an OTLP request that can hold text."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ _SCALARS = ("int_value", "double_value", "bool_value")
 
 
 class Redaction:
-    """Redacts a request of spans or of log records in place and returns it; see `spanbridge.processors.redaction`.
+    """The processor: redacts a request of spans or of log records in place.
 
-    `on_redacted` is told, once a request and rule, how often the rule masked or removed something. A rule is called
-    by its detector's name, `blocked_values`, `blocked_key_patterns`, `allowed_keys` (attributes removed) or `error`
-    (values masked because reading them failed).
+    Args:
+        config: The processor's configuration.
+        on_redacted: Is told, once a request and rule, how often the rule masked or removed something. A rule is called
+            by its detector's name, `blocked_values`, `blocked_key_patterns`, `allowed_keys` (attributes removed) or
+            `error` (values masked because reading them failed).
     """
 
     def __init__(self, config: RedactionConfig, on_redacted: OnRedacted | None = None) -> None:
@@ -50,7 +52,7 @@ class Redaction:
         self._hints = compiled(hints) if hints and not must_read_all else None
 
     def __call__(self, request: Request) -> Request:
-        """The same request, redacted."""
+        """Redact the request and return it."""
         request.DiscardUnknownFields()
         tally = Tally()
         if isinstance(request, ExportTraceServiceRequest):
@@ -81,9 +83,9 @@ class Redaction:
                         self._record(record, tally)
 
     def _is_clear(self, message: Message) -> bool:
-        """Whether one scan of the message's bytes shows that there is nothing in it to mask.
+        """Return whether one scan of the message's bytes shows that there is nothing in it to mask.
 
-        What stands beside a text in the bytes is not what stands beside it in the message, hence hints.
+        What stands beside a text in the bytes is not what stands beside it in the message, so hints ignore neighbours.
         """
         return self._hints is not None and self._hints.search(message.SerializeToString()) is None
 
@@ -121,7 +123,7 @@ class Redaction:
         self._summarize(deeds, record.attributes, "redaction.body.")
 
     def _texts(self, message: Message, tally: Tally) -> None:
-        """Every string that a message holds itself, not in a message inside it."""
+        """Redact every string that a message holds itself, not in a message inside it."""
         for descriptor, value in message.ListFields():
             if descriptor.type != FieldDescriptor.TYPE_STRING:
                 continue
@@ -141,7 +143,7 @@ class Redaction:
         self._summarize(self._listed(attributes, tally), attributes, "redaction.")
 
     def _listed(self, attributes: MutableSequence[KeyValue], tally: Tally) -> list[tuple[str, Deeds]]:
-        """Redact one list that `allowed_keys` is about; returns what was done to which key."""
+        """Redact a list of attributes that `allowed_keys` is about; return what was done to which key."""
         deeds: list[tuple[str, Deeds]] = []
         kept: list[KeyValue] = []
         for attribute in attributes:
@@ -167,7 +169,7 @@ class Redaction:
         return deeds
 
     def _value(self, value: AnyValue, verdict: Verdict, tally: Tally) -> Deeds:
-        """Do to a value what the rules for keys say."""
+        """Apply to a value the verdict on its key, and return what was done."""
         if verdict is Verdict.IGNORE:
             return ("ignored",)
         masks, allowed = tally.masks, tally.allowed

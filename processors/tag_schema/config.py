@@ -73,7 +73,10 @@ class TagConfig(ConfigModel):
     )
 
     def checker(self) -> Callable[[str | None], str]:
-        """Tells of a value, written as its type says, which rule it breaks: `type`, `allowed`, `pattern` or none."""
+        """Return a check of a value, written as its type says, for the rule it breaks.
+
+        The check returns `type`, `allowed`, `pattern`, or an empty text if the value breaks none.
+        """
         allowed = {written(self.type, value) for value in self.allowed}
         pattern = None if self.pattern is None else compiled(self.pattern)
 
@@ -128,7 +131,7 @@ class SchemaConfig(ConfigModel):
 
     @property
     def all_tags(self) -> dict[str, TagConfig]:
-        """The tags with those of the schema that is extended; a tag of the same name takes the other's place."""
+        """The tags, with those of the schema that is extended; a tag of the same name replaces the other."""
         return {**STANDARD.tags, **self.tags} if self.extends else self.tags
 
     @model_validator(mode="after")

@@ -39,21 +39,30 @@ class SpanView:
         return None if attribute is None else attribute.value
 
     def value(self, key: str) -> Value:
-        """The value under a key in its Python form, or None."""
+        """Return the value under a key in its Python form, or None."""
         found = self.find(key)
         return None if found is None else to_python(found)
 
     def text(self, key: str) -> str:
-        """A string attribute; empty if there is none."""
+        """Return a string attribute; an empty text if there is none."""
         found = self.find(key)
         return "" if found is None else found.string_value
 
 
 class TraceView:
-    """A trace's spans, those that failed, its top span, the keys it was `given`, its resources, the top span's first.
+    """A trace as the schemas read it.
 
-    The top span is the root or, in a trace whose root has not come, the earliest of the spans whose parent is not
-    there either: what a service does for a caller that is traced elsewhere is all there is of the trace here.
+    The top span is the root or, in a trace whose root has not come, the earliest of the spans whose parent is not there
+    either: what a service does for a caller that is traced elsewhere is all there is of the trace here.
+
+    Attributes:
+        spans: The spans, in the order of the batch.
+        failed: Those of them that failed.
+        top: The top span; None if there is no span.
+        given: The attributes of the top span.
+        has_root: Whether the root is there.
+        resources: The attributes of each resource, the top span's first.
+        metadata: The trace's metadata.
     """
 
     __slots__ = ("failed", "given", "has_root", "metadata", "resources", "spans", "top")
@@ -80,18 +89,18 @@ class TraceView:
             self.resources.insert(0, self.resources.pop(homes[top]))
 
     def root(self, key: str) -> Value:
-        """An attribute of the top span, or None."""
+        """Return an attribute of the top span, or None."""
         return self.top.value(key) if self.top and key in self.given else None
 
     def span(self, key: str) -> Value:
-        """An attribute of the top span, or else of the first span that has it, or None."""
+        """Return an attribute of the top span, or else of the first span that has it, or None."""
         if key in self.given:
             return self.root(key)
         holder = next((each for each in self.spans if key in each.attributes), None)
         return holder.value(key) if holder else None
 
     def resource(self, key: str) -> Value:
-        """A resource attribute, or None."""
+        """Return a resource attribute, or None."""
         for attributes in self.resources:
             if key in attributes:
                 return to_python(attributes[key].value)

@@ -125,7 +125,7 @@ def _refuse_stateful(policy: PolicyConfig) -> None:
 
 
 def _is_stateful(policy: PolicyConfig) -> bool:
-    """As the Collector has it (PR #47476): a limiter, or a bound that a trace may outgrow."""
+    """Return whether a policy is a limiter, or has a bound that a trace may outgrow (as the Collector, PR #47476)."""
     if isinstance(policy, LatencyPolicyConfig):
         return policy.latency.upper_threshold_ms > 0
     if isinstance(policy, SpanCountPolicyConfig):
@@ -134,12 +134,12 @@ def _is_stateful(policy: PolicyConfig) -> bool:
 
 
 def _parts(policy: PolicyConfig) -> list[PolicyConfig]:
-    """A policy and all that it is made of."""
+    """Return a policy and all the policies inside it."""
     return [policy, *(part for sub in sub_policies(policy) for part in _parts(sub))]
 
 
 def sub_policies(policy: PolicyConfig) -> list[SubPolicyConfig]:
-    """The policies inside a policy; empty for most."""
+    """Return the policies inside a policy; an empty list for most."""
     match policy:
         case AndPolicyConfig():
             return policy.and_.and_sub_policy

@@ -18,9 +18,14 @@ from spanbridge.processors.genai.values import decoded, first, is_empty
 
 
 def chat_output(value: Any) -> Any:
-    """A model's output as `{"choices": [...]}`, or `{"messages": [...]}` for a whole exchange; None if it is no chat.
+    """Return a model's output in MLflow's chat shape.
 
-    A bare text is no chat here: `answer` makes one of it. What shows already is returned unchanged.
+    Args:
+        value: An output in any shape, also as JSON text.
+
+    Returns:
+        `{"choices": [...]}`; `{"messages": [...]}` for a whole exchange; the value itself where MLflow shows it as it
+        is; None if it is no chat. A bare text is no chat here: `answer` makes one of it.
     """
     value = decoded(value)
     if isinstance(value, list):
@@ -34,12 +39,20 @@ def chat_output(value: Any) -> Any:
 
 
 def answer(text: str, finish_reason: Any = None) -> dict[str, Any]:
-    """A text that a model answered, as a choice."""
+    """Return a text that a model answered in MLflow's chat shape, as `{"choices": [...]}`."""
     return {"choices": [_choice(0, {"role": "assistant", "content": text}, finish_reason)]}
 
 
 def choices(items: list[Message]) -> dict[str, Any] | None:
-    """Output messages: choices when each is the assistant's, else (an agent's whole exchange) messages."""
+    """Return output messages in MLflow's chat shape.
+
+    Args:
+        items: Messages in any shape.
+
+    Returns:
+        `{"choices": [...]}` if each is an answer of the assistant, else (an agent's whole exchange)
+        `{"messages": [...]}`; None if there is nothing to show.
+    """
     if len(items) == 1 and (text := _assistants_text(items[0])) is not None:
         return {"choices": [_choice(0, text, first(items[0], _REASONS))]}
     shaped = [message for item in items for message in shaped_message(item)]

@@ -37,10 +37,16 @@ _SEEN = {SESSION: (SESSION, CONVERSATION), USER: (USER,)}
 def name_session_and_user(
     trace: Trace, top: SpanView, views: Sequence[SpanView], ordered: Sequence[SpanView]
 ) -> dict[str, str]:
-    """Make MLflow find session and user; returns what it will find, under SESSION and USER.
+    """Make MLflow find the session and the user of a trace.
 
-    `top` is the root, or the earliest span there is; `views` are the spans with one of IDENTITY_KEYS in the order of
-    the batch, `ordered` the same with the root first and then by start.
+    Args:
+        trace: The trace.
+        top: The root, or the earliest span there is.
+        views: The spans that have one of IDENTITY_KEYS, in the order of the batch.
+        ordered: The same spans with the root first and then by start.
+
+    Returns:
+        What MLflow will find, under SESSION and USER; a key is missing where nothing is stated.
     """
     named = _named(ordered)
     shown = {
@@ -58,7 +64,7 @@ def name_session_and_user(
 
 
 def _named(ordered: Iterable[SpanView]) -> dict[str, Any]:
-    """The value of each key that matters here, of the first span that has it."""
+    """Return the value of each key that names a session or user, of the first span that has it."""
     named: dict[str, Any] = {}
     for view in ordered:
         for key in view.layout.common(IDENTITY_KEYS):
@@ -78,7 +84,10 @@ def _best(named: Mapping[str, Any], keys: Sequence[str], fields: Sequence[str]) 
 
 
 def _identity(key: str, value: Any) -> str | None:
-    """A session or user: a name. `thread.id` is Codex's as a text, and an operating system's thread as a number."""
+    """Return a session or user: a name.
+
+    `thread.id` is Codex's as a text, and an operating system's thread as a number.
+    """
     if key == CODEX_THREAD and not isinstance(value, str):
         return None
     name = as_name(value)
@@ -86,7 +95,7 @@ def _identity(key: str, value: Any) -> str | None:
 
 
 def _beside_spans(trace: Trace) -> dict[str, Any]:
-    """What resources, and log records of the trace (Google ADK names the user only there), say under the same keys."""
+    """Return what resources and log records state under the same keys (Google ADK names the user only there)."""
     named: dict[str, Any] = {}
     for attributes in _attributes_beside_spans(trace):
         for attribute in attributes:
@@ -105,7 +114,7 @@ def _attributes_beside_spans(trace: Trace) -> Iterator[Sequence[KeyValue]]:
 
 
 def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
-    """What MLflow takes: the first key that a span has, even with an empty value, of the first span with one."""
+    """Return what MLflow takes: the first key that a span has, even with an empty value, of the first span with one."""
     for view in views:
         for key in keys:
             if key in view:
@@ -114,14 +123,14 @@ def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
 
 
 def _place(trace: Trace, top: SpanView, views: Sequence[SpanView], key: str, value: str) -> None:
-    """Put it on the top span, before any other span that says something else."""
+    """Set it on the top span, and move that before any other span that states something else."""
     top.set(key, value)
     if any(seen in view for view in views if view is not top for seen in _SEEN[key]):
         _move_to_front(trace, top.span.span_id)
 
 
 def _move_to_front(trace: Trace, span_id: bytes) -> None:
-    """Sorting is stable, so only the one span moves, and its scope and resource with it."""
+    """Move a span to the front of the batch; sorting is stable, so only the span, its scope and its resource move."""
     for resource_spans in trace.batch.resource_spans:
         for scope_spans in resource_spans.scope_spans:
             scope_spans.spans.sort(key=lambda span: span.span_id != span_id)

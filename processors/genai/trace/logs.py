@@ -23,7 +23,7 @@ _SEMCONV = (otel.CONVENTION,)
 
 
 def join_logs(read: Sequence[tuple[SpanView, Recognised]], logs: Logs) -> None:
-    """Set inputs and outputs, where a span has none, from its log records."""
+    """Set inputs and outputs of spans that have none from their log records."""
     records = _by_span(logs)
     for view, recognised in read:
         found = records.get(view.span.span_id)
@@ -44,7 +44,7 @@ def _by_span(logs: Logs) -> dict[bytes, list[LogRecord]]:
 
 
 def _event(record: LogRecord) -> Event:
-    """The record's name, and its attributes with the fields of its body; a plain body is its content."""
+    """Return a record's name, and its attributes with the fields of its body; a plain body is its content."""
     attributes: dict[str, Any] = as_dict(record.attributes)
     name = record.event_name or attributes.get("event.name")
     body = to_python(record.body)

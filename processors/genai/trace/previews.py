@@ -1,4 +1,4 @@
-"""The question and the answer of a trace, put on a root that says nothing itself: MLflow takes previews from there."""
+"""The question and the answer of a trace, set on a root that states none: MLflow takes previews from the root."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ _FRAMES = frozenset({types.AGENT, types.CHAIN, types.WORKFLOW})
 
 
 def write_previews(root: SpanView, ordered: Sequence[SpanView]) -> None:
-    """Give the root the first question and the last answer of the model calls, each where it has nothing.
+    """Give the root the first question and the last answer of the model calls, each where it has none of its own.
 
-    `ordered` is by start. Without a model call that says anything, an agent's or a chain's words serve.
+    Without a model call that states any, an agent's or a chain's inputs and outputs serve.
+
+    Args:
+        root: The root span.
+        ordered: All spans by start.
     """
     if INPUTS not in root and (found := _derived(root, ordered, INPUTS, question)) is not None:
         set_text(root, INPUTS, found)
@@ -43,7 +47,7 @@ def _derived(root: SpanView, views: Sequence[SpanView], key: str, shape: Callabl
 
 
 def question(inputs: Any) -> Any:
-    """What the user asked last in a call's inputs, as a message; a bare text is the question itself."""
+    """Return the user's last message in a call's inputs, in MLflow's chat shape; a bare text is returned as it is."""
     content = decoded(inputs)
     if content is None or isinstance(content, str):
         return content
@@ -53,7 +57,7 @@ def question(inputs: Any) -> Any:
 
 
 def final_answer(outputs: Any) -> Any:
-    """What the model said in a call's outputs, as a choice; a bare text is the answer itself."""
+    """Return the model's last message in a call's outputs, in MLflow's chat shape; a bare text is returned as it is."""
     content = decoded(outputs)
     if content is None or isinstance(content, str):
         return content

@@ -16,10 +16,10 @@ from spanbridge.processors.types import NO_PARENT, Trace, spans
 
 
 class GenAiTrace:
-    """Normalizes what the head stage could not, in place: log records, roll-ups, session and user, tags, previews.
+    """The processor of the trace stage: what the head stage cannot do with one span alone, in place.
 
-    A late part is treated like a trace, but for tags: those of a part without the root are left alone, for what a
-    child says of the trace must not replace what its root said.
+    A late part of a trace is treated like a whole one, with one exception: without the root among its spans no tags and
+    no name are written, as what a child states of the trace must not replace what its root stated.
     """
 
     def __init__(self, config: GenAiConfig) -> None:
@@ -28,7 +28,7 @@ class GenAiTrace:
         self._removed_custom = frozenset(key for key, _, source in config.custom() if source.remove_originals)
 
     def __call__(self, trace: Trace) -> Trace:
-        """Normalize the trace."""
+        """Normalize the trace and return it."""
         read = [self._recogniser.recognise(span) for span in spans(trace.batch)]
         if not read:
             return trace

@@ -26,7 +26,14 @@ _IDENTITY_FIELDS = frozenset(
 def write_tags(
     trace: Trace, ordered: Sequence[tuple[SpanView, Recognised]], parents: Mapping[bytes, bytes], shown: Iterable[str]
 ) -> None:
-    """Fill `trace.tags`, never replacing one; `shown` are the session and user, which need no tag besides."""
+    """Fill `trace.tags` with what conventions and the resource state; a tag that is there is never replaced.
+
+    Args:
+        trace: The trace.
+        ordered: Its spans, the root first, and what they were recognised as.
+        parents: The parent's span id by span id.
+        shown: The session and the user of the trace, which need no tag besides.
+    """
     covered: dict[str, set[bytes]] = {}
     identities = frozenset(shown)
     for view, recognised in ordered:
@@ -47,7 +54,7 @@ def write_tags(
 def _is_below(
     convention: Convention, view: SpanView, covered: Mapping[str, set[bytes]], parents: Mapping[bytes, bytes]
 ) -> bool:
-    """Whether a span above has given its tags already, and this one only repeats them."""
+    """Return whether a span above has given its tags already, so that this one only repeats them."""
     givers = covered.get(convention.name)
     if not givers:
         return False
@@ -68,7 +75,13 @@ def _put(tags: dict[str, str], key: str, value: Any, identities: frozenset[str])
 
 
 def write_name(trace: Trace, ordered: Sequence[tuple[SpanView, Recognised]], telling: Iterable[SpanView]) -> None:
-    """Set the trace's name when a convention states one; without, the exporter takes the root's."""
+    """Set the trace's name when a convention states one; without, the exporter takes the root's name.
+
+    Args:
+        trace: The trace.
+        ordered: Its spans, the root first, and what they were recognised as.
+        telling: The spans with keys that say something of the whole trace.
+    """
     if TRACE_NAME in trace.tags or any(STATED_NAME in view for view in telling):
         return
     for view, recognised in ordered:
@@ -79,7 +92,7 @@ def write_name(trace: Trace, ordered: Sequence[tuple[SpanView, Recognised]], tel
 
 
 def write_metadata(trace: Trace, views: Iterable[SpanView]) -> None:
-    """Read what OTLP cannot carry to MLflow otherwise: trace metadata, run, model and client request id."""
+    """Set what OTLP cannot carry to MLflow otherwise: trace metadata, run, model and client request id."""
     for view in views:
         for rest, key in view.layout.under(METADATA_PREFIX):
             if (value := view.get(key)) is not None:

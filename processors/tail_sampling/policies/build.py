@@ -1,4 +1,4 @@
-"""From a policy's configuration to the policy, and what it reads."""
+"""Building policies from their configuration, and what is known of a policy before it has seen a trace."""
 
 from __future__ import annotations
 
@@ -52,7 +52,12 @@ _BY_SECTION_AND_CLOCK: Final[Mapping[str, Callable[[Any, Clock], Policy]]] = {
 
 
 def build(config: PolicyConfig, now: Clock) -> Policy:
-    """The policy that a configuration describes. `now` gives seconds."""
+    """Return the policy that a configuration describes.
+
+    Args:
+        config: The policy's configuration.
+        now: Returns the time in seconds.
+    """
     match config:
         case AndPolicyConfig():
             return And([build(sub, now) for sub in sub_policies(config)])
@@ -71,12 +76,13 @@ def build(config: PolicyConfig, now: Clock) -> Policy:
 
 
 def _composite(config: CompositeConfig, now: Clock) -> Policy:
+    """Return a composite policy, with the budget of each sub-policy."""
     shares = [Share(build(sub, now), SecondBudget(config.spans_per_second(sub.name))) for sub in config.ordered()]
     return Composite(shares, now)
 
 
 def keys(config: PolicyConfig) -> AbstractSet[str]:
-    """The attributes that a policy looks for."""
+    """Return the keys of the attributes that a policy looks for."""
     own: set[str] = set()
     match config.type:
         case "string_attribute":
@@ -95,7 +101,10 @@ def keys(config: PolicyConfig) -> AbstractSet[str]:
 
 
 def only_gains(config: PolicyConfig) -> bool:
-    """Whether a trace that the policy samples stays sampled whatever spans follow; a limit or a draw does not count."""
+    """Return whether a trace that the policy samples stays sampled whatever spans follow.
+
+    It is False for limits and draws, whose answers must not be asked for early.
+    """
     match config.type:
         case "latency":
             return not config.latency.upper_threshold_ms

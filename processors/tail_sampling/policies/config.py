@@ -437,12 +437,12 @@ class CompositeConfig(ConfigModel):
         return self
 
     def ordered(self) -> list[SubPolicyConfig]:
-        """The sub-policies in the order in which they are asked."""
+        """Return the sub-policies in the order in which they are asked."""
         order = {name: position for position, name in enumerate(self.policy_order)}
         return sorted(self.composite_sub_policy, key=lambda policy: order.get(policy.name, len(order)))
 
     def spans_per_second(self, name: str) -> int:
-        """What a sub-policy may sample a second."""
+        """Return how many spans a second a sub-policy may sample."""
         percent = next((allocation.percent for allocation in self.rate_allocation if allocation.policy == name), 0)
         share = percent / 100 if percent else 1 / len(self.composite_sub_policy)
         return int(share * self.max_total_spans_per_second)
@@ -509,7 +509,11 @@ PolicyConfig: TypeAlias = Annotated[_Sub | DropPolicyConfig | CompositePolicyCon
 
 
 def compile_pattern(pattern: str) -> Any:
-    """An RE2 expression. Raises ValueError."""
+    """Return an RE2 expression compiled.
+
+    Raises:
+        ValueError: RE2 refuses the expression.
+    """
     options = re2.Options()
     options.log_errors = False
     try:
@@ -519,7 +523,11 @@ def compile_pattern(pattern: str) -> Any:
 
 
 def refuse_duplicates(names: list[str]) -> None:
-    """Raises ValueError for a name that is there twice."""
+    """Check that no name is there twice.
+
+    Raises:
+        ValueError: A name is.
+    """
     twice = next((name for position, name in enumerate(names) if name in names[:position]), None)
     if twice is not None:
         raise ValueError(f"the policy name {twice!r} is there twice; policies are told apart by name")
