@@ -89,7 +89,9 @@ class DimensionConfig(ConfigModel):
 class SpanMetricsConfig(ConfigModel):
     """The keys of contrib's spanmetricsconnector that are read here, and `gen_ai`, which is ours."""
 
-    histogram: HistogramConfig = Field(default=HistogramConfig(), description="The histogram of durations.")
+    histogram: HistogramConfig = Field(
+        default=HistogramConfig(), description="How durations are counted: in which unit and buckets, or not at all."
+    )
     dimensions: tuple[DimensionConfig, ...] = Field(
         default=(), description="Attributes that become labels of the span metrics, besides the four default ones."
     )

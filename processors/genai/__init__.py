@@ -2,6 +2,6 @@
 
 from spanbridge.processors.genai.config import GenAiConfig, SourceConfig
 from spanbridge.processors.genai.head import GenAi
-from spanbridge.processors.genai.trace.stage import GenAiTrace
+from spanbridge.processors.genai.trace import GenAiTrace
 
 __all__ = ["GenAi", "GenAiConfig", "GenAiTrace", "SourceConfig"]

@@ -452,14 +452,14 @@ class AndPolicyConfig(_PolicyConfig):
     """Samples what all its sub-policies sample."""
 
     type: Literal["and"] = Field(description=_TYPE)
-    and_: AndConfig = Field(alias="and", description="The policies that must all sample.")
+    and_: AndConfig = Field(alias="and", description="What the trace must be sampled by.")
 
 
 class NotPolicyConfig(_PolicyConfig):
     """Samples what its sub-policy does not sample."""
 
     type: Literal["not"] = Field(description=_TYPE)
-    not_: NotConfig = Field(alias="not", description="The policy that must not sample.")
+    not_: NotConfig = Field(alias="not", description="What the trace must not be sampled by.")
 
 
 class DropPolicyConfig(_PolicyConfig):
