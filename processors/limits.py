@@ -84,7 +84,7 @@ def _values(request: Batch | Logs) -> Iterator[AnyValue]:
 
 
 def _holders(request: Batch | Logs) -> Iterator[Any]:
-    """Every message of a request that has attributes."""
+    """Yield every message of a request that has attributes."""
     return _in_spans(request) if isinstance(request, Batch) else _in_records(request)
 
 

@@ -1,4 +1,4 @@
-"""Regular expressions as configuration: RE2, so that no text can make one slow, and checked when they are read."""
+"""Regular expressions in the configuration: RE2, so that no text can make one slow, and checked when they are read."""
 
 from __future__ import annotations
 

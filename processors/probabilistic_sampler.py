@@ -100,7 +100,7 @@ _Key: TypeAlias = bytes | tuple[bytes, str, bool | None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Decision:
-    """What is done with the spans of one trace id and tracestate; `trace_state` is None where it stays as it is."""
+    """The decision on the spans of one trace id and tracestate; `trace_state` is None where it stays as it is."""
 
     kept: bool
     policy: str
@@ -230,9 +230,11 @@ class _Never:
     policy = "sampling_priority"
 
     def randomness(self, _trace_id: bytes) -> int:
+        """Return what no threshold keeps."""
         return KEEP_NONE - 1
 
     def draw(self, trace_id: bytes, text: str) -> _Draw:
+        """Return a draw that is never kept."""
         state = _parsed(text)
         return _Draw(self.policy, None if state is None else self.randomness(trace_id), state)
 
@@ -244,6 +246,7 @@ class _Consistent:
     randomness = staticmethod(trace_id_randomness)
 
     def draw(self, trace_id: bytes, text: str) -> _Draw:
+        """Return `rv`, else the trace id's bits; no value where neither is valid or the value contradicts `th`."""
         state = _parsed(text)
         if state is None:
             return _Draw("missing_randomness", None, None)
@@ -267,9 +270,11 @@ class _HashSeed:
         self._state = _fnv1a_32(seed.to_bytes(4, "little"))
 
     def randomness(self, trace_id: bytes) -> int:
+        """Return the hash spread over 56 bits."""
         return _spread(_fnv1a_32(trace_id, self._state))
 
     def draw(self, trace_id: bytes, text: str) -> _Draw:
+        """Return the hash, and write it down as `rv`; no value where the tracestate has `rv` or `th` already."""
         state = _parsed(text)
         if not _valid(trace_id):
             return _Draw("missing_randomness", None, None)

@@ -52,7 +52,7 @@ _COST: Final = "mlflow.llm.cost"
 _PLAIN_COST: Final = "gen_ai.usage.cost"
 _GEN_AI: Final = frozenset({_OPERATION, *_PROVIDERS, *_MODELS, *_INPUT, *_OUTPUT, _USAGE, _COST, _PLAIN_COST})
 
-_Said: TypeAlias = Mapping[str, AnyValue]
+_Values: TypeAlias = Mapping[str, AnyValue]
 """What a span says in the attributes that are looked at."""
 
 
@@ -110,7 +110,7 @@ class SpanMetricsConfig(ConfigModel):
 
 
 class _Counter:
-    """Counts by labels, bounded."""
+    """A counter with a bounded number of series."""
 
     __slots__ = ("_limit", "_name", "_other", "labels", "overflow", "series", "text")
 
@@ -141,7 +141,7 @@ class _Counter:
 
 
 class _Histogram:
-    """Sums and buckets by labels, bounded. A series is its buckets' counts, then the sum."""
+    """A histogram with a bounded number of series; a series is its buckets' counts, then the sum."""
 
     __slots__ = ("_bounds", "_limit", "_name", "_other", "labels", "overflow", "series", "text")
 
@@ -249,32 +249,32 @@ class SpanMetrics:
 
     def _record(self, span: Span, service: str, defaults: Mapping[str, str]) -> None:
         wanted = self._wanted
-        said = {name: attribute.value for attribute in span.attributes if (name := attribute.key) in wanted}
+        values = {name: attribute.value for attribute in span.attributes if (name := attribute.key) in wanted}
         status = span.status.code
         name = span.name
         if len(name) > _MAX_LABEL_LENGTH:
             name = name[:_MAX_LABEL_LENGTH]
         labels = self._pick((service, name, _KINDS.get(span.kind, OTHER), _STATUSES.get(status, OTHER)))
         if defaults:
-            labels += tuple(_text(said.get(key)) or default for key, default in defaults.items())
+            labels += tuple(_text(values.get(key)) or default for key, default in defaults.items())
         elapsed = max(0, span.end_time_unix_nano - span.start_time_unix_nano)
         self._calls.add(labels)
         if self._with_durations:
             self._durations.observe(labels, elapsed / self._scale)
         error = ""
         if status == Status.STATUS_CODE_ERROR:
-            error = _error_type(said.get(_ERROR_TYPE), span)
+            error = _error_type(values.get(_ERROR_TYPE), span)
             self._errors.add((service, error))
-        if said and self._gen_ai:
-            self._record_operation(said, service, elapsed, error)
+        if values and self._gen_ai:
+            self._record_operation(values, service, elapsed, error)
 
-    def _record_operation(self, said: _Said, service: str, elapsed: int, error: str) -> None:
-        operation = _text(said.get(_OPERATION))
-        tokens = _tokens(said)
-        cost = _cost(said)
+    def _record_operation(self, values: _Values, service: str, elapsed: int, error: str) -> None:
+        operation = _text(values.get(_OPERATION))
+        tokens = _tokens(values)
+        cost = _cost(values)
         if not (operation or tokens or cost):
             return
-        labels = (service, operation, _text(_first(said, _PROVIDERS)), _text(_first(said, _MODELS)))
+        labels = (service, operation, _text(_first(values, _PROVIDERS)), _text(_first(values, _MODELS)))
         if operation:
             self._operations.observe((*labels, error), elapsed / 1e9)
         for token_type, count in tokens:
@@ -296,10 +296,10 @@ def _label(name: str) -> str:
     return f"_{label}" if label[0].isdigit() else label
 
 
-def _first(said: _Said, keys: Sequence[str]) -> AnyValue | None:
+def _first(values: _Values, keys: Sequence[str]) -> AnyValue | None:
     for key in keys:
-        if key in said:
-            return said[key]
+        if key in values:
+            return values[key]
     return None
 
 
@@ -320,19 +320,19 @@ def _error_type(value: AnyValue | None, span: Span) -> str:
     return named or "_OTHER"
 
 
-def _tokens(said: _Said) -> list[tuple[str, float]]:
-    if _USAGE in said:
-        usage = to_object(said[_USAGE])
+def _tokens(values: _Values) -> list[tuple[str, float]]:
+    if _USAGE in values:
+        usage = to_object(values[_USAGE])
         found = [("input", to_amount(usage.get("input_tokens"))), ("output", to_amount(usage.get("output_tokens")))]
     else:
-        found = [("input", _amount(_first(said, _INPUT))), ("output", _amount(_first(said, _OUTPUT)))]
+        found = [("input", _amount(_first(values, _INPUT))), ("output", _amount(_first(values, _OUTPUT)))]
     return [(side, count) for side, count in found if count is not None]
 
 
-def _cost(said: _Said) -> float:
-    if _COST in said:
-        return to_amount(to_object(said[_COST]).get("total_cost")) or 0.0
-    return _amount(said.get(_PLAIN_COST)) or 0.0
+def _cost(values: _Values) -> float:
+    if _COST in values:
+        return to_amount(to_object(values[_COST]).get("total_cost")) or 0.0
+    return _amount(values.get(_PLAIN_COST)) or 0.0
 
 
 def _amount(value: AnyValue | None) -> float | None:

@@ -27,7 +27,7 @@ NAMES = frozenset(convention.name for convention in CONVENTIONS)
 
 
 def _listed(sources: Any) -> Any:
-    """A mapping of names to settings as the list it stands for; a bare name as a source without settings."""
+    """Return a mapping of names to settings as a list of sections; a bare name becomes a section of its own."""
     if isinstance(sources, dict):
         return [{"name": name, **(settings or {})} for name, settings in sources.items()]
     if isinstance(sources, list):

@@ -32,7 +32,7 @@ _NAMES = frozenset({*_ROLES, *_PROMPTS, *_COMPLETIONS, "gen_ai.choice", DETAILS}
 
 @dataclass(slots=True)
 class _Exchange:
-    """What the events of one span add up to."""
+    """The sum of the events of one span."""
 
     system: list[Message] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)

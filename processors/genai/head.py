@@ -43,7 +43,7 @@ class GenAi:
         return batch
 
     def _map(self, span: Span) -> None:
-        """Contrib maps the attributes of spans and of their events alike."""
+        """Copy values to the keys of custom mappings, on the span and on its events alike, as contrib does."""
         for attributes in (span.attributes, *(event.attributes for event in span.events)):
             for key, target, source in self._custom:
                 value, existing = find(attributes, key), find(attributes, target)

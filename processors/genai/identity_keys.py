@@ -1,4 +1,4 @@
-"""Under which keys conventions name the session and the user of a trace, best first."""
+"""The keys under which conventions name the session and the user of a trace, best first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which conventions a span is of and which readers may know something of it, told from its keys and remembered.
+"""Recognition of a span by its keys: its conventions, and which of their readers may know something of it.
 
 An application's spans have the same few sets of keys again and again, and asking every reader of every convention about
 each span would cost several times what the answers do. So the work is split: what depends on keys alone is worked out

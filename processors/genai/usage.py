@@ -1,4 +1,7 @@
-"""Token usage and cost of every make, in MLflow's keys (mlflow.tracing.constant: TokenUsageKey, CostKey)."""
+"""Token usage and cost in every convention's and provider's form, in MLflow's keys.
+
+MLflow's keys are mlflow.tracing.constant: TokenUsageKey, CostKey.
+"""
 
 from __future__ import annotations
 

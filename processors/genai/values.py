@@ -109,7 +109,7 @@ def to_json_bytes(value: Any) -> bytes:
 
 
 def _odd_json(value: Any) -> bytes:
-    """JSON for values with bytes or with keys that are no texts, which orjson takes longer over."""
+    """Return JSON of values with bytes or with keys that are no texts, which takes orjson longer."""
     try:
         return orjson.dumps(value, default=_jsonable, option=orjson.OPT_NON_STR_KEYS)
     except (orjson.JSONEncodeError, RecursionError):
@@ -121,7 +121,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def _deep_json(value: Any) -> str:
-    """JSON for what orjson refuses: nesting below 254 levels, or integers beyond 64 bits."""
+    """Return JSON of what orjson refuses: nesting below 254 levels, or integers beyond 64 bits."""
     try:
         return json.dumps(value, ensure_ascii=False, default=_jsonable)
     except (ValueError, RecursionError):

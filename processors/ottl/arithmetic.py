@@ -11,7 +11,7 @@ from spanbridge.processors.ottl.values import Duration, Time, Value, is_integer,
 
 
 def _quotient(left: int, right: int) -> int:
-    """Integer division as Go does it: towards zero."""
+    """Divide integers as Go does: towards zero."""
     quotient = abs(left) // abs(right)
     return quotient if (left < 0) == (right < 0) else -quotient
 
@@ -39,7 +39,7 @@ _TIMES: Final[Mapping[tuple[type, str, type], type[Time | Duration]]] = {
 
 
 def _int64(number: int) -> int:
-    """Wrapped to 64 bits, as Go's integers are."""
+    """Wrap an integer to 64 bits, as Go's integers are."""
     return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 

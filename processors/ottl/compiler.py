@@ -1,4 +1,4 @@
-"""From the tree of an OTTL condition or statement to closures over a record."""
+"""Compilation of the tree of an OTTL condition or statement to closures over a record."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def compile_statement(text: str, context: ContextName, editors: Mapping[str, Edi
 
 
 class _Compiler:
-    """Walks a tree; each method takes a node and gives back a closure."""
+    """The walk over a tree: each method takes a node and returns a closure."""
 
     def __init__(self, context: ContextName) -> None:
         self._context = context
@@ -187,7 +187,7 @@ class _Compiler:
         return _indexed(get, self._keys(keys))
 
     def _ordered(self, function: Function, name: Node, nodes: Sequence[Node]) -> list[Getter | None]:
-        """The arguments in the order of the parameters; None for optional ones that are left out."""
+        """Return the arguments in the order of the parameters; None for optional ones that are left out."""
         given: dict[str, Getter] = {}
         for position, node in enumerate(nodes):
             key, value = self._keyword(node) if node.data == "named" else (None, node)

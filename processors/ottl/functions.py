@@ -368,7 +368,7 @@ def _reason(error: Exception) -> str:
 
 
 class _IsMatch:
-    """Finds a pattern in a value; a literal pattern is compiled, and refused, when the condition is."""
+    """The search for a pattern in a value; a literal pattern is compiled, and refused, when the condition is."""
 
     def __init__(self, target: Getter, pattern: Getter) -> None:
         self._target = target

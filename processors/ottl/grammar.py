@@ -1,4 +1,4 @@
-"""From the text of an OTTL condition or statement to a tree. lark is imported when the first one is parsed."""
+"""The grammar of OTTL conditions and statements. lark is imported when the first one is parsed."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ _KINDS: Final[Mapping[int, str]] = {
 
 
 def _parent_id(span: Span) -> bytes:
-    """Eight bytes; a root's is all zero, as pdata shows it."""
+    """Return eight bytes; a root's are all zero, as pdata shows them."""
     return span.parent_span_id or bytes(8)
 
 

@@ -1,4 +1,4 @@
-"""What OTTL expressions evaluate to, how two values compare, and how a value reads as text.
+"""Values of OTTL expressions: how two compare, and how one reads as text.
 
 The rules are the table of contrib's pkg/ottl/LANGUAGE.md "Comparison Rules": values of different kinds are not equal
 and not ordered; integers and floats compare as numbers; nil equals nil.

@@ -1,4 +1,4 @@
-"""The rules for keys: what becomes of a value because of the name it stands under."""
+"""The rules for keys: what happens to a value because of its key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration of `tag_schema`, with everything checked that can be checked before a trace has come."""
+"""The configuration of `tag_schema`. All that can be checked before a trace has come is checked here."""
 
 from __future__ import annotations
 

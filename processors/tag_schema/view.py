@@ -1,4 +1,4 @@
-"""One trace as the schemas read it: of each span its type at once, its attributes when they are asked for."""
+"""One trace as the schemas read it: the type of each span at once, its attributes when they are asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A decision on a trace, and what it leaves on the trace."""
+"""A decision on a trace, and the marks it leaves on the trace."""
 
 from __future__ import annotations
 

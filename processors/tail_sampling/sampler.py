@@ -43,7 +43,7 @@ _LABELS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A policy of the configuration; `early` says that a sampled or dropped vote of its stands whatever follows."""
+    """A policy of the configuration; `early` says that its sampled or dropped vote stands whatever spans follow."""
 
     name: str
     policy: Policy
@@ -53,7 +53,7 @@ class _Named:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a policy said; `counted` is False where it was only asked for the sake of the weight."""
+    """The answer of a policy; `counted` is False where it was only asked for the sake of the weight."""
 
     name: str
     outcome: Outcome

@@ -1,4 +1,4 @@
-"""What policies see of a trace: its spans, and the attributes they asked for, gathered in one walk."""
+"""A trace as policies see it: its spans, and the attributes they asked for, gathered in one walk."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Messages and requests of every make, shaped as MLflow reads them: `{"messages": [...]}`. Answers are in answers.py.
+"""Messages and requests in any provider's shape, as MLflow reads them: `{"messages": [...]}`.
 
-MLflow takes its previews from two shapes alone, this and that of answers.py (mlflow.tracing.utils.truncation), and its
-chat view shows a list of messages only if every one of them is an OpenAI chat message: a role of four, content that is
-a text (or, for inputs, a list of text, image_url and input_audio parts), tool calls with text arguments
-(isRawModelTraceChatMessage in its UI). One reasoning part, blob or foreign role is enough to lose the whole view, so
-each is given a form that shows.
+Answers are in answers.py. MLflow takes its previews from two shapes alone, this and that of answers.py
+(mlflow.tracing.utils.truncation), and its chat view shows a list of messages only if every one of them is an OpenAI
+chat message: a role of four, content that is a text (or, for inputs, a list of text, image_url and input_audio parts),
+tool calls with text arguments (isRawModelTraceChatMessage in its UI). One reasoning part, blob or foreign role is
+enough to lose the whole view, so each is given a form that shows.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def _main_message(message: Message, role: str, turn: Turn) -> Message:
 
 
 def _unwrapped(item: Message) -> Message:
-    """LangChain's serialized messages keep the fields under `kwargs` or `data`."""
+    """Return a message's fields, which LangChain's serialized messages keep under `kwargs` or `data`."""
     for wrapper in ("kwargs", "data"):
         if isinstance(item.get(wrapper), dict) and "role" not in item:
             return item[wrapper]  # type: ignore[no-any-return]

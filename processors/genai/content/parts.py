@@ -175,7 +175,7 @@ def _image(turn: Turn, part: dict[str, Any]) -> None:
 
 
 def _blob(turn: Turn, part: dict[str, Any]) -> None:
-    """Inline bytes or a file: an image is shown, anything else is named."""
+    """Return inline bytes or a file: an image is shown, anything else is named."""
     kind = as_text(first(part, ("mime_type", "mimeType", "mediaType", "media_type", "modality")))
     source = first(part, ("content", "data", "uri", "file_uri", "fileUri", "url", "file_id"))
     if kind.startswith("image") and isinstance(source, str):

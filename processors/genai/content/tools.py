@@ -88,7 +88,7 @@ def _shown_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shown_property(value: Any) -> Any:
-    """JSON Schema allows a list of types; MLflow's UI wants one text."""
+    """Return a property with one type: JSON Schema allows a list of them, MLflow's UI wants one text."""
     if not isinstance(value, dict):
         return {}
     shown = dict(value)

@@ -1,4 +1,4 @@
-"""AutoGen: agents and tools as OTel semconv without content (otel.py); its runtime's messages carry what was said.
+"""AutoGen: agents and tools as OTel semconv without content (otel.py); messages of its runtime carry the content.
 
 Source: spans of autogen-agentchat 0.7.5, tracer `autogen SingleThreadedAgentRuntime`.
 """

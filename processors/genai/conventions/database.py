@@ -36,7 +36,7 @@ _RESULTS = ("db.query.result", "db.search.result")
 
 
 def _span_type(view: SpanView) -> str:
-    """A read of a vector store is retrieval; anything else is a step of work, as MLflow knows no database."""
+    """Return RETRIEVER for a read of a vector store; anything else is a TASK, as MLflow knows no database."""
     system = (view.name("db.system.name", "db.system") or "").lower()
     operation = (view.name("db.operation.name", "db.operation") or view.span.name).lower()
     is_vector = system in _VECTOR_STORES or bool(view.layout.under("db.vector."))

@@ -49,7 +49,7 @@ def _outputs(view: SpanView) -> Any:
 
 
 def _joined(parts: list[Any]) -> list[Any]:
-    """The parts with the texts of the chunks put together again."""
+    """Return the parts with the texts of the stream's chunks put together again."""
     joined: list[Any] = []
     for part in map(decoded, parts):
         last = joined[-1] if joined else {}
@@ -65,7 +65,7 @@ def _has_text(part: Any) -> bool:
 
 
 def _format(view: SpanView) -> str | None:
-    """MLflow would say `gemini` of these spans, and its chat view then expects Gemini's own shape."""
+    """Return the format of what is written: MLflow would say `gemini`, whose chat view expects Gemini's own shape."""
     return "openai" if "gen_ai.input.messages" in view or "gen_ai.output.messages" in view else None
 
 

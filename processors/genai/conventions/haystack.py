@@ -94,7 +94,7 @@ def _answer(content: dict[str, Any]) -> Any:
 
 
 def _reply_meta(view: SpanView) -> dict[str, Any]:
-    """What the model's API told of its answer, which stands in the reply, or beside it with plain generators."""
+    """Return what the model's API stated about its answer: it is in the reply, or beside it with plain generators."""
     found = as_object(view.first(*_REPLIES))
     for listed in (found.get("replies"), found.get("meta")):
         head = as_object(listed[0]) if isinstance(listed, list) and listed else {}

@@ -1,7 +1,7 @@
-"""Plain HTTP and RPC client spans: a step of work, with what was asked and how it went.
+"""Plain HTTP and RPC client spans: a TASK with method, target and status.
 
 Source: OTel semantic conventions for HTTP and RPC, current and deprecated names. Servers and the application's own
-spans are left alone: what they did is told by the spans below them.
+spans are left alone: the spans below them show what they did.
 """
 
 from __future__ import annotations

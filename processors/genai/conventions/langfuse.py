@@ -78,7 +78,7 @@ def _usage(found: Any) -> Usage | None:
 
 
 def _buckets(details: dict[str, Any]) -> Usage | None:
-    """Langfuse's own form: buckets called input*, output* and the cache's, that do not overlap and sum to the total."""
+    """Read Langfuse's own form: buckets called input*, output* and the cache's, which do not overlap."""
     counts = {key: count for key, item in details.items() if (count := as_count(item)) is not None}
     read = sum(count for key, count in counts.items() if any(word in key for word in _CACHE_READS))
     written = sum(count for key, count in counts.items() if any(word in key for word in _CACHE_WRITES))

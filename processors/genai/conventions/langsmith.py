@@ -62,7 +62,7 @@ def _usage(view: SpanView) -> Usage | None:
 
 
 def _provider(view: SpanView) -> str | None:
-    """`gen_ai.system` says langchain wherever LangSmith does not know the provider."""
+    """Return the provider; `gen_ai.system` says langchain wherever LangSmith does not know it."""
     stated = view.name(*_STATED_PROVIDER)
     return None if stated == "langchain" and _span_type(view) not in types.MODEL_CALLS else stated
 

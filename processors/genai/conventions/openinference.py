@@ -157,7 +157,7 @@ def _messages(view: SpanView, prefix: str) -> list[dict[str, Any]]:
 
 
 def _message(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One flattened message; `message.contents` are its parts, `message.content` its text."""
+    """Return one flattened message; `message.contents` are its parts, `message.content` its text."""
     fields = {key.removeprefix("message."): item for key, item in row.items()}
     message: dict[str, Any] = {"role": fields.get("role", "assistant")}
     parts = [_part(part) for part in nested(fields, "contents")]
@@ -209,7 +209,7 @@ _stated_model = name(
 
 
 def _model(view: SpanView) -> str | None:
-    """A call that failed names its model only among the parameters of the request."""
+    """Return the model; a call that failed names it only among the parameters of the request."""
     stated = _stated_model(view)
     if stated or _kind(view) not in ("llm", "embedding"):
         return stated

@@ -46,13 +46,13 @@ _ROLLUP = UsageKeys(
 
 
 def _recognise(layout: Layout) -> bool:
-    """One of its keys, and company: by themselves `events` or `agent_name` are anybody's."""
+    """Return whether there is one of its keys and one of a namespace: alone, `events` is anybody's."""
     keys = layout.keys
     return any(key in keys for key in _OWN_KEYS) and any(key.startswith(_COMPANY) for key in keys)
 
 
 def _span_type(view: SpanView) -> str | None:
-    """Only what spans of old versions, which state no operation, can be known by."""
+    """Return the type of spans of old versions, which state no operation."""
     if "gen_ai.operation.name" in view:
         return None
     if "tool_arguments" in view or "tool_response" in view:
@@ -63,7 +63,7 @@ def _span_type(view: SpanView) -> str | None:
 
 
 def _run(view: SpanView) -> list[Message]:
-    """The messages of an agent's run, and of those before it that it was given."""
+    """Return the messages of an agent's run, and of the runs before it that it was given."""
     listed = view.get("pydantic_ai.all_messages")
     if listed is not None:
         return [*system_messages(view.get("gen_ai.system_instructions")), *chat_messages(listed)]

@@ -28,7 +28,7 @@ def _span_type(view: SpanView) -> str | None:
 
 
 def _events(view: SpanView, events: Sequence[Event]) -> Content:
-    """A cycle tells what its tools gave back as further input, in an event after the one with its own input."""
+    """Return the results of a cycle's tools; it states them as further input, in an event after its own."""
     if view.get("gen_ai.operation.name") != _CYCLE:
         return None, None
     told = [fields["gen_ai.input.messages"] for _, fields in events if "gen_ai.input.messages" in fields]

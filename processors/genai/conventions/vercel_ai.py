@@ -71,7 +71,10 @@ def _outputs(view: SpanView) -> Any:
 
 
 def _answer(view: SpanView) -> Message | None:
-    """What the model said: `text`, tool calls and reasoning; streams of v4 and v5 wrote the text as `ai.result.*`."""
+    """Return the model's message: text, tool calls and reasoning.
+
+    Streams of v4 and v5 wrote the text as `ai.result.*`.
+    """
     text = view.first("ai.response.text", "ai.result.text")
     calls = view.first("ai.response.toolCalls", "ai.result.toolCalls")
     if text is None and calls is None:
@@ -87,13 +90,13 @@ def _answer(view: SpanView) -> Message | None:
 
 
 def _each_decoded(view: SpanView, *keys: str) -> Any:
-    """A list of JSON texts, one each, as the SDK writes values and embeddings."""
+    """Return a list of JSON texts decoded, as the SDK writes values and embeddings."""
     found = view.first(*keys)
     return [decoded(item) for item in found] if isinstance(found, list) else found
 
 
 def _provider(view: SpanView) -> str | None:
-    """`openai.chat` is the SDK's name of a model class; the provider is what stands before it."""
+    """Return the provider, which stands before the SDK's name of a model class: `openai` of `openai.chat`."""
     said = view.name("ai.model.provider", "gen_ai.system")
     if said is None:
         return None

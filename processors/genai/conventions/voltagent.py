@@ -30,7 +30,7 @@ _TYPES = {
 
 
 def _format(view: SpanView) -> str | None:
-    """MLflow would say `voltagent`, whose chat view expects VoltAgent's own shape."""
+    """Return the format of what is written: for `voltagent` MLflow's chat view expects VoltAgent's own shape."""
     return "openai" if "agent.messages" in view or "llm.messages" in view else None
 
 

@@ -66,7 +66,7 @@ def final_answer(outputs: Any) -> Any:
 
 
 def _output_messages(content: Any) -> Any:
-    """Of choices, messages, or the items of OpenAI's Responses API."""
+    """Return the messages of choices, of an exchange, or of the items of OpenAI's Responses API."""
     stated = as_object(content)
     choices = stated.get("choices")
     if isinstance(choices, list):

@@ -1,4 +1,4 @@
-"""The trace stage: what takes the whole trace, or its part that came."""
+"""The trace stage: what needs the whole trace, or the part of it that has come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tags, name and metadata of a trace, from what its spans say by convention."""
+"""Tags, name and metadata of a trace, from what its spans state."""
 
 from __future__ import annotations
 
