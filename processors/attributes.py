@@ -1,9 +1,8 @@
-"""Reading and writing OTLP attributes: `KeyValue` lists seen as a mapping, `AnyValue` seen as a Python value."""
+"""OTLP attributes: `KeyValue` lists read and written as a mapping, `AnyValue` as a Python value."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableSequence, Sequence
-from operator import attrgetter
 from typing import Any, TypeAlias
 
 import orjson
@@ -17,7 +16,7 @@ MAX_DEPTH = 64
 
 
 def find(attributes: Iterable[KeyValue], key: str) -> AnyValue | None:
-    """The value of the first attribute called `key`, or None."""
+    """Return the value of the first attribute called `key`, or None."""
     for attribute in attributes:
         if attribute.key == key:
             return attribute.value
@@ -25,7 +24,7 @@ def find(attributes: Iterable[KeyValue], key: str) -> AnyValue | None:
 
 
 def find_last(attributes: Sequence[KeyValue], key: str) -> AnyValue | None:
-    """The value of the last attribute called `key`, or None."""
+    """Return the value of the last attribute called `key`, or None."""
     for attribute in reversed(attributes):
         if attribute.key == key:
             return attribute.value
@@ -33,26 +32,13 @@ def find_last(attributes: Sequence[KeyValue], key: str) -> AnyValue | None:
 
 
 def by_key(attributes: Sequence[KeyValue]) -> dict[str, KeyValue]:
-    """The attributes by their keys; of a repeated key the last."""
+    """Return the attributes by their keys; of a repeated key the last."""
     # A slice of a protobuf field is read faster than the field itself.
     return {attribute.key: attribute for attribute in attributes[:]}
 
 
-def keys_of(attributes: Iterable[KeyValue]) -> tuple[str, ...]:
-    """The attributes' keys in their order; made without a step of the interpreter for each."""
-    return tuple(map(_key, attributes))
-
-
-_key: attrgetter[str] = attrgetter("key")
-
-
-def places_of(keys: Sequence[str]) -> dict[str, int]:
-    """Where each key stands; of a repeated key the last place."""
-    return {key: place for place, key in enumerate(keys)}
-
-
 def to_python(value: AnyValue, depth: int = 0) -> Value:
-    """The Python form of an `AnyValue`."""
+    """Return the Python form of an `AnyValue`; `depth` is how deep it lies in another one."""
     if depth > MAX_DEPTH:
         return None
     if text := value.string_value:  # most values are texts, and this says so without asking for the kind
@@ -68,7 +54,7 @@ def to_python(value: AnyValue, depth: int = 0) -> Value:
 
 
 def to_object(value: AnyValue) -> dict[str, Any]:
-    """A map, also one written as JSON in a string; empty for anything else."""
+    """Return a map, also one that is written as JSON in a string; an empty one for any other value."""
     plain = to_python(value)
     if isinstance(plain, str):
         try:
@@ -79,7 +65,7 @@ def to_object(value: AnyValue) -> dict[str, Any]:
 
 
 def to_amount(value: Any) -> float | None:
-    """A finite number that is not negative, also written as a string; None for anything else."""
+    """Return a finite number that is not negative, also one that is written as a string; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -90,7 +76,7 @@ def to_amount(value: Any) -> float | None:
 
 
 def as_dict(attributes: Iterable[KeyValue]) -> dict[str, Value]:
-    """All attributes as a dict; of a repeated key the first counts, as in `find`."""
+    """Return all attributes as a dict; of a repeated key the first, as in `find`."""
     result: dict[str, Value] = {}
     for attribute in attributes:
         result.setdefault(attribute.key, to_python(attribute.value))
@@ -143,6 +129,6 @@ def put(attributes: MutableSequence[KeyValue], key: str, value: Value) -> None:
 
 
 def remove(attributes: MutableSequence[KeyValue], key: str) -> None:
-    """Take away every attribute called `key`."""
+    """Remove every attribute called `key`."""
     for index in reversed([i for i, attribute in enumerate(attributes) if attribute.key == key]):
         del attributes[index]

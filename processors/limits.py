@@ -1,8 +1,8 @@
-"""Bounds on what one span holds: how long an attribute's value is, and how many attributes, events and links. Pure.
+"""Bounds on what one span holds: the length of an attribute's value, the number of attributes, events and links.
 
 The limits are those of OpenTelemetry's SDKs (common specification, "Attribute Limits"; trace SDK, "Span Limits"). What
-is too long is cut, with a mark that says so, which SDKs leave out; of what are too many the first stay, and the
-`dropped_*_count` of OTLP says how many went, as an SDK would have it.
+is too long is cut, with a mark that says so, which SDKs leave out. Of what is too many the first stay, and OTLP's
+`dropped_*_count` says how many were removed, as an SDK would have it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class CountLimits:
 
     @property
     def reach(self) -> int:
-        """No request of so many bytes or less is over a limit: the least that is counted takes two."""
+        """The size in bytes up to which no request can be over a limit: the least that is counted takes two bytes."""
         return 2 * min(self.attributes, self.events, self.links)
 
 
 def trim(request: Batch | Logs, limits: CountLimits) -> int:
-    """Take out what is beyond the limits, in place; returns how many attributes, events and links that were."""
+    """Remove what is beyond the limits, in place, and return how many attributes, events and links that were."""
     if isinstance(request, Logs):
         return sum(_trim(holder, "attributes", limits.attributes) for holder in _in_records(request))
     dropped = sum(_trim(holder, "attributes", limits.attributes) for holder in _around_spans(request))
@@ -64,7 +64,12 @@ def _trim(holder: Message, name: str, limit: int) -> int:
 
 
 def truncate(request: Batch | Logs, limit: int) -> int:
-    """Cut strings (in characters) and bytes longer than `limit`, in place; returns how many were."""
+    """Cut strings and bytes that are longer than `limit`, in place, and return how many were.
+
+    Args:
+        request: The request.
+        limit: The greatest length, of strings in characters.
+    """
     return sum(_cut(value, limit) for value in _values(request))
 
 
@@ -79,7 +84,7 @@ def _values(request: Batch | Logs) -> Iterator[AnyValue]:
 
 
 def _holders(request: Batch | Logs) -> Iterator[Any]:
-    """Every message of a request that has attributes."""
+    """Yield every message of a request that has attributes."""
     return _in_spans(request) if isinstance(request, Batch) else _in_records(request)
 
 

@@ -1,4 +1,4 @@
-"""Regular expressions as configuration: RE2, so that no text can make one slow, and checked when they are read."""
+"""Regular expressions in the configuration: RE2, so that no text can make one slow, and checked when they are read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ MAX_PROGRAM = 5_000
 
 
 def quiet_options() -> re2.Options:
-    """RE2's defaults, without its habit of writing what it refuses to standard error."""
+    """Return RE2's defaults, without its habit of writing what it refuses to standard error."""
     options = re2.Options()
     options.log_errors = False
     return options
 
 
 def compiled(pattern: str) -> Any:
-    """A pattern, compiled."""
+    """Return a pattern compiled."""
     return re2.compile(pattern, quiet_options())
 
 

@@ -44,10 +44,7 @@ _BUCKETS: Final = 1 << _BUCKET_BITS
 
 
 class ProbabilisticSamplerConfig(ConfigModel):
-    """The Collector's keys and defaults. `mode` unset: hash_seed where a `hash_seed` is given, else proportional.
-
-    The last three keys are for log records; they are read so that a Collector's file loads.
-    """
+    """The Collector's keys and defaults. The last three keys have no effect; they are read so that its files load."""
 
     NOTES: ClassVar[Mapping[str, str]] = {
         "attribute_source": _JOINED,
@@ -55,14 +52,38 @@ class ProbabilisticSamplerConfig(ConfigModel):
         "sampling_priority": _JOINED,
     }
 
-    sampling_percentage: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    mode: Literal["hash_seed", "equalizing", "proportional", ""] = ""
-    hash_seed: int = Field(default=0, ge=0, lt=1 << 32)
-    fail_closed: bool = True
-    sampling_precision: int = Field(default=4, ge=1, le=14)
-    attribute_source: Literal["traceID", "record"] = "traceID"
-    from_attribute: str = ""
-    sampling_priority: str = ""
+    sampling_percentage: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="The share of traces to keep in percent; 100 or more keeps all.",
+    )
+    mode: Literal["hash_seed", "equalizing", "proportional", ""] = Field(
+        default="",
+        description="`hash_seed` hashes the trace id; `proportional` keeps the percentage of what arrives; "
+        "`equalizing` brings what was sampled before to the same percentage. "
+        "Default: hash_seed if a hash_seed is given, else proportional.",
+    )
+    hash_seed: int = Field(
+        default=0,
+        ge=0,
+        lt=1 << 32,
+        description="The seed of the hash; samplers with the same seed keep the same traces. For mode hash_seed.",
+    )
+    fail_closed: bool = Field(
+        default=True, description="Drop spans whose randomness or threshold can't be told; false keeps them."
+    )
+    sampling_precision: int = Field(
+        default=4,
+        ge=1,
+        le=14,
+        description="Most hexadecimal digits of the threshold in the tracestate.",
+    )
+    attribute_source: Literal["traceID", "record"] = Field(
+        default="traceID", description="For log records in the Collector; no effect here."
+    )
+    from_attribute: str = Field(default="", description="For log records in the Collector; no effect here.")
+    sampling_priority: str = Field(default="", description="For log records in the Collector; no effect here.")
 
     @model_validator(mode="after")
     def _expressible(self) -> Self:
@@ -72,7 +93,7 @@ class ProbabilisticSamplerConfig(ConfigModel):
 
     @property
     def effective_mode(self) -> Mode:
-        """The mode after the rule for an unset one."""
+        """The mode, with the default in the place of an empty one."""
         return self.mode or ("hash_seed" if self.hash_seed else "proportional")
 
 
@@ -81,7 +102,7 @@ _Key: TypeAlias = bytes | tuple[bytes, str, bool | None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Decision:
-    """What is done with the spans of one trace id and tracestate; `trace_state` is None where it stays as it is."""
+    """The decision on the spans of one trace id and tracestate; `trace_state` is None where it stays as it is."""
 
     kept: bool
     policy: str
@@ -101,7 +122,14 @@ class _Draw:
 
 
 class ProbabilisticSampler:
-    """Drops spans from a batch in place; raises nothing. What can't be read is kept or not as `fail_closed` says."""
+    """The processor: removes spans that are not sampled from a batch, in place.
+
+    A span whose randomness or threshold cannot be read is kept or dropped as `fail_closed` says; nothing is raised.
+
+    Args:
+        config: The processor's configuration.
+        on_decision: Is told of each policy and decision, once a batch.
+    """
 
     def __init__(self, config: ProbabilisticSamplerConfig, on_decision: OnDecision | None = None) -> None:
         # float32 as in the Collector: 0.1 % is 0.10000000149 % there, and the same trace ids must be kept.
@@ -115,7 +143,7 @@ class ProbabilisticSampler:
         self._plain_drop = _Decision(kept=False, policy=self._source.policy)
 
     def __call__(self, batch: Batch) -> Batch:
-        """Take away the spans that are not sampled, and the scopes and resources left without any."""
+        """Remove the spans that are not sampled, and the scopes and resources left without any; return the batch."""
         seen: dict[_Key, _Decision] = {}
         decisions: list[_Decision] = []
         for resource_spans in batch.resource_spans:
@@ -169,7 +197,7 @@ class ProbabilisticSampler:
         return _Decision(kept=True, policy=policy, trace_state=str(state))
 
     def _mode(self, mode: Mode, percentage: float, seed: int) -> tuple[_Source, Callable[[TraceState], int]]:
-        """Where a mode's randomness comes from, and the threshold it is held against."""
+        """Return where a mode's randomness comes from, and the threshold it is compared with."""
         buckets = int(_float32(percentage * _float32(_BUCKETS / 100)))
         if percentage == 0 or (mode == "hash_seed" and buckets == 0):
             return _Never(), lambda _: KEEP_NONE
@@ -192,21 +220,23 @@ class _Source(Protocol):
     policy: str
 
     def randomness(self, trace_id: bytes) -> int:
-        """The 56 bits of a valid trace id that came without a tracestate."""
+        """Return the 56 bits of a valid trace id that came without a tracestate."""
 
     def draw(self, trace_id: bytes, text: str) -> _Draw:
-        """The randomness of any span, and its tracestate."""
+        """Return the randomness of any span, and its tracestate."""
 
 
 class _Never:
-    """Nothing is drawn at 0 %."""
+    """The source at 0 %, of which nothing is drawn."""
 
     policy = "sampling_priority"
 
     def randomness(self, _trace_id: bytes) -> int:
+        """Return what no threshold keeps."""
         return KEEP_NONE - 1
 
     def draw(self, trace_id: bytes, text: str) -> _Draw:
+        """Return a draw that is never kept."""
         state = _parsed(text)
         return _Draw(self.policy, None if state is None else self.randomness(trace_id), state)
 
@@ -218,6 +248,7 @@ class _Consistent:
     randomness = staticmethod(trace_id_randomness)
 
     def draw(self, trace_id: bytes, text: str) -> _Draw:
+        """Return `rv`, else the trace id's bits; no value where neither is valid or the value contradicts `th`."""
         state = _parsed(text)
         if state is None:
             return _Draw("missing_randomness", None, None)
@@ -241,9 +272,11 @@ class _HashSeed:
         self._state = _fnv1a_32(seed.to_bytes(4, "little"))
 
     def randomness(self, trace_id: bytes) -> int:
+        """Return the hash spread over 56 bits."""
         return _spread(_fnv1a_32(trace_id, self._state))
 
     def draw(self, trace_id: bytes, text: str) -> _Draw:
+        """Return the hash, and write it down as `rv`; no value where the tracestate has `rv` or `th` already."""
         state = _parsed(text)
         if not _valid(trace_id):
             return _Draw("missing_randomness", None, None)
@@ -278,7 +311,7 @@ def _parsed(text: str) -> TraceState | None:
 
 
 def _priority(span: Span) -> bool | None:
-    """What `sampling.priority` asks for: True keep, False drop, None nothing (absent, negative, no number)."""
+    """Return what `sampling.priority` asks for: True keep, False drop, None nothing (absent, negative, no number)."""
     value = find(span.attributes, _PRIORITY)
     kind = value.WhichOneof("value") if value is not None else None
     if kind not in ("int_value", "double_value", "string_value"):

@@ -1,4 +1,4 @@
-"""What every config model is made of: frozen, unknown keys refused, values as the Collector writes them."""
+"""The base of every config model: frozen, unknown keys refused, values as the Collector writes them."""
 
 from __future__ import annotations
 

@@ -53,14 +53,16 @@ _COST: Final = "mlflow.llm.cost"
 _PLAIN_COST: Final = "gen_ai.usage.cost"
 _GEN_AI: Final = frozenset({_OPERATION, *_PROVIDERS, *_MODELS, *_INPUT, *_OUTPUT, _USAGE, _COST, _PLAIN_COST})
 
-_Said: TypeAlias = Mapping[str, AnyValue]
+_Values: TypeAlias = Mapping[str, AnyValue]
 """What a span says in the attributes that are looked at."""
 
 
 class ExplicitConfig(ConfigModel):
-    """Upper bounds of the buckets of `traces_span_metrics_duration`."""
+    """The buckets of `traces_span_metrics_duration`."""
 
-    buckets: tuple[Duration, ...] = _DEFAULT_BUCKETS
+    buckets: tuple[Duration, ...] = Field(
+        default=_DEFAULT_BUCKETS, description="Upper bounds of the buckets, durations in ascending order: 2 ms to 15 s."
+    )
 
     @field_validator("buckets")
     @classmethod
@@ -71,32 +73,45 @@ class ExplicitConfig(ConfigModel):
 
 
 class HistogramConfig(ConfigModel):
-    """The duration histogram; its unit is milliseconds, as the connector's."""
+    """The histogram of durations."""
 
-    disable: bool = False
-    unit: Literal["ms", "s"] = "ms"
-    explicit: ExplicitConfig = ExplicitConfig()
+    disable: bool = Field(default=False, description="Leave the histogram of durations out.")
+    unit: Literal["ms", "s"] = Field(default="ms", description="The unit in which durations are reported.")
+    explicit: ExplicitConfig = Field(default=ExplicitConfig(), description="The buckets.")
 
 
 class DimensionConfig(ConfigModel):
-    """A span or resource attribute as a label of the span metrics; `default` where a span has none."""
+    """An attribute that becomes a label of the span metrics."""
 
-    name: str = Field(min_length=1)
-    default: str = ""
+    name: str = Field(min_length=1, description="The key of a span or resource attribute; a span's counts first.")
+    default: str = Field(default="", description="The label's value for a span that has no such attribute.")
 
 
 class SpanMetricsConfig(ConfigModel):
-    """The connector's keys. `exclude_dimensions` takes names of the four default ones; `gen_ai` switches the others."""
+    """The keys of contrib's spanmetricsconnector that are read here, and `gen_ai`, which is ours."""
 
-    histogram: HistogramConfig = HistogramConfig()
-    dimensions: tuple[DimensionConfig, ...] = ()
-    exclude_dimensions: tuple[Literal["service.name", "span.name", "span.kind", "status.code"], ...] = ()
-    aggregation_cardinality_limit: int = Field(default=1000, gt=0)
-    gen_ai: bool = True
+    histogram: HistogramConfig = Field(
+        default=HistogramConfig(), description="How durations are counted: in which unit and buckets, or not at all."
+    )
+    dimensions: tuple[DimensionConfig, ...] = Field(
+        default=(), description="Attributes that become labels of the span metrics, besides the four default ones."
+    )
+    exclude_dimensions: tuple[Literal["service.name", "span.name", "span.kind", "status.code"], ...] = Field(
+        default=(), description="Default labels to leave out."
+    )
+    aggregation_cardinality_limit: int = Field(
+        default=1000,
+        gt=0,
+        description="Most series of one metric; what would be one more is added to a series whose labels are `other`. "
+        "The connector's default is no limit.",
+    )
+    gen_ai: bool = Field(
+        default=True, description="Also count tokens, cost and durations of GenAI operations (`gen_ai_client_*`)."
+    )
 
 
 class _Counter:
-    """Counts by labels, bounded."""
+    """A counter with a bounded number of series."""
 
     __slots__ = ("_limit", "_name", "_other", "labels", "overflow", "series", "text")
 
@@ -108,6 +123,7 @@ class _Counter:
         self.overflow = 0
 
     def add(self, key: Labels, amount: float = 1) -> None:
+        """Add an amount to the series of a key."""
         series = self.series
         if key in series:
             series[key] += amount
@@ -118,6 +134,7 @@ class _Counter:
             series[self._other] = series.get(self._other, 0) + amount
 
     def collect(self) -> Metric:
+        """Return the metric family."""
         family = CounterMetricFamily(self._name, self.text, labels=self.labels)
         for key, value in list(self.series.items()):
             family.add_metric(key, value)
@@ -125,7 +142,7 @@ class _Counter:
 
 
 class _Histogram:
-    """Sums and buckets by labels, bounded. A series is its buckets' counts, then the sum."""
+    """A histogram with a bounded number of series; a series is its buckets' counts, then the sum."""
 
     __slots__ = ("_bounds", "_limit", "_name", "_other", "labels", "overflow", "series", "text")
 
@@ -138,6 +155,7 @@ class _Histogram:
         self.overflow = 0
 
     def observe(self, key: Labels, value: float) -> None:
+        """Count a value in the series of a key."""
         series = self.series.get(key)
         if series is None:
             series = self._new(key)
@@ -151,6 +169,7 @@ class _Histogram:
         return self.series.setdefault(key, [0.0] * (len(self._bounds) + 2))
 
     def collect(self) -> Metric:
+        """Return the metric family."""
         family = HistogramMetricFamily(self._name, self.text, labels=self.labels)
         bounds = [*map(str, self._bounds), "+Inf"]
         for key, series in list(self.series.items()):
@@ -164,7 +183,7 @@ class _Histogram:
 
 
 class SpanMetrics:
-    """Adds up batches; register it with a Prometheus registry as a collector. Call `record` from one thread."""
+    """The sums over all spans: a collector for a Prometheus registry. `record` is called from one thread."""
 
     def __init__(self, config: SpanMetricsConfig) -> None:
         limit = config.aggregation_cardinality_limit
@@ -200,7 +219,7 @@ class SpanMetrics:
         self._cost = _Counter("spanbridge_gen_ai_cost_usd", "Cost in US dollars.", _OPERATION_LABELS, limit)
 
     def record(self, batch: Batch) -> None:
-        """Add every span of a batch; the batch is left as it is. Raises nothing."""
+        """Add every span of a batch, which is left as it is; nothing is raised."""
         for resource_spans in batch.resource_spans:
             resource = resource_spans.resource.attributes
             service = _text(find(resource, "service.name"))
@@ -210,7 +229,7 @@ class SpanMetrics:
                     self._record(span, service, defaults)
 
     def collect(self) -> Iterator[Metric]:
-        """The metric families, for a Prometheus registry."""
+        """Yield the metric families, for a Prometheus registry."""
         metrics: list[_Counter | _Histogram] = [self._calls, self._errors]
         if self._with_durations:
             metrics.append(self._durations)
@@ -226,37 +245,37 @@ class SpanMetrics:
         yield overflow
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing, so that registering does not collect."""
+        """Return no families, so that registering does not collect."""
         return ()
 
     def _record(self, span: Span, service: str, defaults: Mapping[str, str]) -> None:
         wanted = self._wanted
-        said = {name: attribute.value for attribute in span.attributes if (name := attribute.key) in wanted}
+        values = {name: attribute.value for attribute in span.attributes if (name := attribute.key) in wanted}
         status = span.status.code
         name = span.name
         if len(name) > _MAX_LABEL_LENGTH:
             name = name[:_MAX_LABEL_LENGTH]
         labels = self._pick((service, name, _KINDS.get(span.kind, OTHER), _STATUSES.get(status, OTHER)))
         if defaults:
-            labels += tuple(_text(said.get(key)) or default for key, default in defaults.items())
+            labels += tuple(_text(values.get(key)) or default for key, default in defaults.items())
         elapsed = max(0, span.end_time_unix_nano - span.start_time_unix_nano)
         self._calls.add(labels)
         if self._with_durations:
             self._durations.observe(labels, elapsed / self._scale)
         error = ""
         if status == Status.STATUS_CODE_ERROR:
-            error = _error_type(said.get(_ERROR_TYPE), span)
+            error = _error_type(values.get(_ERROR_TYPE), span)
             self._errors.add((service, error))
-        if said and self._gen_ai:
-            self._record_operation(said, service, elapsed, error)
+        if values and self._gen_ai:
+            self._record_operation(values, service, elapsed, error)
 
-    def _record_operation(self, said: _Said, service: str, elapsed: int, error: str) -> None:
-        operation = _text(said.get(_OPERATION))
-        tokens = _tokens(said)
-        cost = _cost(said)
+    def _record_operation(self, values: _Values, service: str, elapsed: int, error: str) -> None:
+        operation = _text(values.get(_OPERATION))
+        tokens = _tokens(values)
+        cost = _cost(values)
         if not (operation or tokens or cost):
             return
-        labels = (service, operation, _text(_first(said, _PROVIDERS)), _text(_first(said, _MODELS)))
+        labels = (service, operation, _text(_first(values, _PROVIDERS)), _text(_first(values, _MODELS)))
         if operation:
             self._operations.observe((*labels, error), elapsed / 1e9)
         for token_type, count in tokens:
@@ -266,22 +285,22 @@ class SpanMetrics:
 
 
 def _picker(positions: Sequence[int]) -> Callable[[Labels], Labels]:
-    """Leaves out the excluded dimensions; nearly always there are none."""
+    """Return a function that leaves out the excluded dimensions; nearly always there are none."""
     if len(positions) == len(_SPAN_DIMENSIONS):
         return lambda values: values
     return lambda values: tuple(values[position] for position in positions)
 
 
 def _label(name: str) -> str:
-    """An attribute's name as a Prometheus label."""
+    """Return an attribute's name as a Prometheus label."""
     label = "".join(character if character.isascii() and character.isalnum() else "_" for character in name)
     return f"_{label}" if label[0].isdigit() else label
 
 
-def _first(said: _Said, keys: Sequence[str]) -> AnyValue | None:
+def _first(values: _Values, keys: Sequence[str]) -> AnyValue | None:
     for key in keys:
-        if key in said:
-            return said[key]
+        if key in values:
+            return values[key]
     return None
 
 
@@ -295,26 +314,26 @@ def _text(value: AnyValue | None) -> str:
 
 
 def _error_type(value: AnyValue | None, span: Span) -> str:
-    """`error.type`, else the last exception's type, else what the semantic conventions put for neither."""
+    """Return `error.type`, else the last exception's type, else what the semantic conventions put for neither."""
     named = _text(value)
     for event in reversed(span.events) if not named else ():
         named = named or _text(find(event.attributes, "exception.type"))
     return named or "_OTHER"
 
 
-def _tokens(said: _Said) -> list[tuple[str, float]]:
-    if _USAGE in said:
-        usage = to_object(said[_USAGE])
+def _tokens(values: _Values) -> list[tuple[str, float]]:
+    if _USAGE in values:
+        usage = to_object(values[_USAGE])
         found = [("input", to_amount(usage.get("input_tokens"))), ("output", to_amount(usage.get("output_tokens")))]
     else:
-        found = [("input", _amount(_first(said, _INPUT))), ("output", _amount(_first(said, _OUTPUT)))]
+        found = [("input", _amount(_first(values, _INPUT))), ("output", _amount(_first(values, _OUTPUT)))]
     return [(side, count) for side, count in found if count is not None]
 
 
-def _cost(said: _Said) -> float:
-    if _COST in said:
-        return to_amount(to_object(said[_COST]).get("total_cost")) or 0.0
-    return _amount(said.get(_PLAIN_COST)) or 0.0
+def _cost(values: _Values) -> float:
+    if _COST in values:
+        return to_amount(to_object(values[_COST]).get("total_cost")) or 0.0
+    return _amount(values.get(_PLAIN_COST)) or 0.0
 
 
 def _amount(value: AnyValue | None) -> float | None:

@@ -38,15 +38,19 @@ class TraceStateError(ValueError):
 
 
 def trace_id_randomness(trace_id: bytes) -> int:
-    """The 56 random bits of a trace id: its last seven bytes (W3C Trace Context level 2)."""
+    """Return the 56 random bits of a trace id: its last seven bytes (W3C Trace Context level 2)."""
     return int.from_bytes(trace_id[-7:], "big")
 
 
 def probability_to_threshold(probability: float, precision: int = DIGITS) -> int:
-    """The rejection threshold of a probability in [2^-56, 1], rounded to `precision` significant hex digits.
+    """Return the rejection threshold of a probability.
 
-    Leading `0` or `f` digits do not count, so that the relative error stays small at both ends; the rounding is that of
-    contrib's pkg/sampling/probability.go. A probability below 2^-56 gives KEEP_NONE.
+    Leading `0` or `f` digits do not count as significant, so that the relative error stays small at both ends; the
+    rounding is that of contrib's pkg/sampling/probability.go.
+
+    Args:
+        probability: The probability, in [2^-56, 1]; below it the threshold is KEEP_NONE.
+        precision: How many significant hex digits to keep.
     """
     if probability >= 1:
         return KEEP_ALL
@@ -67,22 +71,26 @@ def _needed_digits(probability: float, precision: int) -> int:
 
 
 def threshold_to_probability(threshold: int) -> float:
-    """The share of all randomness values that a threshold keeps."""
+    """Return the share of all randomness values that a threshold keeps."""
     return (KEEP_NONE - threshold) / KEEP_NONE
 
 
 def adjusted_count(threshold: int) -> float:
-    """How many spans one kept at this threshold (below KEEP_NONE) stands for."""
+    """Return how many spans one that was kept at this threshold (below KEEP_NONE) stands for."""
     return KEEP_NONE / (KEEP_NONE - threshold)
 
 
 def encode_threshold(threshold: int) -> str:
-    """The `th` value of a threshold below KEEP_NONE: hex digits, trailing zeros left out."""
+    """Return the `th` value of a threshold below KEEP_NONE: hex digits, trailing zeros left out."""
     return f"{threshold:014x}".rstrip("0") or "0"
 
 
 def members(text: str) -> Pairs:
-    """The members of a tracestate, in order. Raises `TraceStateError`."""
+    """Return the members of a tracestate, in order.
+
+    Raises:
+        TraceStateError: The text breaks the W3C grammar.
+    """
     if len(text) > _MAX_LENGTH:
         raise TraceStateError("tracestate is longer than 1024 characters")
     pairs = [_pair(part) for part in (raw.strip(" \t") for raw in text.split(",")) if part]
@@ -100,9 +108,13 @@ def _pair(member: str) -> tuple[str, str]:
 
 @dataclass(slots=True)
 class TraceState:
-    """A tracestate taken apart: `rv` and `th` as written (empty: absent), what else `ot` holds, and the other members.
+    """A tracestate taken apart. `str()` writes it back with `ot` first, as W3C asks of whoever changes a member.
 
-    `str()` writes it back with `ot` first, as W3C asks of whoever changes a member.
+    Attributes:
+        rv: The randomness as written; empty if absent.
+        th: The threshold as written; empty if absent.
+        ot: The other entries of the member `ot`.
+        others: The other members.
     """
 
     rv: str = ""
@@ -112,7 +124,11 @@ class TraceState:
 
     @classmethod
     def parse(cls, text: str) -> TraceState:
-        """Read a tracestate; empty text is an empty one. Raises `TraceStateError`."""
+        """Read a tracestate; an empty text is an empty one.
+
+        Raises:
+            TraceStateError: The text breaks the W3C or the OpenTelemetry grammar.
+        """
         state = cls()
         if not text:
             return state
@@ -144,7 +160,7 @@ class TraceState:
             self.th = encode_threshold(threshold)
 
     def erase_threshold(self) -> None:
-        """Say that the sampling probability is unknown."""
+        """Record that the sampling probability is unknown."""
         self.th = ""
 
     def __str__(self) -> str:

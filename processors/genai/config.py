@@ -27,7 +27,7 @@ NAMES = frozenset(convention.name for convention in CONVENTIONS)
 
 
 def _listed(sources: Any) -> Any:
-    """A mapping of names to settings as the list it stands for; a bare name as a source without settings."""
+    """Return a mapping of names to settings as a list of sections; a bare name becomes a section of its own."""
     if isinstance(sources, dict):
         return [{"name": name, **(settings or {})} for name, settings in sources.items()]
     if isinstance(sources, list):
@@ -36,17 +36,26 @@ def _listed(sources: Any) -> Any:
 
 
 class SourceConfig(ConfigModel):
-    """One convention to read.
+    """One convention to read."""
 
-    `remove_originals` drops the attributes that ended up in `mlflow.*`; `overwrite` replaces `mlflow.*` attributes
-    that a span brings along. `custom_mappings` maps the user's own attribute keys to keys that are read further
-    (`my.model: gen_ai.request.model`, `my.kind: mlflow.spanType`). Unset means as the processor says.
-    """
-
-    name: str
-    remove_originals: bool | None = None
-    overwrite: bool | None = None
-    custom_mappings: dict[str, str] = Field(default_factory=dict)
+    name: str = Field(
+        description="The convention, for example `openinference`; or `custom`, which has custom_mappings alone."
+    )
+    remove_originals: bool | None = Field(
+        default=None,
+        description="Drop the attributes of this convention that ended up in `mlflow.*` ones. "
+        "Default: as the processor's `remove_originals` says.",
+    )
+    overwrite: bool | None = Field(
+        default=None,
+        description="Replace `mlflow.*` attributes that a span brings along by what this convention states. "
+        "Default: as the processor's `overwrite` says.",
+    )
+    custom_mappings: dict[str, str] = Field(
+        default_factory=dict,
+        description="Attribute keys of your own, each with the key that its value is copied to and read under, "
+        "for example `my.model: gen_ai.request.model` or `my.kind: mlflow.spanType`.",
+    )
 
     @field_validator("name")
     @classmethod
@@ -75,17 +84,24 @@ class SourceConfig(ConfigModel):
 
 
 class GenAiConfig(ConfigModel):
-    """The genai processor. Without `sources`, and with none but `custom`, every convention is read.
-
-    `remove_originals` and `overwrite` hold for each source that does not say otherwise.
-    """
+    """The genai processor."""
 
     sources: Annotated[
         tuple[SourceConfig, ...],
         BeforeValidator(_listed, json_schema_input_type=list[str | SourceConfig] | dict[str, dict[str, Any] | None]),
-    ] = ()
-    remove_originals: bool = False
-    overwrite: bool = False
+    ] = Field(
+        default=(),
+        description="The conventions to read: a list of names or of sections with a `name`, or a mapping from names to "
+        "sections. Default, and with none but `custom`: every convention.",
+    )
+    remove_originals: bool = Field(
+        default=False,
+        description="Drop the attributes that ended up in `mlflow.*` ones, where a source does not say otherwise.",
+    )
+    overwrite: bool = Field(
+        default=False,
+        description="Replace `mlflow.*` attributes that a span brings along, where a source does not say otherwise.",
+    )
 
     @field_validator("sources")
     @classmethod
@@ -97,13 +113,17 @@ class GenAiConfig(ConfigModel):
         return sources
 
     def settings(self, names: Iterable[str]) -> dict[str, SourceConfig]:
-        """The settings of each convention that is on, by name."""
+        """Return the settings of each convention that is on, by name.
+
+        Args:
+            names: The names of all conventions.
+        """
         given = {source.name: source for source in self.sources}
         wanted = [name for name in names if name in given] or list(names)
         return {name: self._resolved(given.get(name) or SourceConfig(name=name)) for name in wanted}
 
     def custom(self) -> list[tuple[str, str, SourceConfig]]:
-        """Every custom mapping in order: source key, target key, and the settings it stands under."""
+        """Return the custom mappings in order, each as source key, target key and the settings of its source."""
         resolved = [self._resolved(source) for source in self.sources]
         return [(key, target, source) for source in resolved for key, target in source.custom_mappings.items()]
 

@@ -1,4 +1,4 @@
-"""Attributes as protobuf's bytes: a span takes in all of them at once, in a fraction of the time that messages take.
+"""Attributes encoded as protobuf: to merge all of a span's new ones as bytes is several times faster than to add them.
 
 Field numbers: opentelemetry-proto trace.proto (Span.attributes = 9) and common.proto (KeyValue.key = 1,
 KeyValue.value = 2, AnyValue.string_value = 1), each of wire type 2, whose length comes before the content.
@@ -17,14 +17,19 @@ _MAX_REMEMBERED = 8192
 
 
 def attribute(key: str, found: Any) -> tuple[bytes, bytes]:
-    """What `Span.MergeFromString` takes, joined, to add an attribute: a text as it is, anything else as JSON."""
+    """Return the bytes that add an attribute to a span by `Span.MergeFromString`, as two pieces to be joined.
+
+    Args:
+        key: The attribute's key.
+        found: Its value: a text is written as it is, anything else as JSON.
+    """
     text = found.encode() if isinstance(found, str) else to_json_bytes(found)
     return _before(key, len(text)), text
 
 
 @lru_cache(_MAX_REMEMBERED)
 def _before(key: str, length: int) -> bytes:
-    """All that comes before a text of so many bytes."""
+    """Return all that comes before a text of so many bytes."""
     encoded = key.encode()
     head = _KEY + _varint(len(encoded)) + encoded + _VALUE
     text = _STRING + _varint(length)

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spanbridge.processors.genai.answers import answer, choices
+from spanbridge.processors.genai.content.answers import answer, choices
+from spanbridge.processors.genai.content.messages import Message, chat_input, chat_messages, system_messages
+from spanbridge.processors.genai.content.parts import parts_in, result_text
 from spanbridge.processors.genai.convention import Content, Event, shown_input, shown_output
-from spanbridge.processors.genai.messages import Message, chat_input, chat_messages, system_messages
-from spanbridge.processors.genai.parts import parts_in, result_text
 from spanbridge.processors.genai.values import as_object, decoded, first, is_empty
 from spanbridge.processors.genai.view import SpanView
 
@@ -32,7 +32,7 @@ _NAMES = frozenset({*_ROLES, *_PROMPTS, *_COMPLETIONS, "gen_ai.choice", DETAILS}
 
 @dataclass(slots=True)
 class _Exchange:
-    """What the events of one span add up to."""
+    """The sum of the events of one span."""
 
     system: list[Message] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
@@ -42,7 +42,7 @@ class _Exchange:
 
 
 def semconv_events(view: SpanView, events: Sequence[Event]) -> Content:
-    """Inputs and outputs out of a span's events; a tool's span has its arguments and its result in them."""
+    """Return inputs and outputs from a span's events by OTel's conventions; of a tool, its arguments and result."""
     exchange = _Exchange()
     for name, fields in events:
         if name in _NAMES:
@@ -53,7 +53,7 @@ def semconv_events(view: SpanView, events: Sequence[Event]) -> Content:
 
 
 def _fields(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Azure and early Semantic Kernel put the whole message into one attribute as JSON."""
+    """Return an event's fields; Azure and early Semantic Kernel put the whole message into one attribute as JSON."""
     packed = fields.get("gen_ai.event.content")
     return {**fields, **as_object(packed)} if packed is not None else fields
 

@@ -1,8 +1,11 @@
-"""Token usage and cost of every make, in MLflow's keys (mlflow.tracing.constant: TokenUsageKey, CostKey)."""
+"""Token usage and cost in every convention's and provider's form, in MLflow's keys.
+
+MLflow's keys are mlflow.tracing.constant: TokenUsageKey, CostKey.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from spanbridge.processors.genai.values import as_count, as_number, as_object
@@ -21,13 +24,20 @@ REASONING = "reasoning_tokens"
 
 
 class UsageKeys:
-    """Under which attributes a convention states usage; of several keys the first that is there counts.
+    """The attributes under which a convention states token usage; of several keys the first that is there counts.
 
-    `cache_apart` says that the input count leaves cached tokens out (Anthropic's way), so that they are added, as
-    MLflow's prices expect.
+    Args:
+        input: Keys of the input tokens.
+        output: Keys of the output tokens.
+        total: Keys of all tokens.
+        cache_read: Keys of the input tokens that were read from a cache.
+        cache_creation: Keys of the input tokens that were written to a cache.
+        reasoning: Keys of the output tokens that were spent on reasoning.
+        cache_apart: Whether the input count leaves cached tokens out (Anthropic's way); they are then added, as
+            MLflow's prices expect.
     """
 
-    __slots__ = ("_keys", "_stating", "cache_apart")
+    __slots__ = ("_fields", "_ordered", "cache_apart", "keys")
 
     def __init__(  # noqa: PLR0913  one argument for each count there is
         self,
@@ -40,7 +50,7 @@ class UsageKeys:
         reasoning: tuple[str, ...] = (),
         cache_apart: bool = False,
     ) -> None:
-        self._keys = {
+        fields = {
             INPUT: input,
             OUTPUT: output,
             TOTAL: total,
@@ -48,33 +58,29 @@ class UsageKeys:
             CACHE_CREATION: cache_creation,
             REASONING: reasoning,
         }
-        self._stating = frozenset((*input, *output, *total))
+        self._fields = {key: field for field, keys in fields.items() for key in keys}
+        self._ordered = tuple(self._fields)
+        self.keys = frozenset((*input, *output, *total))
         self.cache_apart = cache_apart
 
     def __call__(self, view: SpanView) -> Usage | None:
-        """The usage that a span states, or None."""
-        return self.read(view.count)
+        """Return the usage that a span states, or None."""
+        return self._read(view.count, view.layout.common(self._ordered))
 
-    def read(self, count: Count) -> Usage | None:
-        """The usage that is stated under the keys, or None."""
-        counts = {field: number for field, keys in self._keys.items() if (number := _first(count, keys)) is not None}
+    def within(self, stated: Mapping[str, Any]) -> Usage | None:
+        """Return the usage that an object states under the keys, or None."""
+        present = [key for key in self._ordered if key in stated]
+        return None if self.keys.isdisjoint(present) else self._read(lambda key: as_count(stated[key]), present)
+
+    def _read(self, count: Count, present: Sequence[str]) -> Usage | None:
+        counts: Usage = {}
+        for key in present:
+            field = self._fields[key]
+            if field not in counts and (number := count(key)) is not None:
+                counts[field] = number
         if self.cache_apart and INPUT in counts:
             counts[INPUT] += counts.get(CACHE_READ, 0) + counts.get(CACHE_CREATION, 0)
         return usage(counts)
-
-    def within(self, stated: Mapping[str, Any]) -> Usage | None:
-        """The usage that an object states under the keys, or None."""
-        return None if self._stating.isdisjoint(stated) else self.read(_counts(stated))
-
-    def narrowed(self, keys: frozenset[str]) -> UsageKeys | None:
-        """With only those of its keys that are there."""
-        if self._stating.isdisjoint(keys):
-            return None
-        present = {field: tuple(key for key in wanted if key in keys) for field, wanted in self._keys.items()}
-        narrow = UsageKeys(cache_apart=self.cache_apart)
-        narrow._keys = {field: wanted for field, wanted in present.items() if wanted}
-        narrow._stating = self._stating & keys
-        return narrow
 
 
 def _first(count: Count, keys: tuple[str, ...]) -> int | None:
@@ -85,7 +91,7 @@ def _first(count: Count, keys: tuple[str, ...]) -> int | None:
 
 
 def usage(counts: Usage) -> Usage | None:
-    """The counts with a total: what embeddings state is input alone. None when nothing is counted."""
+    """Return the counts with a total, or None when nothing is counted. Embeddings state their input alone."""
     given, answered, total = counts.get(INPUT), counts.get(OUTPUT), counts.get(TOTAL)
     if given is None and answered is None and total is None:
         return None
@@ -94,7 +100,7 @@ def usage(counts: Usage) -> Usage | None:
 
 
 def is_zero(found: Usage) -> bool:
-    """Whether a usage counts nothing; instrumentations write zeros where they were not told."""
+    """Return whether a usage counts nothing; instrumentations write zeros where they were told nothing."""
     return not any(found.values())
 
 
@@ -134,7 +140,10 @@ _DETAIL_OBJECTS = (
 
 
 def usage_object(value: Any) -> Usage | None:
-    """Usage out of a provider's own object: OpenAI's (both APIs), Anthropic's, Bedrock's, Gemini's, LangChain's."""
+    """Return the usage in a provider's own object, or None.
+
+    It reads OpenAI's (both APIs), Anthropic's, Bedrock's, Gemini's and LangChain's.
+    """
     stated = as_object(value)
     read = [found for keys in (_OPENAI, _RESPONSES, _GEMINI) if (found := keys.within(stated)) is not None]
     if not read:
@@ -149,7 +158,7 @@ def _counts(stated: Mapping[str, Any]) -> Count:
 
 
 def _anthropic_total(stated: Mapping[str, Any], found: Usage) -> Usage:
-    """Anthropic's input count leaves cached tokens out, and it states no total."""
+    """Return Anthropic's usage with a total: its input count leaves cached tokens out, and it states no total."""
     if "cache_read_input_tokens" not in stated or as_count(stated.get("total_tokens")) is not None:
         return found
     cached = found.get(CACHE_READ, 0) + found.get(CACHE_CREATION, 0)
@@ -167,9 +176,9 @@ def _details(stated: Mapping[str, Any]) -> Usage:
 
 
 class CostKeys:
-    """Under which attributes a convention states the cost of a call, in US dollars."""
+    """The attributes under which a convention states the cost of a call, in US dollars."""
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_keys", "keys")
 
     def __init__(
         self,
@@ -179,23 +188,24 @@ class CostKeys:
         total: tuple[str, ...] = (),
     ) -> None:
         self._keys = {"input_cost": input, "output_cost": output, "total_cost": total}
+        self.keys = (*input, *output, *total)
 
     def __call__(self, view: SpanView) -> Cost | None:
-        """The cost that a span states, or None: MLflow then prices the tokens itself."""
+        """Return the cost that a span states, or None: MLflow then prices the tokens itself."""
         return self.read(view.get)
 
     def read(self, get: Get) -> Cost | None:
-        """The cost that is stated under the keys, or None."""
+        """Return the cost that is stated under the keys, or None.
+
+        Args:
+            get: Returns the value under a key, or None.
+        """
         known = {field: amount for field, keys in self._keys.items() if (amount := _amount(get, keys)) is not None}
         if not known:
             return None
         # MLflow's UI shows a cost only if all three are there, so what is not known is 0.
         parts = known.get("input_cost", 0.0) + known.get("output_cost", 0.0)
         return {"input_cost": 0.0, "output_cost": 0.0, "total_cost": parts, **known}
-
-    def narrowed(self, keys: frozenset[str]) -> CostKeys | None:
-        """Itself, if one of its keys is there."""
-        return None if keys.isdisjoint(key for wanted in self._keys.values() for key in wanted) else self
 
 
 def _amount(get: Get, keys: tuple[str, ...]) -> float | None:

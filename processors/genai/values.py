@@ -24,14 +24,14 @@ _JSON_STARTS = frozenset('{["')
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a value says nothing. 0 and False say something."""
+    """Return whether a value says nothing. 0 and False say something."""
     if isinstance(value, str):
         return len(value) <= LONGEST_EMPTY and value in EMPTY_TEXTS
     return not value and (value is None or isinstance(value, (list, dict, bytes)))
 
 
 def decoded(value: Any) -> Any:
-    """What a JSON text holds if it is an object, a list or a quoted string; any other value as it is."""
+    """Return what a JSON text holds if that is an object, a list or a quoted string; any other value as it is."""
     if not isinstance(value, str) or value[:1] not in _JSON_STARTS:
         return value
     try:
@@ -41,27 +41,27 @@ def decoded(value: Any) -> Any:
 
 
 def objects(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list (JSON text or structured), each decoded; an object alone is a list of one."""
+    """Return the objects of a list (JSON text or structured), each decoded; an object alone is a list of one."""
     value = decoded(value)
     items = value if isinstance(value, list) else [value]
     return [item for item in map(decoded, items) if isinstance(item, dict)]
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """The value if it is an object (JSON text or structured), else an empty one."""
+    """Return the value if it is an object (JSON text or structured), else an empty one."""
     value = decoded(value)
     return value if isinstance(value, dict) else {}
 
 
 def as_text(value: Any) -> str:
-    """A text as it is, None as "", anything else as JSON."""
+    """Return a text as it is, None as "", anything else as JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else to_json(value)
 
 
 def as_name(value: Any) -> str | None:
-    """A short text such as a model's name: not empty, not JSON for nothing."""
+    """Return a short text such as a model's name, or None if the value is empty or JSON for nothing."""
     value = decoded(value) if isinstance(value, str) and value[:1] == '"' else value
     if isinstance(value, str):
         return None if value in _NO_NAMES else value.strip() or None
@@ -69,13 +69,13 @@ def as_name(value: Any) -> str | None:
 
 
 def as_count(value: Any) -> int | None:
-    """A number of tokens: an int, a whole float (3.0), or either as text; Micrometer sends texts."""
+    """Return a number of tokens, from an int, a whole float or either as text (Micrometer sends texts); else None."""
     number = as_number(value)
     return int(number) if number is not None else None
 
 
 def as_number(value: Any) -> float | int | None:
-    """A finite number that is not negative, also from a text."""
+    """Return a finite number that is not negative, also from a text; else None."""
     if isinstance(value, str):
         try:
             value = int(value) if value.isdecimal() else float(value)
@@ -87,7 +87,7 @@ def as_number(value: Any) -> float | int | None:
 
 
 def first(values: Mapping[str, Any], keys: Iterable[str]) -> Any:
-    """The first value under one of the keys that says something, or None."""
+    """Return the first value under one of the keys that is not empty, or None."""
     for key in keys:
         value = values.get(key)
         if value is not None and not is_empty(value):
@@ -96,12 +96,12 @@ def first(values: Mapping[str, Any], keys: Iterable[str]) -> Any:
 
 
 def to_json(value: Any) -> str:
-    """A value as compact JSON; what JSON does not know (bytes) as base64 text, non-finite numbers as null."""
+    """Return a value as compact JSON; what JSON does not know (bytes) as base64 text, non-finite numbers as null."""
     return to_json_bytes(value).decode()
 
 
 def to_json_bytes(value: Any) -> bytes:
-    """What `to_json` says, in UTF-8."""
+    """Return what `to_json` returns, in UTF-8."""
     try:
         return orjson.dumps(value)
     except (orjson.JSONEncodeError, RecursionError):
@@ -109,7 +109,7 @@ def to_json_bytes(value: Any) -> bytes:
 
 
 def _odd_json(value: Any) -> bytes:
-    """JSON for values with bytes or with keys that are no texts, which orjson takes longer over."""
+    """Return JSON of values with bytes or with keys that are no texts, which takes orjson longer."""
     try:
         return orjson.dumps(value, default=_jsonable, option=orjson.OPT_NON_STR_KEYS)
     except (orjson.JSONEncodeError, RecursionError):
@@ -121,7 +121,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def _deep_json(value: Any) -> str:
-    """JSON for what orjson refuses: nesting below 254 levels, or integers beyond 64 bits."""
+    """Return JSON of what orjson refuses: nesting below 254 levels, or integers beyond 64 bits."""
     try:
         return json.dumps(value, ensure_ascii=False, default=_jsonable)
     except (ValueError, RecursionError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
@@ -26,7 +26,7 @@ _MAX_INDEX_DIGITS = 6
 
 
 class Layout:
-    """What can be told from a span's keys alone. Spans with the same keys share one, so it is worked out once."""
+    """What can be told from a span's keys alone, worked out once: spans with the same keys share one."""
 
     __slots__ = ("_common", "_indexed", "_under", "keys")
 
@@ -34,23 +34,24 @@ class Layout:
         self.keys = keys
         self._under: dict[str, Row] = {}
         self._indexed: dict[str, tuple[Row, ...]] = {}
-        self._common: dict[frozenset[str], tuple[str, ...]] = {}
+        self._common: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def common(self, wanted: frozenset[str]) -> tuple[str, ...]:
-        """The keys that are among the wanted ones."""
-        if wanted not in self._common:
-            self._common[wanted] = tuple(self.keys & wanted)
-        return self._common[wanted]
+    def common(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of the wanted keys that are there, in their order."""
+        found = self._common.get(wanted)
+        if found is None:
+            found = self._common[wanted] = tuple(key for key in wanted if key in self.keys)
+        return found
 
     def under(self, prefix: str) -> Row:
-        """The keys that begin with the prefix, each with its rest."""
+        """Return the keys that begin with the prefix, each with what follows it."""
         if prefix not in self._under:
             start = len(prefix)
             self._under[prefix] = tuple((key[start:], key) for key in sorted(self.keys) if key.startswith(prefix))
         return self._under[prefix]
 
     def indexed(self, prefix: str) -> tuple[Row, ...]:
-        """Flattened lists: the keys `<prefix>.<N>.<rest>`, grouped and ordered by N."""
+        """Return the keys of a flattened list, `<prefix>.<N>.<rest>`, grouped and ordered by N."""
         if prefix not in self._indexed:
             self._indexed[prefix] = _rows(self.under(prefix + "."))
         return self._indexed[prefix]
@@ -68,21 +69,29 @@ def _rows(keys: Iterable[tuple[str, str]]) -> tuple[Row, ...]:
 class SpanView:
     """A span's attributes as a mapping without empty values: what says nothing is as good as absent.
 
-    `places` says where among the `attributes` each key is, and is shared by all spans with the same keys in the same
-    order. Values are decoded on demand, as most of a span's attributes are of no interest to a convention.
+    Values are decoded on demand, as most of a span's attributes are of no interest to a convention. `in` tells whether
+    a key is there, even with an empty value.
+
+    Attributes:
+        span: The span.
+        attributes: Its attributes by their keys; of a repeated key the last.
+        layout: What can be told from its keys; attributes that are set later are not in it.
     """
 
-    __slots__ = ("attributes", "layout", "places", "span")
+    __slots__ = ("attributes", "layout", "span")
 
-    def __init__(self, span: Span, attributes: list[KeyValue], places: Mapping[str, int], layout: Layout) -> None:
-        self.span, self.attributes, self.places, self.layout = span, attributes, places, layout
+    def __init__(self, span: Span, attributes: dict[str, KeyValue], layout: Layout) -> None:
+        self.span, self.attributes, self.layout = span, attributes, layout
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.attributes
 
     def get(self, key: str) -> Any:
-        """The value under a key, or None when there is none or it says nothing."""
-        place = self.places.get(key)
-        if place is None:
+        """Return the value under a key, or None when there is none or it is empty."""
+        attribute = self.attributes.get(key)
+        if attribute is None:
             return None
-        any_value = self.attributes[place].value
+        any_value = attribute.value
         text = any_value.string_value
         if text:
             return None if len(text) <= LONGEST_EMPTY and text in EMPTY_TEXTS else text
@@ -90,64 +99,65 @@ class SpanView:
         return None if is_empty(value) else value
 
     def decoded(self, key: str) -> Any:
-        """The value under a key, read as JSON if it is a JSON text; None when there is none."""
+        """Return the value under a key, read as JSON if it is a JSON text; None when there is none."""
         return decoded(self.get(key))
 
     def first(self, *keys: str) -> Any:
-        """The first of the keys' values that says something, or None."""
+        """Return the first of the keys' values that is not empty, or None."""
         for key in keys:
-            if key in self.places and (value := self.get(key)) is not None:
+            if key in self.attributes and (value := self.get(key)) is not None:
                 return value
         return None
 
     def text(self, key: str) -> str:
-        """The text under a key, as it stands there; empty when there is none."""
-        place = self.places.get(key)
-        return "" if place is None else self.attributes[place].value.string_value
+        """Return the text under a key as it stands there; empty when there is none."""
+        attribute = self.attributes.get(key)
+        return "" if attribute is None else attribute.value.string_value
 
     def name(self, *keys: str) -> str | None:
-        """The first of the keys' values that is a name, or None."""
+        """Return the first of the keys' values that is a name (see `as_name`), or None."""
         for key in keys:
-            if key in self.places and (value := as_name(self.text(key) or self.get(key))) is not None:
-                return value
+            attribute = self.attributes.get(key)
+            if attribute is not None:
+                value = as_name(attribute.value.string_value or self.get(key))
+                if value is not None:
+                    return value
         return None
 
     def count(self, key: str) -> int | None:
-        """The number of tokens under a key, or None."""
-        place = self.places.get(key)
-        if place is None:
+        """Return the number of tokens under a key, or None."""
+        attribute = self.attributes.get(key)
+        if attribute is None:
             return None
         # Most counts are plain integers, and this says so without asking for the kind.
-        number = self.attributes[place].value.int_value
+        number = attribute.value.int_value
         return number if 0 < number < MAX_COUNT else as_count(self.get(key))
 
     def under(self, prefix: str) -> dict[str, Any]:
-        """The values of all keys that begin with the prefix, by the rest of the key."""
+        """Return the values of all keys that begin with the prefix, by the rest of the key."""
         return self._row(self.layout.under(prefix))
 
     def indexed(self, prefix: str) -> list[dict[str, Any]]:
-        """Flattened lists: `<prefix>.<N>.<rest>` as one dict of `rest` to value for each N, in order of N."""
+        """Return a flattened list, `<prefix>.<N>.<rest>`, as one dict of `rest` to value for each N, in order of N."""
         return [self._row(row) for row in self.layout.indexed(prefix)]
 
     def _row(self, row: Row) -> dict[str, Any]:
         return {rest: value for rest, key in row if (value := self.get(key)) is not None}
 
     def events(self) -> list[tuple[str, dict[str, Any]]]:
-        """The span's events in order, as name and attributes."""
+        """Return the span's events in order, each as its name and attributes."""
         return [(event.name, as_dict(event.attributes)) for event in self.span.events]
 
     def set(self, key: str, text: str) -> None:
         """Set an attribute of the span to a text."""
-        place = self.places.get(key)
-        if place is None:
-            place = len(self.attributes)
-            self.places = {**self.places, key: place}  # of its own from now on
-            self.attributes.append(self.span.attributes.add(key=key))
-        self.attributes[place].value.string_value = text
+        attribute = self.attributes.get(key)
+        if attribute is None:
+            attribute = self.attributes[key] = self.span.attributes.add(key=key)
+        attribute.value.string_value = text
 
 
 def nested(row: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
-    """Within one row of `SpanView.indexed`, the rows of a list flattened under `<prefix>.<N>.`."""
+    """Return the rows of a list that is flattened under `<prefix>.<N>.` within one row of `SpanView.indexed`."""
     start = len(prefix) + 1
     below = [(key[start:], key) for key in row if key.startswith(prefix + ".")]
     return [{rest: row[key] for rest, key in names} for names in _rows(below)] if below else []

@@ -11,7 +11,7 @@ from spanbridge.processors.ottl.values import Duration, Time, Value, is_integer,
 
 
 def _quotient(left: int, right: int) -> int:
-    """Integer division as Go does it: towards zero."""
+    """Divide integers as Go does: towards zero."""
     quotient = abs(left) // abs(right)
     return quotient if (left < 0) == (right < 0) else -quotient
 
@@ -39,12 +39,16 @@ _TIMES: Final[Mapping[tuple[type, str, type], type[Time | Duration]]] = {
 
 
 def _int64(number: int) -> int:
-    """Wrapped to 64 bits, as Go's integers are."""
+    """Wrap an integer to 64 bits, as Go's integers are."""
     return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def calculate(symbol: str, left: Value, right: Value) -> Value:
-    """`left symbol right`. Raises `OttlError` for kinds that do not go together: OTTL mixes no integers and floats."""
+    """Return `left symbol right`.
+
+    Raises:
+        OttlError: The kinds do not go together: OTTL mixes no integers and floats.
+    """
     try:
         if is_integer(left) and is_integer(right):
             return _int64(_INTEGERS[symbol](left, right))
@@ -59,7 +63,11 @@ def calculate(symbol: str, left: Value, right: Value) -> Value:
 
 
 def negate(value: Value) -> Value:
-    """`-value`. Raises `OttlError` where there is no such thing."""
+    """Return `-value`.
+
+    Raises:
+        OttlError: The value has no negative.
+    """
     if is_integer(value):
         return _int64(-value)
     if isinstance(value, float):

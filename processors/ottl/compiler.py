@@ -1,4 +1,4 @@
-"""From the tree of an OTTL condition or statement to closures over a record."""
+"""Compilation of the tree of an OTTL condition or statement to closures over a record."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ _BOOLEAN: Final = frozenset({"any_of", "all_of", "negate", "compare"})
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument of an editor: how to read it, which path it is if it is one, and the name it was given by, if any."""
+    """An argument of an editor.
+
+    Attributes are how to read it, the path that it is, if it is one, and the name it was given by, if any.
+    """
 
     get: Getter
     path: Path | None = None
@@ -52,7 +55,7 @@ class Statement:
     condition: Condition
 
     def __call__(self, record: Record) -> bool:
-        """Run the statement; True where its condition held."""
+        """Run the statement and return whether its condition held."""
         if not self.condition(record):
             return False
         self.edit(record)
@@ -60,12 +63,20 @@ class Statement:
 
 
 def compile_condition(text: str, context: ContextName) -> Condition:
-    """Compile a condition such as `attributes["a"] == "b" and IsMatch(name, "^GET")`. Raises `OttlError`."""
+    """Compile a condition such as `attributes["a"] == "b" and IsMatch(name, "^GET")`.
+
+    Raises:
+        OttlError: The text is no condition.
+    """
     return _Compiler(context).condition(_child(parse(text, "condition"), 0))
 
 
 def compile_statement(text: str, context: ContextName, editors: Mapping[str, Editor]) -> Statement:
-    """Compile a statement such as `set(name, "x") where kind == SPAN_KIND_SERVER`. Raises `OttlError`."""
+    """Compile a statement such as `set(name, "x") where kind == SPAN_KIND_SERVER`.
+
+    Raises:
+        OttlError: The text is no statement, or there is no such editor.
+    """
     tree = parse(text, "statement")
     name, arguments, where = tree.children
     compiler = _Compiler(context)
@@ -78,14 +89,18 @@ def compile_statement(text: str, context: ContextName, editors: Mapping[str, Edi
 
 
 class _Compiler:
-    """Walks a tree; each method takes a node and gives back a closure."""
+    """The walk over a tree: each method takes a node and returns a closure."""
 
     def __init__(self, context: ContextName) -> None:
         self._context = context
         self._nesting = 0
 
     def condition(self, node: Node) -> Condition:
-        """A node that must be true or false: a comparison, a literal, a function, or and, or, not over these."""
+        """Compile a node that must be true or false: a comparison, a literal, a function, or and, or, not over these.
+
+        Raises:
+            OttlError: The node is none of these.
+        """
         if node.data not in _BOOLEAN and node.data not in ("true", "false", "call"):
             raise OttlError("a condition is a comparison, a function, true or false", _column(node))
         get = self._visit(node)
@@ -102,7 +117,7 @@ class _Compiler:
         return checked
 
     def argument(self, node: Node) -> Argument:
-        """An argument of an editor."""
+        """Compile an argument of an editor."""
         name, value = self._keyword(node) if node.data == "named" else ("", node)
         if value.data == "path":
             path, get = self._resolve(value)
@@ -110,7 +125,11 @@ class _Compiler:
         return Argument(self.value(value), name=name)
 
     def value(self, node: Node) -> Getter:
-        """A node that stands where OTTL wants a value: anything but a comparison, and, or, not."""
+        """Compile a node that stands where OTTL wants a value: anything but a comparison, and, or, not.
+
+        Raises:
+            OttlError: The node is none of these.
+        """
         if node.data in _BOOLEAN:
             raise OttlError("a comparison can't be used as a value", _column(node))
         return self._visit(node)
@@ -168,7 +187,7 @@ class _Compiler:
         return _indexed(get, self._keys(keys))
 
     def _ordered(self, function: Function, name: Node, nodes: Sequence[Node]) -> list[Getter | None]:
-        """The arguments in the order of the parameters; None for optional ones that are left out."""
+        """Return the arguments in the order of the parameters; None for optional ones that are left out."""
         given: dict[str, Getter] = {}
         for position, node in enumerate(nodes):
             key, value = self._keyword(node) if node.data == "named" else (None, node)

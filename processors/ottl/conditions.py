@@ -17,7 +17,11 @@ _log = logging.getLogger(__name__)
 
 
 class Conditions:
-    """True where any condition holds. Raises `OttlError` on construction, with the number of the condition."""
+    """A list of conditions of which any must hold.
+
+    Raises:
+        OttlError: A condition does not compile; the error gives its number.
+    """
 
     def __init__(self, texts: Sequence[str], context: ContextName, error_mode: ErrorMode = "propagate") -> None:
         self._conditions = [_compiled(number, text, context) for number, text in enumerate(texts, 1)]
@@ -25,7 +29,11 @@ class Conditions:
         self._warned = error_mode != "ignore"
 
     def __call__(self, record: Record) -> bool:
-        """Evaluate on a record. Raises `OttlError` in error mode propagate."""
+        """Return whether any condition holds for a record.
+
+        Raises:
+            OttlError: A condition cannot be evaluated, in error mode propagate.
+        """
         for condition in self._conditions:
             try:
                 if condition(record):

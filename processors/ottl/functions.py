@@ -34,7 +34,11 @@ _MAX_CACHED_PATTERNS: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function: parameter names, how many are required, the contexts it is for (empty: all), and its preparation."""
+    """A function of OTTL.
+
+    Attributes are its parameters' names, how many are required, the contexts it is for (empty: all), and what prepares
+    it.
+    """
 
     parameters: tuple[str, ...]
     required: int
@@ -46,7 +50,7 @@ FUNCTIONS: Final[dict[str, Function]] = {}
 
 
 def function(name: str) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
-    """Register a plain function over values."""
+    """Return a decorator that registers a plain function over values."""
 
     def register(body: Callable[..., Value]) -> Callable[..., Value]:
         parameters = inspect.signature(body).parameters
@@ -70,28 +74,44 @@ def _applied(body: Callable[..., Value], given: Sequence[Getter | None]) -> Gett
 
 
 def want_string(value: Value) -> str:
-    """The string that a value must be. Raises `OttlError`."""
+    """Return a value that must be a string.
+
+    Raises:
+        OttlError: It is none.
+    """
     if isinstance(value, str):
         return value
     raise OttlError(f"a string is wanted, not a {kind(value)}")
 
 
 def want_integer(value: Value) -> int:
-    """The integer that a value must be. Raises `OttlError`."""
+    """Return a value that must be an integer.
+
+    Raises:
+        OttlError: It is none.
+    """
     if is_integer(value):
         return value
     raise OttlError(f"an int is wanted, not a {kind(value)}")
 
 
 def want_list(value: Value) -> list[Any]:
-    """The list that a value must be. Raises `OttlError`."""
+    """Return a value that must be a list.
+
+    Raises:
+        OttlError: It is none.
+    """
     if isinstance(value, list):
         return value
     raise OttlError(f"a list is wanted, not a {kind(value)}")
 
 
 def want_map(value: Value) -> dict[str, Any]:
-    """The map that a value must be. Raises `OttlError`."""
+    """Return a value that must be a map.
+
+    Raises:
+        OttlError: It is none.
+    """
     if isinstance(value, dict):
         return value
     raise OttlError(f"a map is wanted, not a {kind(value)}")
@@ -348,7 +368,7 @@ def _reason(error: Exception) -> str:
 
 
 class _IsMatch:
-    """Finds a pattern in a value; a literal pattern is compiled, and refused, when the condition is."""
+    """The search for a pattern in a value; a literal pattern is compiled, and refused, when the condition is."""
 
     def __init__(self, target: Getter, pattern: Getter) -> None:
         self._target = target
@@ -358,6 +378,7 @@ class _IsMatch:
             self._expression(want_string(pattern.value))
 
     def __call__(self, record: Record) -> bool:
+        """Return whether the pattern is found in the value."""
         value = self._target(record)
         if value is None:
             return False

@@ -1,4 +1,4 @@
-"""From the text of an OTTL condition or statement to a tree. lark is imported when the first one is parsed."""
+"""The grammar of OTTL conditions and statements. lark is imported when the first one is parsed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,11 @@ def _parser() -> Lark:
 
 
 def parse(text: str, start: Literal["condition", "statement"]) -> Node:
-    """The tree of a text. Raises `OttlError` with the column of the first token that does not fit."""
+    """Return the tree of a text.
+
+    Raises:
+        OttlError: The text does not fit the grammar; the error gives the column of the first token that does not.
+    """
     if len(text) > _MAX_LENGTH:
         raise OttlError(f"an OTTL {start} may have {_MAX_LENGTH} characters, this one has {len(text)}")
     parser = _parser()

@@ -33,7 +33,7 @@ class Constant:
     value: Value
 
     def __call__(self, _record: Record) -> Value:
-        """The value."""
+        """Return the value."""
         return self.value
 
 
@@ -46,7 +46,7 @@ class Path:
     keys: tuple[Getter, ...]
 
     def target(self, record: Record) -> Any:
-        """The message that the path starts from: resource, scope, span or event."""
+        """Return the message that the path starts from: resource, scope, span or event."""
         return record[self.level]
 
 
@@ -60,7 +60,7 @@ _KINDS: Final[Mapping[int, str]] = {
 
 
 def _parent_id(span: Span) -> bytes:
-    """Eight bytes; a root's is all zero, as pdata shows it."""
+    """Return eight bytes; a root's are all zero, as pdata shows them."""
     return span.parent_span_id or bytes(8)
 
 
@@ -121,7 +121,11 @@ _LEVELS: Final[Mapping[str, int]] = {
 
 
 def resolve(context: ContextName, fields: tuple[str, ...], keys: tuple[Getter, ...]) -> tuple[Path, Getter]:
-    """The path and how to read it. Raises `OttlError` for one that the context does not have."""
+    """Return a path and its getter.
+
+    Raises:
+        OttlError: The context has no such path.
+    """
     own = _LEVELS[context]
     level, rest = own, fields
     if len(fields) > 1 and fields[0] in _LEVELS:

@@ -42,7 +42,7 @@ def _want_duration(value: Value) -> Duration:
 
 @function("Duration")
 def _duration(duration: Value) -> Duration:
-    """As Go's time.ParseDuration reads it."""
+    """Read a duration as Go's time.ParseDuration does."""
     whole = want_string(duration)
     unsigned = whole[1:] if whole[:1] in ("+", "-") else whole
     parts = _PART.findall(unsigned) if len(unsigned) <= _MAX_LENGTH else []

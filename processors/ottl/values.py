@@ -1,4 +1,4 @@
-"""What OTTL expressions evaluate to, how two values compare, and how a value reads as text.
+"""Values of OTTL expressions: how two compare, and how one reads as text.
 
 The rules are the table of contrib's pkg/ottl/LANGUAGE.md "Comparison Rules": values of different kinds are not equal
 and not ordered; integers and floats compare as numbers; nil equals nil.
@@ -38,17 +38,17 @@ _MAX_EXACT: Final = 1e21
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """True for integers; a bool is none."""
+    """Return whether a value is an integer; a bool is none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """True for integers and floats; a bool is none."""
+    """Return whether a value is an integer or a float; a bool is neither."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def equal(left: Value, right: Value) -> bool:
-    """`==`."""
+    """Return what OTTL's `==` says."""
     if type(left) is type(right) or (is_number(left) and is_number(right)):
         return left == right
     return False
@@ -74,7 +74,11 @@ COMPARISONS: Final[dict[str, Callable[[Value, Value], bool]]] = {
 
 
 def index(value: Value, key: Value) -> Value:
-    """`value[key]`. Of nil, or of a key that a map lacks, it is nil. Raises `OttlError` where it makes no sense."""
+    """Return `value[key]`; nil of nil, and for a key that a map lacks.
+
+    Raises:
+        OttlError: The value has no such entries, or the key is of the wrong kind.
+    """
     if value is None:
         return None
     if isinstance(value, dict) and isinstance(key, str):
@@ -87,13 +91,13 @@ def index(value: Value, key: Value) -> Value:
 
 
 def kind(value: Value) -> str:
-    """The name of a value's type, for error sentences."""
+    """Return the name of a value's type, for error sentences."""
     names = {str: "string", bool: "bool", int: "int", float: "double", bytes: "byte slice", list: "list", dict: "map"}
     return "nil" if value is None else names.get(type(value), type(value).__name__.lower())
 
 
 def text(value: Value) -> str:
-    """The textual form that a non-string takes where a string is wanted (pdata's AsString)."""
+    """Return the textual form that a value takes where a string is wanted (pdata's AsString)."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

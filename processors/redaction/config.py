@@ -37,29 +37,61 @@ HashFunction: TypeAlias = Literal["", "sha1", "sha3", "md5", "hmac-sha256", "hma
 
 
 class RedactionConfig(ConfigModel):
-    """What is masked, removed and let through; the rules and their order are told in `spanbridge.processors.redaction`.
+    """What is masked, removed and let through. The order of the rules is in README.md here."""
 
-    `hash_function` puts a hex digest in the mask's place; of these only the keyed ones (with `hmac_key`) keep a
-    guessable value such as an address from being found by trying.
-    """
-
-    allow_all_keys: bool | None = Field(None, description="Default: false if allowed_keys is given, true if not.")
-    allowed_keys: tuple[str, ...] = ()
-    ignored_keys: tuple[str, ...] = ()
-    ignored_key_patterns: tuple[Pattern, ...] = ()
-    blocked_key_patterns: tuple[Pattern, ...] = ()
-    blocked_values: tuple[Pattern, ...] = ()
-    allowed_values: tuple[Pattern, ...] = ()
-    redact_all_types: bool = False
-    hash_function: HashFunction = ""
-    hmac_key: SecretStr = SecretStr("")
-    summary: Literal["", "debug", "info", "silent"] = "silent"
-    url_sanitizer: dict[str, Any] = Field(default_factory=dict, description="Refused if enabled.")
-    db_sanitizer: dict[str, Any] = Field(default_factory=dict, description="Refused if enabled.")
+    allow_all_keys: bool | None = Field(
+        None,
+        description="Keep attributes whose keys are not in allowed_keys. "
+        "Default: false if allowed_keys is given, true if not; the Collector's default is false.",
+    )
+    allowed_keys: tuple[str, ...] = Field(
+        (), description="Keys of the attributes to keep, if allow_all_keys is false; all others are removed."
+    )
+    ignored_keys: tuple[str, ...] = Field((), description="Keys whose attributes are left as they are.")
+    ignored_key_patterns: tuple[Pattern, ...] = Field(
+        (), description="RE2 expressions; an attribute in whose key one is found is left as it is."
+    )
+    blocked_key_patterns: tuple[Pattern, ...] = Field(
+        (), description="RE2 expressions; the whole value of an attribute in whose key one is found is masked."
+    )
+    blocked_values: tuple[Pattern, ...] = Field(
+        (), description="RE2 expressions; what they find in a value is masked, and nothing around it."
+    )
+    allowed_values: tuple[Pattern, ...] = Field(
+        (),
+        description="RE2 expressions; what would be masked stays if it lies within a match of one of them. "
+        "The Collector lets the whole value through for one match anywhere in it.",
+    )
+    redact_all_types: bool = Field(
+        False, description="Look for blocked values in numbers and booleans too, and not in texts alone."
+    )
+    hash_function: HashFunction = Field(
+        "",
+        description="Write a hex digest in place of `****`. Only the keyed ones, which need hmac_key, keep a guessable "
+        "value such as an address from being found by trying. Default: `****`.",
+    )
+    hmac_key: SecretStr = Field(
+        SecretStr(""), description="The secret key of hmac-sha256 and hmac-sha512, best as `${env:KEY}`."
+    )
+    summary: Literal["", "debug", "info", "silent"] = Field(
+        "silent",
+        description="Add attributes that tell what was done: `info` counts, `debug` names the keys as well, "
+        "`silent` and the empty text add none.",
+    )
+    url_sanitizer: dict[str, Any] = Field(
+        default_factory=dict, description="Of the Collector; refused if enabled, as it is not built here."
+    )
+    db_sanitizer: dict[str, Any] = Field(
+        default_factory=dict, description="Of the Collector; refused if enabled, as it is not built here."
+    )
     detectors: Annotated[
         tuple[str, ...] | None,
         BeforeValidator(_detector_names, json_schema_input_type=Literal["all"] | list[str] | None),
-    ] = Field(None, description='A list of names, or "all". Default: all if no other rule is given, none otherwise.')
+    ] = Field(
+        None,
+        description='Named detectors of secrets and personal data, a list or "all"; ours. '
+        "Default: all if no other rule is given, none otherwise.",
+    )
 
     @property
     def keeps_all_keys(self) -> bool:
@@ -109,18 +141,18 @@ _ANCHOR = re.compile(r"\\[bBAzQ]|\$|(?<!\[)\^|\(\?\w*m|\[:")
 
 
 def floats(pattern: str) -> bool:
-    """Whether a pattern is about its match alone, not about what stands beside it; in doubt it is not.
+    """Return whether a pattern is about its match alone, and not about what stands beside it; in doubt it is not.
 
-    Nor is it if it means something else when others are joined to it: of "[:" RE2 seeks the end in what follows.
+    Nor is it if it means something else when others are joined to it: RE2 looks for the end of "[:" in what follows.
     """
     return not _ANCHOR.search(pattern)
 
 
 def pattern_set(patterns: Sequence[str]) -> re2.Set:
-    """All patterns as one automaton; it tells which of them occur in a text, and always names one more than given.
+    """Return one automaton for all patterns, that tells which of them occur in a text.
 
-    That last one, which matches any text, shows that the search came to its end: an automaton that ran out of
-    memory finds nothing and says nothing.
+    It holds one pattern more than given, the last, which matches any text and so shows that a search came to its end:
+    an automaton that ran out of memory finds nothing and says nothing.
     """
     joined = re2.Set.SearchSet(quiet_options())
     for pattern in (*patterns, ""):
@@ -130,7 +162,7 @@ def pattern_set(patterns: Sequence[str]) -> re2.Set:
 
 
 def masker(config: RedactionConfig) -> Callable[[str], str]:
-    """What is written in the place of a text: the mask, or its digest in hex."""
+    """Return a function from a text to what is written in its place: the mask, or the text's digest in hex."""
     if not config.hash_function:
         return lambda _: MASK
     key = config.hmac_key.get_secret_value().encode()

@@ -28,7 +28,14 @@ def _whole(_text: str, start: int, end: int) -> Iterator[Range]:
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """`pattern` and `hint` are RE2; group 1 of the pattern, where it has one that matched, is what is masked."""
+    """A way to find one kind of secret or personal datum in a text.
+
+    Attributes:
+        name: Its name in the configuration and the metrics.
+        hint: A cheap RE2 pattern that matches wherever the detector finds anything.
+        pattern: The RE2 pattern that finds it; group 1, where there is one that matched, is what is masked.
+        refine: Decides by arithmetic or context which ranges of a match are meant.
+    """
 
     name: str
     hint: str
@@ -42,7 +49,7 @@ _VERSIONED = re.compile(r"v?\d+\.\d+\.")
 
 
 def _email(text: str, start: int, end: int) -> Iterator[Range]:
-    """Not `package@1.2.3-rc.one`: a domain that begins as a version."""
+    """Leave out `package@1.2.3-rc.one`: a domain that begins as a version."""
     domain = re.split("@|%40", text[start:end])[-1]
     if not _VERSIONED.match(domain):
         yield start, end
@@ -53,7 +60,7 @@ _CHAIN_BEFORE, _CHAIN_AFTER = re.compile(r"[0-9a-f][-.]$"), re.compile(r"[-.][0-
 
 
 def _phone(text: str, start: int, end: int) -> Iterator[Range]:
-    """Not a stretch of a longer chain of digits; groups apart by blanks alone only where no column of numbers is."""
+    """Leave out a part of a longer chain of digits, and groups with blanks between them in a column of numbers."""
     number, before, after = text[start:end], text[max(0, start - 4) : start], text[end : end + 4]
     if number[0] in "+%":
         yield start, end
@@ -65,7 +72,7 @@ def _phone(text: str, start: int, end: int) -> Iterator[Range]:
 
 
 def luhn(digits: str) -> bool:
-    """Whether the last digit is the check digit of the others (ISO/IEC 7812-1, annex B)."""
+    """Return whether the last digit is the check digit of the others (ISO/IEC 7812-1, annex B)."""
     doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
     return (doubled + sum(map(int, digits[-1::-2]))) % 10 == 0
 
@@ -100,7 +107,7 @@ _MOST_GROUPS = 6
 
 
 def _credit_card(text: str, start: int, end: int) -> Iterator[Range]:
-    """One group of digits, or four first and then groups of three to seven; not the fraction of a number."""
+    """Accept one group of digits, or four digits and then groups of three to seven; not the fraction of a number."""
     groups = [(m.start(), m.end()) for m in _DIGITS.finditer(text, start, end)]
     for index, (first, last) in enumerate(groups):
         if re.search(r"\d\.$", text[max(0, first - 2) : first]):
@@ -127,7 +134,10 @@ _IBAN_START = re.compile(r"(?<![0-9A-Za-z])[A-Z]{2}\d\d")
 
 
 def _iban(text: str, start: int, end: int) -> Iterator[Range]:
-    """As long as its country says, with a remainder of 1 modulo 97 (ISO 13616); words around it may look like more."""
+    """Accept what is as long as its country says, with a remainder of 1 modulo 97 (ISO 13616).
+
+    Words around a number may look like more of it.
+    """
     for head in _IBAN_START.finditer(text, start, end):
         stop = _iban_end(text, head.start())
         if stop:
@@ -146,7 +156,10 @@ def _iban_end(text: str, start: int) -> int:
 
 
 def _ssn(text: str, start: int, end: int) -> Iterator[Range]:
-    """Numbers the Social Security Administration gives out: no area 000, 666 or 9xx, no group 00, no serial 0000."""
+    """Accept numbers that are given out: no area 000, 666 or 9xx, no group 00, no serial 0000.
+
+    Source: the Social Security Administration's rules.
+    """
     area, group, serial = text[start:end].split("-")
     chained = _CHAIN_BEFORE.search(text[max(0, start - 2) : start]) or _CHAIN_AFTER.match(text[end : end + 2])
     if area not in ("000", "666") and area < "900" and group != "00" and serial != "0000" and not chained:
@@ -157,7 +170,7 @@ _VERSION_BEFORE = re.compile(r"(?:\b(?:version|release|build|ver|v)\W{0,4}|[=~<>
 
 
 def _ipv4(text: str, start: int, end: int) -> Iterator[Range]:
-    """Not four parts of a version or of a longer dotted number, nor `120.0.0.0` as browsers give their version."""
+    """Leave out parts of a version or of a longer dotted number, and `120.0.0.0`, as browsers give their version."""
     longer = re.match(r"\.\d", text[end : end + 2])
     if longer or text.endswith(".0.0.0", start, end) or _VERSION_BEFORE.search(text[max(0, start - 16) : start]):
         return
@@ -165,7 +178,10 @@ def _ipv4(text: str, start: int, end: int) -> Iterator[Range]:
 
 
 def _ipv6(text: str, start: int, end: int) -> Iterator[Range]:
-    """What RFC 4291 allows, with a digit in it, which sets it apart from `Abc::Def`; a colon beside it is not of it."""
+    """Accept what RFC 4291 allows, with a digit in it; leave out a colon beside it.
+
+    The digit sets an address apart from `Abc::Def`.
+    """
     if re.match(r":(?!:)", text[start:end]):
         start += 1
     elif re.match(r"[\w:.]", text[max(0, start - 1) : start]):
@@ -192,7 +208,7 @@ _LETTERS_IN_A_WORD = 16
 
 
 def _looks_random(token: str) -> bool:
-    """Whether a token is no word or chain of words: a digit, capitals inside, or more letters than words have."""
+    """Return whether a token is not words: a digit, capitals inside, or more letters in a row than words have."""
     words = re.split(r"[^A-Za-z0-9]+", token)
     return any(
         len(word) >= _LETTERS_IN_A_WORD or not (word.isalpha() and (word.islower() or word.isupper() or word.istitle()))
@@ -207,14 +223,14 @@ def _random(text: str, start: int, end: int) -> Iterator[Range]:
 
 
 def _bearer(text: str, start: int, end: int) -> Iterator[Range]:
-    """In an Authorization header whatever follows; elsewhere not "bearer certificates"."""
+    """Accept whatever follows in an Authorization header; elsewhere leave out "bearer certificates"."""
     header = re.search(r"authorization\W{0,8}bearer\W{0,4}$", text[max(0, start - 40) : start], re.IGNORECASE)
     if header or _looks_random(text[start:end]):
         yield start, end
 
 
 def _basic(text: str, start: int, end: int) -> Iterator[Range]:
-    """Base64 of `user:password` (RFC 7617), not "basic knowledge"."""
+    """Accept base64 of `user:password` (RFC 7617); leave out "basic knowledge"."""
     token = text[start:end].rstrip("=")
     try:
         decoded = base64.b64decode(token.replace("-", "+").replace("_", "/") + "=" * (-len(token) % 4))
@@ -226,7 +242,7 @@ def _basic(text: str, start: int, end: int) -> Iterator[Range]:
 
 
 def _key(name: str, pattern: str, hint: str = "", refine: Refine = _whole) -> Detector:
-    """A key known by its prefix, which may be glued to a word before it by an underscore."""
+    """Return a detector of keys that are known by a prefix, which may follow a word and an underscore."""
     return Detector(name, hint or pattern, rf"(?:\b|_)(?:{pattern})", refine)
 
 

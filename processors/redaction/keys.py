@@ -1,4 +1,4 @@
-"""The rules for keys: what becomes of a value because of the name it stands under."""
+"""The rules for keys: what happens to a value because of its key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUMMARY_KEYS = frozenset(
 
 
 class Verdict(Enum):
-    """What the rules for keys say of what stands under a key."""
+    """What the rules for keys say of the value under a key."""
 
     IGNORE = auto()
     REMOVE = auto()
@@ -29,9 +29,10 @@ class Verdict(Enum):
 
 
 class KeyRules:
-    """`listed(key)` judges a key that `allowed_keys` is about, `nested(key)` one further inside.
+    """The rules for keys, prepared.
 
-    Keys repeat from span to span, so verdicts are remembered, up to a bound.
+    `listed(key)` returns the verdict on a key that `allowed_keys` is about, `nested(key)` on one further inside. Keys
+    repeat from span to span, so verdicts are remembered, up to a bound.
     """
 
     def __init__(self, config: RedactionConfig) -> None:

@@ -1,4 +1,4 @@
-"""Walking spans and log records: every place of an OTLP request that can hold text."""
+"""The processor: redaction of every place of an OTLP request that can hold text."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ from spanbridge.processors.types import Batch, Logs
 Request = TypeVar("Request", Batch, Logs)
 OnRedacted: TypeAlias = Callable[[str, int], None]
 
-Deed: TypeAlias = Literal["redacted", "masked", "allowed", "ignored"]
-Deeds: TypeAlias = tuple[Deed, ...]
+Action: TypeAlias = Literal["redacted", "masked", "allowed", "ignored"]
+Actions: TypeAlias = tuple[Action, ...]
 """What was done to one attribute, in the words of contrib's summary."""
 
 _SCALARS = ("int_value", "double_value", "bool_value")
 
 
 class Redaction:
-    """Redacts a request of spans or of log records in place and returns it; see `spanbridge.processors.redaction`.
+    """The processor: redacts a request of spans or of log records in place.
 
-    `on_redacted` is told, once a request and rule, how often the rule masked or removed something. A rule is called
-    by its detector's name, `blocked_values`, `blocked_key_patterns`, `allowed_keys` (attributes removed) or `error`
-    (values masked because reading them failed).
+    Args:
+        config: The processor's configuration.
+        on_redacted: Is told, once a request and rule, how often the rule masked or removed something. A rule is called
+            by its detector's name, `blocked_values`, `blocked_key_patterns`, `allowed_keys` (attributes removed) or
+            `error` (values masked because reading them failed).
     """
 
     def __init__(self, config: RedactionConfig, on_redacted: OnRedacted | None = None) -> None:
@@ -50,7 +52,7 @@ class Redaction:
         self._hints = compiled(hints) if hints and not must_read_all else None
 
     def __call__(self, request: Request) -> Request:
-        """The same request, redacted."""
+        """Redact the request and return it."""
         request.DiscardUnknownFields()
         tally = Tally()
         if isinstance(request, ExportTraceServiceRequest):
@@ -81,9 +83,9 @@ class Redaction:
                         self._record(record, tally)
 
     def _is_clear(self, message: Message) -> bool:
-        """Whether one scan of the message's bytes shows that there is nothing in it to mask.
+        """Return whether one scan of the message's bytes shows that there is nothing in it to mask.
 
-        What stands beside a text in the bytes is not what stands beside it in the message, hence hints.
+        What stands beside a text in the bytes is not what stands beside it in the message, so hints ignore neighbours.
         """
         return self._hints is not None and self._hints.search(message.SerializeToString()) is None
 
@@ -115,13 +117,13 @@ class Redaction:
         self._texts(record, tally)
         self._attributes(record.attributes, tally)
         if record.body.HasField("kvlist_value"):
-            deeds = self._listed(record.body.kvlist_value.values, tally)
+            actions = self._listed(record.body.kvlist_value.values, tally)
         else:
-            deeds = [("body", self._value(record.body, Verdict.READ, tally))]
-        self._summarize(deeds, record.attributes, "redaction.body.")
+            actions = [("body", self._value(record.body, Verdict.READ, tally))]
+        self._summarize(actions, record.attributes, "redaction.body.")
 
     def _texts(self, message: Message, tally: Tally) -> None:
-        """Every string that a message holds itself, not in a message inside it."""
+        """Redact every string that a message holds itself, not in a message inside it."""
         for descriptor, value in message.ListFields():
             if descriptor.type != FieldDescriptor.TYPE_STRING:
                 continue
@@ -140,34 +142,34 @@ class Redaction:
     def _attributes(self, attributes: MutableSequence[KeyValue], tally: Tally) -> None:
         self._summarize(self._listed(attributes, tally), attributes, "redaction.")
 
-    def _listed(self, attributes: MutableSequence[KeyValue], tally: Tally) -> list[tuple[str, Deeds]]:
-        """Redact one list that `allowed_keys` is about; returns what was done to which key."""
-        deeds: list[tuple[str, Deeds]] = []
+    def _listed(self, attributes: MutableSequence[KeyValue], tally: Tally) -> list[tuple[str, Actions]]:
+        """Redact a list of attributes that `allowed_keys` is about; return what was done to which key."""
+        actions: list[tuple[str, Actions]] = []
         kept: list[KeyValue] = []
         for attribute in attributes:
             verdict = self._keys.listed(attribute.key)
             if verdict is Verdict.REMOVE:
                 tally.add("allowed_keys")
-                deeds.append((self._rules.redact_key(attribute.key, tally), ("redacted",)))
+                actions.append((self._rules.redact_key(attribute.key, tally), ("redacted",)))
             else:
                 kept.append(attribute)
                 done = self._entry(attribute, verdict, tally)
-                deeds.append((attribute.key, done))
+                actions.append((attribute.key, done))
         if len(kept) < len(attributes):
             del attributes[:]
             attributes.extend(kept)
-        return deeds
+        return actions
 
-    def _entry(self, entry: KeyValue, verdict: Verdict, tally: Tally) -> Deeds:
-        deeds = self._value(entry.value, verdict, tally)
+    def _entry(self, entry: KeyValue, verdict: Verdict, tally: Tally) -> Actions:
+        actions = self._value(entry.value, verdict, tally)
         if verdict is not Verdict.IGNORE:
             key = self._rules.redact_key(entry.key, tally)
             if key != entry.key:
                 entry.key = key
-        return deeds
+        return actions
 
-    def _value(self, value: AnyValue, verdict: Verdict, tally: Tally) -> Deeds:
-        """Do to a value what the rules for keys say."""
+    def _value(self, value: AnyValue, verdict: Verdict, tally: Tally) -> Actions:
+        """Apply to a value the verdict on its key, and return what was done."""
         if verdict is Verdict.IGNORE:
             return ("ignored",)
         masks, allowed = tally.masks, tally.allowed
@@ -221,18 +223,20 @@ class Redaction:
         if redacted != text:
             value.bytes_value = redacted.encode(encoding)
 
-    def _summarize(self, deeds: list[tuple[str, Deeds]], attributes: MutableSequence[KeyValue], prefix: str) -> None:
+    def _summarize(
+        self, actions: list[tuple[str, Actions]], attributes: MutableSequence[KeyValue], prefix: str
+    ) -> None:
         """Write contrib's summary; what is masked or removed adds up over processors in a row, the rest does not."""
         if not self._summarizes:
             return
-        for deed in ("redacted", "masked", "allowed", "ignored"):
-            keys = [key for key, done in deeds if deed in done]
+        for action in ("redacted", "masked", "allowed", "ignored"):
+            keys = [key for key, done in actions if action in done]
             if not keys:
                 continue
-            adds_up = deed in ("redacted", "masked")
-            count = find(attributes, f"{prefix}{deed}.count") if adds_up else None
-            put(attributes, f"{prefix}{deed}.count", len(keys) + (count.int_value if count else 0))
-            if self._names_keys and deed != "ignored":
-                names = find(attributes, f"{prefix}{deed}.keys") if adds_up else None
+            adds_up = action in ("redacted", "masked")
+            count = find(attributes, f"{prefix}{action}.count") if adds_up else None
+            put(attributes, f"{prefix}{action}.count", len(keys) + (count.int_value if count else 0))
+            if self._names_keys and action != "ignored":
+                names = find(attributes, f"{prefix}{action}.keys") if adds_up else None
                 earlier = names.string_value.split(",") if names and names.string_value else []
-                put(attributes, f"{prefix}{deed}.keys", ",".join(sorted(keys + earlier)))
+                put(attributes, f"{prefix}{action}.keys", ",".join(sorted(keys + earlier)))

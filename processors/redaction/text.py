@@ -1,4 +1,4 @@
-"""Redacting one text and all the JSON in it."""
+"""Redaction of one text and all the JSON in it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MEANING = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", '"': '"', "/"
 
 
 class Tally:
-    """What was done in one call: how often each rule masked, and how often `allowed_values` held a mask back."""
+    """The counts of one call: how often each rule masked, and how often `allowed_values` prevented it."""
 
     __slots__ = ("allowed", "by_rule", "masks")
 
@@ -52,7 +52,7 @@ class Rule(NamedTuple):
     groups: bool
 
     def find(self, text: str) -> Iterator[Range]:
-        """Every range that is to be masked."""
+        """Yield every range that is to be masked."""
         for match in self.pattern.finditer(text):
             start, end = match.span(1) if self.groups and match[1] is not None else match.span()
             yield from self.refine(text, start, end)
@@ -67,7 +67,7 @@ class Found(NamedTuple):
 
 
 class TextRules:
-    """Masks what the detectors and `blocked_values` find in a text, and what its JSON holds under blocked keys."""
+    """The rules for texts, prepared: detectors, `blocked_values`, and blocked keys in the JSON of a text."""
 
     hints: Sequence[str]
     """RE2 patterns of which one occurs in the bytes of every message that holds something to mask; none: unknown."""
@@ -93,7 +93,7 @@ class TextRules:
         self.hints = (*hints, *config.blocked_key_patterns, escaped) if all(map(floats, asked)) else ()
 
     def redact(self, text: str, tally: Tally) -> str:
-        """The text without what must not stay in it; the same text if nothing was found."""
+        """Return the text with what must not stay masked; the same text if nothing was found."""
         suspects = self._suspects(text)
         if not suspects and not self._may_hide(text):
             return text
@@ -106,11 +106,11 @@ class TextRules:
         return redacted if redacted == text or not self._passes else MASK
 
     def redact_key(self, key: str, tally: Tally) -> str:
-        """A key, in which only the detectors look: `blocked_values` are about values."""
+        """Return a key with what detectors find masked; `blocked_values` are about values alone."""
         return key if self._is_clear(key) else self._without(key, self._find(key, self._detectors), tally)
 
     def mask(self, text: str, rule: str, tally: Tally) -> str:
-        """The whole text masked, unless it is so already or `allowed_values` covers all of it."""
+        """Return the mask for a whole text; the text itself if it is masked already or all of it is allowed."""
         return self._without(text, [Found(0, len(text), rule)], tally) if text else MASK
 
     def _pass(self, text: str, suspects: Sequence[Rule], tally: Tally) -> str:
@@ -123,7 +123,7 @@ class TextRules:
         return self._without(redacted, self._find(redacted, suspects), tally) if suspects else redacted
 
     def _suspects(self, text: str) -> Sequence[Rule]:
-        """The rules that may find something in a text, read as it stands or with its escapes resolved."""
+        """Return the rules that may find something in a text, read as it stands or with its escapes resolved."""
         hits = self._suspicion.Match(text if text.isascii() else _encodable(text))
         escaped = "\\u00" in text and _ESCAPED_ASCII.search(text)
         if hits == self._no_hits and not escaped:
@@ -135,7 +135,10 @@ class TextRules:
         return [rule for place, rule in enumerate(self._rules) if place in hits] if hits else self._rules
 
     def _may_hide(self, text: str) -> bool:
-        """Whether JSON may hold what the user's patterns are about where only parsing shows it: escaped, or by key."""
+        """Return whether JSON may hold what the user's patterns are about where only parsing shows it.
+
+        That is what is escaped, or what is under a blocked key.
+        """
         return self._hidden is not None and text.lstrip()[:1] in ("{", "[") and self._hidden.search(text) is not None
 
     def _json(self, text: str, tally: Tally) -> str:
@@ -179,7 +182,7 @@ class TextRules:
         return result
 
     def _find(self, text: str, rules: Sequence[Rule]) -> list[Found]:
-        """What rules find in a text, read as it stands and with its escapes resolved."""
+        """Return what rules find in a text, read as it stands and with its escapes resolved."""
         view, places = _unescaped(text)
         found = [Found(places[a], places[b], rule.name) for rule in rules for a, b in rule.find(view)]
         if view != text:
@@ -188,7 +191,7 @@ class TextRules:
         return found
 
     def _without(self, text: str, found: list[Found], tally: Tally) -> str:
-        """The text with what was found masked, except what `allowed_values` covers and what is a mask already."""
+        """Return the text with what was found masked, but for what is allowed and what is a mask already."""
         secret = [each for each in found if text[each.start : each.end].strip("*")]
         for pattern in self._allowed if secret else ():
             kept = [match.span() for match in pattern.finditer(_encodable(text))]
@@ -212,12 +215,12 @@ def _itself(_text: str, start: int, end: int) -> Iterator[Range]:
 
 
 def _encodable(text: str) -> str:
-    """The text with a question mark for each half of a surrogate pair that an escape in JSON left alone."""
+    """Return the text with a question mark for each half of a surrogate pair that an escape in JSON left alone."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _unescaped(text: str) -> tuple[str, Sequence[int]]:
-    """The text with JSON's escapes resolved, at whatever level, and where in the text each character of it begins.
+    """Return the text with JSON's escapes resolved, at whatever level, and where each of its characters begins.
 
     Most JSON that does not parse was cut off by a limit on attribute length; what it hides is read through this.
     """
@@ -235,13 +238,13 @@ def _unescaped(text: str) -> tuple[str, Sequence[int]]:
 
 
 def _covered(found: Found, ranges: list[Range]) -> bool:
-    """Whether one of the ranges, which are in order and apart, holds all of what was found."""
+    """Return whether one of the ranges, which are in order and apart, holds all of what was found."""
     place = bisect_right(ranges, found.start, key=itemgetter(0)) - 1
     return place >= 0 and found.end <= ranges[place][1]
 
 
 def _merged(found: Iterable[Found]) -> list[Found]:
-    """What overlaps or touches as one, named after the rule that begins first."""
+    """Return what was found with overlapping and touching ranges as one, named after the rule that begins first."""
     result: list[Found] = []
     for each in sorted(found, key=lambda each: (each.start, -each.end)):
         if result and each.start <= result[-1].end:

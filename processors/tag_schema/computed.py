@@ -20,18 +20,18 @@ _INDEXED_DOCUMENT = re.compile(r"retrieval\.documents\.(\d+)\.")
 
 
 def domain_count(_view: TraceView, tags: Mapping[str, str]) -> int:
-    """How many items the tag `domains` has."""
+    """Return how many items the tag `domains` has."""
     return len(tags["domains"].split(",")) if tags.get("domains") else 0
 
 
 def is_multi_domain(view: TraceView, tags: Mapping[str, str]) -> bool:
-    """Whether there is more than one domain, by the tag `domain_count` where it holds a number."""
+    """Return whether there is more than one domain, by the tag `domain_count` where it holds a number."""
     given = tags.get("domain_count", "")
     return (int(given[:9]) if given.isdecimal() else domain_count(view, tags)) > 1
 
 
 def utility_tools_used(view: TraceView, _tags: Mapping[str, str]) -> list[Value] | None:
-    """The names of the tools, each once, in the order in which they were first started."""
+    """Return the names of the tools, each once, in the order in which they were first started."""
     tools = sorted(
         (each for each in view.spans if each.type == "TOOL"), key=lambda tool: tool.span.start_time_unix_nano
     )
@@ -39,7 +39,7 @@ def utility_tools_used(view: TraceView, _tags: Mapping[str, str]) -> list[Value]
 
 
 def source_count(view: TraceView, _tags: Mapping[str, str]) -> int:
-    """How many documents were retrieved; what a retriever asks of others inside it is counted once."""
+    """Return how many documents were retrieved; those of a retriever that another one asked are not counted again."""
     retrievers = {each.span.span_id: each for each in view.spans if each.type == "RETRIEVER"}
     outermost = _outermost(retrievers, view) if len(retrievers) > 1 else retrievers.values()
     return sum([_document_count(retriever) for retriever in outermost])
@@ -55,21 +55,21 @@ def _outermost(retrievers: Mapping[bytes, SpanView], view: TraceView) -> list[Sp
 
 
 def response_length(view: TraceView, _tags: Mapping[str, str]) -> int:
-    """How many characters the final answer has: the top span's output, or else that of the last model call."""
+    """Return how many characters the final answer has: the top span's output, or else that of the last model call."""
     answered = view.top
     if _OUTPUTS not in view.given:
-        calls = [each for each in view.spans if each.type in ("LLM", "CHAT_MODEL") and _OUTPUTS in each.places]
+        calls = [each for each in view.spans if each.type in ("LLM", "CHAT_MODEL") and _OUTPUTS in each.attributes]
         answered = max(calls, key=lambda call: call.span.end_time_unix_nano, default=None)
     return len(final_answer(answered.value(_OUTPUTS))) if answered else 0
 
 
 def has_error(view: TraceView, _tags: Mapping[str, str]) -> bool:
-    """Whether any span failed."""
+    """Return whether any span failed."""
     return bool(view.failed)
 
 
 def error_type(view: TraceView, _tags: Mapping[str, str]) -> str | None:
-    """The type of the exception that the top span failed with, or else the first failing span that tells one."""
+    """Return the exception's type of the top span, if it failed, or else of the first failing span with one."""
     in_order = sorted(view.failed, key=lambda each: (each is not view.top, each.span.start_time_unix_nano))
     return next(filter(None, map(_exception_type, in_order)), None)
 
@@ -106,7 +106,7 @@ def _document_count(retriever: SpanView) -> int:
             documents = documents.get("documents")
         if isinstance(documents, list):
             return len(documents)
-    indexed = map(_INDEXED_DOCUMENT.match, retriever.places)
+    indexed = map(_INDEXED_DOCUMENT.match, retriever.attributes)
     return len({match[1] for match in indexed if match})
 
 
@@ -131,9 +131,9 @@ _ANSWER_KEYS = ("messages", "message", "content", "parts", "text", "output", "an
 
 
 def final_answer(outputs: Value) -> str:
-    """The text a reader would call the answer: of chat messages the last one's, of choices the first one's.
+    """Return the text a reader would call the answer: of chat messages the last one's, of choices the first one's.
 
-    Outputs of an unknown shape are their own text.
+    Outputs of an unknown shape are returned as text as a whole.
     """
     parsed = _parsed(outputs)
     answer = _answer(parsed)
@@ -164,7 +164,7 @@ def _first_answer(values: Iterable[Any], depth: int) -> str | None:
 
 
 def _answer_of_list(items: list[Any], depth: int) -> str | None:
-    """Parts of one message make one text; of messages the last that has one counts."""
+    """Return the text of a list: parts of one message make one text; of messages the last that has one counts."""
     parts = [item for item in items if isinstance(item, dict) and item.get("type") in ("text", "output_text")]
     together = "".join(filter(None, (_answer(part, depth) for part in parts)))
     return together or _first_answer(reversed(items), depth)

@@ -1,4 +1,4 @@
-"""The configuration of `tag_schema`, with everything checked that can be checked before a trace has come."""
+"""The configuration of `tag_schema`. All that can be checked before a trace has come is checked here."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _TAG_NAME = re.compile(
 class SourceConfig(ConfigModel):
     """One place to look for a value; exactly one of the keys is given."""
 
-    root: str = Field("", description="An attribute of the root span.")
-    span: str = Field("", description="An attribute of any span, the root first.")
-    resource: str = Field("", description="A resource attribute, of the root's resource first.")
-    metadata: str = Field("", description="Trace metadata that an earlier processor set.")
-    env: str = Field("", description="An environment variable of spanbridge.")
-    constant: Scalar | None = None
-    computed: str = Field("", description="What is computed from the whole trace.")
+    root: str = Field("", description="The key of an attribute of the root span.")
+    span: str = Field("", description="The key of an attribute of any span; the root's counts before another's.")
+    resource: str = Field("", description="The key of a resource attribute; that of the root's resource counts first.")
+    metadata: str = Field("", description="The key of trace metadata that an earlier processor set.")
+    env: str = Field("", description="The name of an environment variable of spanbridge.")
+    constant: Scalar | None = Field(None, description="The value itself.")
+    computed: str = Field("", description=f"What to compute from the whole trace: {', '.join(COMPUTED)}.")
 
     @field_validator("computed")
     @classmethod
@@ -48,19 +48,35 @@ class SourceConfig(ConfigModel):
 
 
 class TagConfig(ConfigModel):
-    """One tag. What the application gives under its name or an alias comes before `from`."""
+    """One tag: where its value comes from and what it must be."""
 
-    type: Type = "str"
-    from_: tuple[SourceConfig, ...] = Field((), alias="from")
-    aliases: tuple[str, ...] = ()
-    default: Scalar | None = None
-    required: bool = False
-    allowed: tuple[Scalar, ...] = ()
-    pattern: Pattern | None = Field(None, description="RE2; the whole value has to match, of a csv each item.")
-    on_violation: Action | None = Field(None, description="Default: the schema's.")
+    type: Type = Field(
+        "str", description="What the value must be. Tags are texts in MLflow: `3`, `0.5`, `true`; a csv is `a,b`."
+    )
+    from_: tuple[SourceConfig, ...] = Field(
+        (),
+        alias="from",
+        description="Where to look for a value, in order. What the application gives under the tag's name or an alias "
+        "counts before.",
+    )
+    aliases: tuple[str, ...] = Field((), description="Other names under which the application may give the tag.")
+    default: Scalar | None = Field(None, description="The value if no source has one. Default: the tag is not written.")
+    required: bool = Field(False, description="Whether it is a violation if there is no value and no default.")
+    allowed: tuple[Scalar, ...] = Field(
+        (), description="The values that are allowed, of a csv for each item. Default: any."
+    )
+    pattern: Pattern | None = Field(
+        None, description="An RE2 expression that the whole value must match, of a csv each item."
+    )
+    on_violation: Action | None = Field(
+        None, description="What a violation of this tag does. Default: as the schema's on_violation says."
+    )
 
     def checker(self) -> Callable[[str | None], str]:
-        """Tells of a value, written as its type says, which rule it breaks: `type`, `allowed`, `pattern` or none."""
+        """Return a check of a value, written as its type says, for the rule it breaks.
+
+        The check returns `type`, `allowed`, `pattern`, or an empty text if the value breaks none.
+        """
         allowed = {written(self.type, value) for value in self.allowed}
         pattern = None if self.pattern is None else compiled(self.pattern)
 
@@ -91,18 +107,31 @@ class TagConfig(ConfigModel):
 
 
 class SchemaConfig(ConfigModel):
-    """A set of tags. `when` holds a glob, or a list of them, for each resource attribute that has to match."""
+    """A set of tags, and the traces that it is for."""
 
-    name: str = ""
-    extends: Literal["standard"] | None = None
-    when: dict[str, str | list[str]] = Field(default_factory=dict)
-    tags: dict[str, TagConfig] = Field(default_factory=dict)
-    on_violation: Action = "keep"
-    violations_tag: str = Field("", description=f'Lists every violation; "tag" alone lists in {VIOLATIONS_TAG}.')
+    name: str = Field("", description="A name for messages.")
+    extends: Literal["standard"] | None = Field(
+        None, description="Take over the tags of the standard schema; a tag of the same name replaces the standard one."
+    )
+    when: dict[str, str | list[str]] = Field(
+        default_factory=dict,
+        description="Resource attributes that must match, each with a glob or a list of globs. Default: every trace.",
+    )
+    tags: dict[str, TagConfig] = Field(default_factory=dict, description="The tags by their names.")
+    on_violation: Action = Field(
+        "keep",
+        description="What a violation does: `keep` keeps the value; `tag` keeps it and lists it as `tag:rule` in the "
+        f"tag {VIOLATIONS_TAG}; `drop_tag` passes it over for the next source; `drop_trace` drops the trace.",
+    )
+    violations_tag: str = Field(
+        "",
+        description="The tag that lists every violation, whatever it does. "
+        f"Default: none, and {VIOLATIONS_TAG} for the action `tag`.",
+    )
 
     @property
     def all_tags(self) -> dict[str, TagConfig]:
-        """The tags with those of the schema that is extended; a tag of the same name takes the other's place."""
+        """The tags, with those of the schema that is extended; a tag of the same name replaces the other."""
         return {**STANDARD.tags, **self.tags} if self.extends else self.tags
 
     @model_validator(mode="after")
@@ -134,15 +163,19 @@ def _schema(value: Any) -> Any:
 
 
 class TagSchemaConfig(ConfigModel):
-    """Of `schemas` the first that a trace's resource matches is applied, else `schema`, if there is one.
-
-    `schema` is `standard` or a schema written in its place; it is `standard` if neither key is given.
-    """
+    """The schemas of tags that traces are given."""
 
     default_schema: Annotated[
         SchemaConfig | None, BeforeValidator(_schema, json_schema_input_type=Literal["standard"] | SchemaConfig | None)
-    ] = Field(None, alias="schema")
-    schemas: tuple[SchemaConfig, ...] = ()
+    ] = Field(
+        None,
+        alias="schema",
+        description="The schema of traces that none of `schemas` matches: `standard` or a section of its own. "
+        "Default: `standard`, or none if `schemas` is given.",
+    )
+    schemas: tuple[SchemaConfig, ...] = Field(
+        (), description="Schemas with conditions; the first whose `when` matches a trace's resource is applied."
+    )
 
     @property
     def in_order(self) -> tuple[SchemaConfig, ...]:

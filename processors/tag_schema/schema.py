@@ -1,4 +1,4 @@
-"""Applying schemas to traces."""
+"""The processor: schemas applied to traces."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ _EXPLICIT = "mlflow.traceTag."
 
 
 class TagSchema:
-    """Writes `trace.tags` by the schema that takes the trace; see `spanbridge.processors.tag_schema`.
+    """The processor: writes `trace.tags` by the schema whose conditions the trace meets.
 
-    `environ` is read once, here. `on_violation` is told the tag and the rule of each violation.
+    Args:
+        config: The processor's configuration.
+        environ: The environment's variables, read once.
+        on_violation: Is told the tag and the rule of each violation.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class TagSchema:
         self._on_violation = on_violation
 
     def __call__(self, trace: Trace) -> Trace | None:
-        """The same trace with its tags written, or None if a violation drops it."""
+        """Write the tags and return the trace, or None if a violation drops it."""
         view = TraceView(trace)
         schema = next((schema for schema in self._schemas if schema.takes(view)), None)
         if schema is None:
@@ -63,12 +66,12 @@ class Schema:
         self._list = config.violations_tag or VIOLATIONS_TAG
 
     def takes(self, view: TraceView) -> bool:
-        """Whether the trace's resource is what the schema is for."""
+        """Return whether the trace's resource meets the schema's conditions."""
         found = ((pattern, view.resource(key)) for key, pattern in self._when)
         return all(value is not None and pattern.fullmatch(as_text(value)) for pattern, value in found)
 
     def apply(self, trace: Trace, view: TraceView) -> list[tuple[Tag, str]]:
-        """Write the tags; returns every violation, a tag and its rule."""
+        """Write the tags and return every violation, as a tag and the rule it breaks."""
         violations = [(tag, rule) for tag in self._tags for rule in tag.settle(trace, view)]
         listed = [f"{tag.name}:{rule}" for tag, rule in violations if self._lists_all or tag.action == "tag"]
         if listed:
@@ -93,7 +96,7 @@ class Tag:
         self._looks_late = [_look(source, environ) for source in config.from_ if source.root]
 
     def settle(self, trace: Trace, view: TraceView) -> list[str]:
-        """Write the tag, or take it away if nothing can stand in it; returns the rules broken on the way."""
+        """Write the tag, or remove it if it can have no value; return the rules broken on the way."""
         broken: list[str] = []
         for value in self._given(trace, view):
             if value is None or value == "":
@@ -147,7 +150,7 @@ def _look(source: SourceConfig, environ: Mapping[str, str]) -> Look:
 
 
 def _glob(globs: str | list[str]) -> Any:
-    """A pattern for one glob or several; `*` stands for any text, `?` for any character."""
+    """Return a pattern for one glob or several; `*` stands for any text, `?` for any character."""
     alternatives = [globs] if isinstance(globs, str) else globs
     escaped = (re2.escape(glob).replace(r"\*", ".*").replace(r"\?", ".") for glob in alternatives)
     return compiled("(?s)" + "|".join(f"(?:{pattern})" for pattern in escaped))

@@ -21,7 +21,7 @@ _TRUTH = {"true": "true", "1": "true", "yes": "true", "on": "true"} | {
 
 
 def as_text(value: Value) -> str:
-    """Any value as a tag says it, whatever its type was to be: strings as they are, the rest as JSON says it."""
+    """Return any value as a tag's text, without regard to a type: strings as they are, the rest as JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -79,7 +79,7 @@ _WRITERS: dict[Type, Callable[[Value], str]] = {
 
 
 def written(type_: Type, value: Value) -> str | None:
-    """The text of a value of a type: `3`, `0.5`, `true`, `a,b`; None if it is not of that type."""
+    """Return the text of a value of a type: `3`, `0.5`, `true`, `a,b`; None if it is not of that type."""
     try:
         return _WRITERS[type_](value)
     except (ValueError, KeyError, OverflowError, RecursionError):

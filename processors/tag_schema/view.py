@@ -1,13 +1,13 @@
-"""One trace as the schemas read it: of each span its type at once, its attributes when they are asked for."""
+"""One trace as the schemas read it: the type of each span at once, its attributes when they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from spanbridge.processors.attributes import Value, by_key, find_last, keys_of, places_of, to_python
+from spanbridge.processors.attributes import Value, by_key, find_last, to_python
 from spanbridge.processors.types import NO_PARENT, Trace, spans
 
 SPAN_TYPE = "mlflow.spanType"
@@ -17,45 +17,52 @@ _ERROR = Status.STATUS_CODE_ERROR
 class SpanView:
     """A span, its MLflow span type and its attributes, which are read when one is asked for."""
 
-    __slots__ = ("_attributes", "_places", "span", "type")
+    __slots__ = ("_attributes", "span", "type")
 
     def __init__(self, span: Span) -> None:
         self.span = span
-        self._attributes: Sequence[KeyValue] = ()
-        self._places: Mapping[str, int] | None = None
+        self._attributes: dict[str, KeyValue] | None = None
         found = find_last(span.attributes, SPAN_TYPE)  # where the `genai` processor has put it
         # MLflow's own tracing writes attributes as JSON, so a type may stand in quotes.
         self.type = "" if found is None else found.string_value.strip('"')
 
     @property
-    def places(self) -> Mapping[str, int]:
-        """Where each key is among the attributes."""
-        if self._places is None:
-            self._attributes = self.span.attributes[:]
-            self._places = places_of(keys_of(self._attributes))
-        return self._places
+    def attributes(self) -> Mapping[str, KeyValue]:
+        """The attributes by their keys; of a repeated key the last."""
+        if self._attributes is None:
+            self._attributes = by_key(self.span.attributes)
+        return self._attributes
 
     def find(self, key: str) -> AnyValue | None:
-        """The value under a key, or None."""
-        place = self.places.get(key)
-        return None if place is None else self._attributes[place].value
+        """Return the value under a key, or None."""
+        attribute = self.attributes.get(key)
+        return None if attribute is None else attribute.value
 
     def value(self, key: str) -> Value:
-        """The value under a key in its Python form, or None."""
+        """Return the value under a key in its Python form, or None."""
         found = self.find(key)
         return None if found is None else to_python(found)
 
     def text(self, key: str) -> str:
-        """A string attribute; empty if there is none."""
+        """Return a string attribute; an empty text if there is none."""
         found = self.find(key)
         return "" if found is None else found.string_value
 
 
 class TraceView:
-    """A trace's spans, those that failed, its top span, the keys it was `given`, its resources, the top span's first.
+    """A trace as the schemas read it.
 
-    The top span is the root or, in a trace whose root has not come, the earliest of the spans whose parent is not
-    there either: what a service does for a caller that is traced elsewhere is all there is of the trace here.
+    The top span is the root or, in a trace whose root has not come, the earliest of the spans whose parent is not there
+    either: what a service does for a caller that is traced elsewhere is all there is of the trace here.
+
+    Attributes:
+        spans: The spans, in the order of the batch.
+        failed: Those of them that failed.
+        top: The top span; None if there is no span.
+        given: The attributes of the top span.
+        has_root: Whether the root is there.
+        resources: The attributes of each resource, the top span's first.
+        metadata: The trace's metadata.
     """
 
     __slots__ = ("failed", "given", "has_root", "metadata", "resources", "spans", "top")
@@ -71,29 +78,29 @@ class TraceView:
                 homes += [home] * len(scope_spans.spans)
         self.failed = [each for each in self.spans if each.span.status.code == _ERROR]
         self.top: SpanView | None = None
-        self.given: Mapping[str, int] = {}
+        self.given: Mapping[str, KeyValue] = {}
         tops = [place for place, each in enumerate(self.spans) if each.span.parent_span_id in NO_PARENT]
         self.has_root = bool(tops)
         if self.spans:
             tops = tops or self._orphans()
             top = tops[0] if len(tops) == 1 else min(tops, key=self._start)
             self.top = self.spans[top]
-            self.given = self.top.places
+            self.given = self.top.attributes
             self.resources.insert(0, self.resources.pop(homes[top]))
 
     def root(self, key: str) -> Value:
-        """An attribute of the top span, or None."""
+        """Return an attribute of the top span, or None."""
         return self.top.value(key) if self.top and key in self.given else None
 
     def span(self, key: str) -> Value:
-        """An attribute of the top span, or else of the first span that has it, or None."""
+        """Return an attribute of the top span, or else of the first span that has it, or None."""
         if key in self.given:
             return self.root(key)
-        holder = next((each for each in self.spans if key in each.places), None)
+        holder = next((each for each in self.spans if key in each.attributes), None)
         return holder.value(key) if holder else None
 
     def resource(self, key: str) -> Value:
-        """A resource attribute, or None."""
+        """Return a resource attribute, or None."""
         for attributes in self.resources:
             if key in attributes:
                 return to_python(attributes[key].value)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from spanbridge.processors.settings import ConfigModel, Duration
-from spanbridge.processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling.policies.config import (
     AndPolicyConfig,
     CompositePolicyConfig,
     Count,
@@ -25,23 +25,21 @@ _STATEFUL = ("rate_limiting", "bytes_limiting", "experiment_quota")
 
 
 class DecisionCacheConfig(ConfigModel):
-    """How many decisions are remembered for late spans, of each kind: at least 100,000.
+    """How many decisions are remembered for late spans. The latest 100,000 outlive a restart."""
 
-    The latest 100,000 of both kinds are remembered over a restart.
-    """
-
-    sampled_cache_size: Count = 0
-    non_sampled_cache_size: Count = 0
+    sampled_cache_size: Count = Field(
+        default=0, description="How many traces are remembered as sampled, at least 100,000; 0 means that many."
+    )
+    non_sampled_cache_size: Count = Field(
+        default=0, description="How many traces are remembered as not sampled, at least 100,000; 0 means that many."
+    )
 
 
 class TailSamplingConfig(ConfigModel):
     """Which traces are kept once they are assembled, and how long they are assembled.
 
-    Ours are `maximum_trace_spans` (beside `maximum_trace_size_bytes`: spans beyond it are not kept, 0 for no cap) and
-    `on_eviction` (what becomes of the oldest trace when `num_traces` is reached: the Collector drops it). What is
-    pending may take a third of the memory there is, of the container or else of the machine, at least 128 MiB; beyond
+    What is pending may take a third of the memory of the container or else of the machine, at least 128 MiB; beyond
     that it is as with `num_traces`.
-    `expected_new_traces_per_sec` and `num_shards` change nothing here; they are read so that a Collector's file loads.
     """
 
     NOTES: ClassVar[Mapping[str, str]] = {
@@ -54,21 +52,57 @@ class TailSamplingConfig(ConfigModel):
         "num_shards": "one sampler decides on all traces of a pipeline; nothing is divided.",
     }
 
-    policies: list[PolicyConfig] = Field(min_length=1)
-    decision_wait: Duration = 30.0
-    decision_wait_after_root_received: Duration = 0.0
-    num_traces: int = Field(default=50_000, gt=0)
-    block_on_overflow: bool = False
-    on_eviction: Literal["decide", "drop"] = "decide"
-    expected_new_traces_per_sec: Count = 0
-    decision_cache: DecisionCacheConfig = DecisionCacheConfig()
-    sample_on_first_match: bool = False
-    drop_pending_traces_on_shutdown: bool = False
-    maximum_trace_size_bytes: Count = 0
-    maximum_trace_spans: Count = 0
-    sampling_strategy: Literal["trace-complete", "span-ingest"] = "trace-complete"
-    num_shards: int = Field(default=1, ge=1, le=256)
-    tail_storage: str | None = None
+    policies: list[PolicyConfig] = Field(
+        min_length=1, description="The policies, each with a name of its own; a trace that none of them samples goes."
+    )
+    decision_wait: Duration = Field(
+        default=30.0, description="How long after its first span a trace is decided at the latest."
+    )
+    decision_wait_after_root_received: Duration = Field(
+        default=0.0,
+        description="How long after its root span a trace is decided, if that is earlier. "
+        "0: after decision_wait alone.",
+    )
+    num_traces: int = Field(
+        default=50_000, gt=0, description="Most traces that wait for a decision; beyond it the oldest is evicted."
+    )
+    block_on_overflow: bool = Field(
+        default=False,
+        description="Evict no trace when num_traces is reached; what comes then waits in the journal.",
+    )
+    on_eviction: Literal["decide", "drop"] = Field(
+        default="decide",
+        description="What becomes of a trace that is evicted: it is decided early, or dropped as in the Collector. "
+        "Ours.",
+    )
+    expected_new_traces_per_sec: Count = Field(default=0, description="Sizes a table in the Collector; no effect here.")
+    decision_cache: DecisionCacheConfig = Field(
+        default=DecisionCacheConfig(), description="How many decisions are remembered for spans that come late."
+    )
+    sample_on_first_match: bool = Field(
+        default=False, description="Ask no more policies once one has sampled the trace."
+    )
+    drop_pending_traces_on_shutdown: bool = Field(
+        default=False,
+        description="Drops what is pending in the Collector; no effect here, where it is decided after the next start.",
+    )
+    maximum_trace_size_bytes: Count = Field(
+        default=0,
+        description="Most bytes of one trace; spans beyond are dropped and counted in the trace's tag "
+        "spanbridge.truncated_spans. The Collector drops the whole trace. 0: no limit.",
+    )
+    maximum_trace_spans: Count = Field(
+        default=0, description="Most spans of one trace; those beyond are dropped. Ours. 0: no limit."
+    )
+    sampling_strategy: Literal["trace-complete", "span-ingest"] = Field(
+        default="trace-complete",
+        description="`trace-complete` decides when a trace has waited; `span-ingest` also as its spans come in, as "
+        "soon as no further span can change the decision.",
+    )
+    num_shards: int = Field(default=1, ge=1, le=256, description="Divides the traces in the Collector; no effect here.")
+    tail_storage: str | None = Field(
+        default=None, description="An extension to hold pending traces in; refused, as they are in the journal already."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -91,7 +125,7 @@ def _refuse_stateful(policy: PolicyConfig) -> None:
 
 
 def _is_stateful(policy: PolicyConfig) -> bool:
-    """As the Collector has it (PR #47476): a limiter, or a bound that a trace may outgrow."""
+    """Return whether a policy is a limiter, or has a bound that a trace may outgrow (as the Collector, PR #47476)."""
     if isinstance(policy, LatencyPolicyConfig):
         return policy.latency.upper_threshold_ms > 0
     if isinstance(policy, SpanCountPolicyConfig):
@@ -100,12 +134,12 @@ def _is_stateful(policy: PolicyConfig) -> bool:
 
 
 def _parts(policy: PolicyConfig) -> list[PolicyConfig]:
-    """A policy and all that it is made of."""
+    """Return a policy and all the policies inside it."""
     return [policy, *(part for sub in sub_policies(policy) for part in _parts(sub))]
 
 
 def sub_policies(policy: PolicyConfig) -> list[SubPolicyConfig]:
-    """The policies inside a policy; empty for most."""
+    """Return the policies inside a policy; an empty list for most."""
     match policy:
         case AndPolicyConfig():
             return policy.and_.and_sub_policy

@@ -1,4 +1,4 @@
-"""A decision on a trace, and what it leaves on the trace."""
+"""A decision on a trace, and the marks it leaves on the trace."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from spanbridge.processors.types import Trace, spans
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a trace.
+    """The decision on a trace.
 
-    `policy` decided; it is empty where no policy wanted the trace. `weight` is how many traces a kept one stands for.
-    `threshold` is the rejection threshold of the decision: KEEP_ALL where it was certain, None where no threshold
-    expresses its probability, else one that goes with `randomness`.
+    Attributes:
+        outcome: What becomes of the trace.
+        policy: The name of the policy that decided; empty where none sampled the trace.
+        weight: How many traces a kept one stands for.
+        threshold: The rejection threshold of the decision: KEEP_ALL where it was certain, None where no threshold
+            expresses its probability.
+        randomness: The 56 bits that go with a threshold other than these two.
     """
 
     outcome: Literal["sampled", "not_sampled", "dropped"]

@@ -10,7 +10,13 @@ from typing import TypeAlias
 
 
 class TokenBucket:
-    """`rate` tokens a second, at most `capacity`, full at first: golang.org/x/time/rate, which contrib uses."""
+    """A token bucket, full at first, as golang.org/x/time/rate, which contrib uses.
+
+    Args:
+        rate: Tokens that come in a second.
+        capacity: The most tokens that it holds.
+        now: The time in seconds.
+    """
 
     __slots__ = ("_capacity", "_rate", "_tokens", "_updated", "owed")
 
@@ -22,7 +28,12 @@ class TokenBucket:
         self.owed = 0.0
 
     def take(self, amount: float, now: float) -> bool:
-        """Take tokens at a time in seconds; False, and nothing is taken, where there are too few."""
+        """Take tokens and return True; return False, and take nothing, where there are too few.
+
+        Args:
+            amount: How many tokens.
+            now: The time in seconds.
+        """
         self._tokens = min(self._capacity, self._tokens + max(0.0, now - self._updated) * self._rate)
         self._updated = max(now, self._updated)
         if amount > self._tokens:
@@ -32,7 +43,7 @@ class TokenBucket:
 
 
 class SecondBudget:
-    """`limit` a second, counted anew with every full second of the clock: contrib's composite policy."""
+    """A budget that is new with every full second of the clock, as in contrib's composite policy."""
 
     __slots__ = ("_limit", "_second", "_spent", "owed")
 
@@ -43,7 +54,12 @@ class SecondBudget:
         self.owed = 0.0
 
     def take(self, amount: int, now: float) -> bool:
-        """Spend an amount at a time in seconds; False, and nothing is spent, where it does not fit."""
+        """Spend an amount and return True; return False, and spend nothing, where it does not fit.
+
+        Args:
+            amount: How much to spend.
+            now: The time in seconds.
+        """
         second = int(now)
         if second != self._second:
             self._second, self._spent = second, 0

@@ -20,7 +20,7 @@ from spanbridge.processors.tail_sampling.limits import Limit
 
 
 class Vote(Enum):
-    """An answer. The first five are the Collector's; ADMITTED and LIMITED are a limit's sampled and not sampled."""
+    """The answer of a policy: the Collector's five, and ADMITTED and LIMITED for a limit that samples or does not."""
 
     SAMPLED = "sampled"
     NOT_SAMPLED = "not_sampled"
@@ -33,7 +33,7 @@ class Vote(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """An answer that hangs on no draw; `limit` is the one that admitted or limited."""
+    """An answer that depends on no draw; `limit` is the one that admitted or limited."""
 
     vote: Vote
     limit: Limit | None = None
@@ -41,10 +41,15 @@ class Ballot:
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """An answer that hangs on a draw from [0, 1).
+    """An answer that depends on a draw from [0, 1).
 
-    Draws of one `source` are the same draw; those of different sources are independent. `hit` says that the draw is
-    below `ratio`; `randomness` is the draw in the 56-bit form of `rv`, which is high where the draw is low.
+    Attributes:
+        source: The name of the draw: those of one source are the same draw, those of different sources are independent.
+        ratio: The bound that the draw is compared with.
+        randomness: The draw in the 56-bit form of `rv`, which is high where the draw is low.
+        hit: Whether the draw is below the ratio.
+        below: The answer if it is.
+        above: The answer if it is not.
     """
 
     source: str
@@ -73,14 +78,20 @@ _Intervals: TypeAlias = Mapping[str, tuple[float, float]]
 
 
 def actual(outcome: Outcome) -> Ballot:
-    """The answer that the draws gave."""
+    """Return the answer that the draws gave."""
     while isinstance(outcome, Chance):
         outcome = outcome.below if outcome.hit else outcome.above
     return outcome
 
 
 def bind(outcome: Outcome, then: Callable[[Ballot, bool], Outcome], *, live: bool) -> Outcome:
-    """Go on from every answer an outcome may have; `then` is told whether it goes on from the actual one."""
+    """Return an outcome in which every answer has been replaced by what follows from it.
+
+    Args:
+        outcome: The outcome to go on from.
+        then: Returns what follows from an answer; the flag says whether that is the answer the draws gave.
+        live: Whether the outcome itself is what the draws before it gave.
+    """
     if isinstance(outcome, Ballot):
         return then(outcome, live)
     below = bind(outcome.below, then, live=live and outcome.hit)
@@ -91,10 +102,10 @@ def bind(outcome: Outcome, then: Callable[[Ballot, bool], Outcome], *, live: boo
 
 
 def concluded(votes: Collection[Vote]) -> Vote:
-    """The decision over all policies' votes: SAMPLED, ADMITTED, LIMITED, NOT_SAMPLED or DROPPED.
+    """Return the decision over all policies' votes: SAMPLED, ADMITTED, LIMITED, NOT_SAMPLED or DROPPED.
 
     The order is that of contrib's makeDecision: drop, inverted not-sample, sample, inverted sample unless some policy
-    said not-sample. LIMITED is a not-sample that only a limit stood in the way of.
+    said not-sample. LIMITED is a not-sample that would have been a sample but for a limit.
     """
     if Vote.DROPPED in votes:
         return Vote.DROPPED
@@ -112,9 +123,12 @@ def concluded(votes: Collection[Vote]) -> Vote:
 def probability(
     outcomes: Sequence[Outcome], intervals: _Intervals | None = None, *, first_match: bool = False
 ) -> float:
-    """The share of all draws (of those within `intervals`) in which a trace is kept, or would be but for a limit.
+    """Return the share of all draws in which a trace is kept, or would be but for a limit.
 
-    With `first_match` what comes after the first sampled vote does not count.
+    Args:
+        outcomes: The policies' outcomes, in order.
+        intervals: What is known of draws, by source: an interval in which the draw lies.
+        first_match: Whether policies after the first that samples do not count.
     """
     if first_match:
         return _measure_in_order(outcomes, frozenset(), intervals or {})
@@ -151,7 +165,7 @@ def _measure_in_order(pending: Sequence[Outcome], votes: frozenset[Vote], interv
 
 
 def _branches(chance: Chance, intervals: _Intervals) -> list[tuple[float, Outcome, _Intervals]]:
-    """What may come of a draw that is known to be within an interval, and how much of the interval that is."""
+    """Return what may come of a draw that lies within an interval, and how much of the interval that is."""
     source, ratio = chance.source, chance.ratio
     low, high = intervals.get(source, (0.0, 1.0))
     if ratio >= high:
@@ -176,7 +190,7 @@ def _leads_to(outcome: Outcome, vote: Vote) -> bool:
 
 
 def sources(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """The draws that outcomes hang on, by source, in the 56-bit form of `rv`."""
+    """Return the draws that outcomes depend on, by source, in the 56-bit form of `rv`."""
     found: dict[str, int] = {}
     for outcome in outcomes:
         if isinstance(outcome, Chance):

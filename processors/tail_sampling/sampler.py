@@ -1,4 +1,4 @@
-"""Decides which assembled traces are kept."""
+"""The sampler: which assembled traces are kept."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from spanbridge.processors.sampling_weight import arriving_count
-from spanbridge.processors.tail_sampling.build import build, keys, only_gains
 from spanbridge.processors.tail_sampling.config import TailSamplingConfig
 from spanbridge.processors.tail_sampling.decision import Decision
-from spanbridge.processors.tail_sampling.limiting_policies import Clock
 from spanbridge.processors.tail_sampling.outcome import (
     POSITIVE,
     Ballot,
@@ -21,7 +19,9 @@ from spanbridge.processors.tail_sampling.outcome import (
     probability,
     sources,
 )
-from spanbridge.processors.tail_sampling.policies import Policy, PolicyError
+from spanbridge.processors.tail_sampling.policies.build import build, keys, only_gains
+from spanbridge.processors.tail_sampling.policies.limiting import Clock
+from spanbridge.processors.tail_sampling.policies.policy import Policy, PolicyError
 from spanbridge.processors.tail_sampling.view import View
 from spanbridge.processors.trace_state import KEEP_ALL, KEEP_NONE
 from spanbridge.processors.types import Trace
@@ -43,7 +43,7 @@ _LABELS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A policy of the configuration; `early` says that a sampled or dropped vote of its stands whatever follows."""
+    """A policy of the configuration; `early` says that its sampled or dropped vote stands whatever spans follow."""
 
     name: str
     policy: Policy
@@ -53,7 +53,7 @@ class _Named:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a policy said; `counted` is False where it was only asked for the sake of the weight."""
+    """The answer of a policy; `counted` is False where it was only asked for the sake of the weight."""
 
     name: str
     outcome: Outcome
@@ -62,9 +62,12 @@ class _Answer:
 
 
 class TailSampler:
-    """Asks the policies about a trace. Not thread-safe: limits count in the order of the calls.
+    """The sampler: asks the policies about a trace. Not thread-safe, as limits count in the order of the calls.
 
-    `now` gives seconds; limits measure time by it, and a composite's second is a full second of it. `on_policy` counts.
+    Args:
+        config: The processor's configuration.
+        now: Returns the time in seconds. Limits go by it, and a composite's second is a full second of it.
+        on_policy: Is told of each answer that counts.
     """
 
     def __init__(self, config: TailSamplingConfig, now: Clock, on_policy: OnPolicy | None = None) -> None:
@@ -80,7 +83,7 @@ class TailSampler:
         self._on_policy = on_policy
 
     def decide(self, trace: Trace) -> Decision:
-        """Decide on a trace as it is; raises nothing. The trace is left as it was: see `mark`."""
+        """Return the decision on a trace as it is; nothing is raised. The trace is not changed: see `mark`."""
         view = View(trace, self._keys)
         answers = self._ask(view)
         votes = {answer.ballot.vote for answer in answers if answer.counted}
@@ -102,11 +105,11 @@ class TailSampler:
         return Decision("sampled", _decisive(answers).name, weight, threshold, randomness)
 
     def decide_early(self, trace: Trace) -> Decision | None:
-        """Decide on the spans that have come so far, if no span that may still come can change it; else None.
+        """Return the decision on the spans so far, if no span that may still come can change it; else None.
 
-        For `sampling_strategy: span-ingest`. Only policies whose vote stands are asked, so nothing is spent. A drop or
-        an inverted policy may still veto, so while there is one no trace is sampled early. What a draw decides is left
-        to the end as well: only then is it known how probable the decision was.
+        For `sampling_strategy: span-ingest`. Only policies whose vote stands are asked, so that nothing is spent. A
+        drop or an inverted policy may still veto, so while there is one no trace is sampled early. What a draw decides
+        is left to the end as well: only then is it known how probable the decision was.
         """
         view = View(trace, self._keys)
         for named in self._policies:
@@ -120,7 +123,7 @@ class TailSampler:
         return None
 
     def _threshold(self, outcomes: Sequence[Outcome], chance: float) -> tuple[int | None, int]:
-        """The threshold and randomness that express a decision, if it is that one draw was below `chance`."""
+        """Return the threshold and randomness that express a decision, if it is that one draw was below `chance`."""
         if chance >= 1:
             return KEEP_ALL, 0
         drawn = sources(outcomes)
@@ -170,7 +173,7 @@ def _first(answers: Sequence[_Answer], vote: Vote) -> _Answer:
 
 
 def _decisive(answers: Sequence[_Answer]) -> _Answer:
-    """The policy to name: the first that was certain to sample the trace, else the first that a draw made do so."""
+    """Return the answer to name: the first that was certain to sample the trace, else the first by a draw."""
     sampling = [answer for answer in answers if answer.counted and answer.ballot.vote in POSITIVE]
     wanted = [answer for answer in sampling if answer.ballot.vote is Vote.SAMPLED] or sampling
     return next((answer for answer in wanted if isinstance(answer.outcome, Ballot)), wanted[0])
@@ -182,7 +185,10 @@ def _owe(ballot: Ballot, weight: float) -> None:
 
 
 def _admitted(answer: _Answer, weight: float, *, certain: bool) -> Decision:
-    """A trace that a limit admitted stands for those it turned away since; no probability expresses that."""
+    """Return the decision on an admitted trace, which also stands for those that the limit turned away before.
+
+    No probability expresses that.
+    """
     limit = answer.ballot.limit
     if limit is None or not limit.owed:
         return Decision("sampled", answer.name, weight, KEEP_ALL if certain else None)

@@ -1,4 +1,4 @@
-"""What policies see of a trace: its spans, and the attributes they asked for, gathered in one walk."""
+"""A trace as policies see it: its spans, and the attributes they asked for, gathered in one walk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spanbridge.processors.types import NO_PARENT, Trace, spans
 
 
 class View:
-    """A trace under decision. Everything that costs a walk over the trace is done once, when first asked for."""
+    """A trace under decision. What costs a walk over the trace is done once, when it is first asked for."""
 
     __slots__ = ("_attributes", "_keys", "_size", "spans", "trace")
 
@@ -30,13 +30,13 @@ class View:
         return self._size
 
     def attributes(self, key: str) -> list[tuple[Span | None, AnyValue]]:
-        """Every value of one of the keys, with the span that has it, None where a resource has it."""
+        """Return every value of one of the keys with the span that has it, or with None if a resource has it."""
         if self._attributes is None:
             self._attributes = self._gathered()
         return self._attributes[key]
 
     def strings(self, key: str) -> list[str]:
-        """The values of an attribute that are strings, a root span's first."""
+        """Return the values of an attribute that are strings, a root span's first."""
         found = [(span, value.string_value) for span, value in self.attributes(key) if value.HasField("string_value")]
         return [text for _, text in sorted(found, key=lambda pair: pair[0] is None or not is_root(pair[0]))]
 
@@ -55,5 +55,5 @@ class View:
 
 
 def is_root(span: Span) -> bool:
-    """True for a span without a parent."""
+    """Return whether a span has no parent."""
     return span.parent_span_id in NO_PARENT

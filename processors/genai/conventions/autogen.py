@@ -1,4 +1,4 @@
-"""AutoGen: agents and tools as OTel semconv without content (otel.py); its runtime's messages carry what was said.
+"""AutoGen: agents and tools as OTel semconv without content (otel.py); messages of its runtime carry the content.
 
 Source: spans of autogen-agentchat 0.7.5, tracer `autogen SingleThreadedAgentRuntime`.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.convention import Convention, any_of, given, word
-from spanbridge.processors.genai.messages import chat_messages
+from spanbridge.processors.genai.content.messages import chat_messages
+from spanbridge.processors.genai.convention import Convention, any_of
 from spanbridge.processors.genai.values import as_object
 from spanbridge.processors.genai.view import SpanView
 
@@ -29,6 +29,6 @@ CONVENTION = Convention(
     namespaces=frozenset({"messaging"}),
     recognise=any_of("messaging.operation"),
     only_if=lambda view: view.span.name.startswith("autogen "),
-    span_type=word(lambda _: types.TASK),
-    inputs=given(_inputs, "message"),
+    span_type=lambda _: types.TASK,
+    inputs=_inputs,
 )

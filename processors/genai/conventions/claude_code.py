@@ -37,7 +37,7 @@ _USAGE = UsageKeys(
 
 
 def _kind(view: SpanView) -> str:
-    """The span's type without the prefix; some versions write it bare and prefix only the name."""
+    """Return the span's type without the prefix; some versions write it bare and prefix only the name."""
     said = view.name("span.type") or ""
     return said.removeprefix(_PREFIX)
 

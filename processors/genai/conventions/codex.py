@@ -29,7 +29,7 @@ _TYPES = {
 
 def _span_type(view: SpanView) -> str | None:
     known = _TYPES.get(view.span.name)
-    return known or (types.AGENT if "codex.turn.token_usage.total_tokens" in view.places else None)
+    return known or (types.AGENT if "codex.turn.token_usage.total_tokens" in view else None)
 
 
 def _events(_: SpanView, events: Sequence[Event]) -> Content:

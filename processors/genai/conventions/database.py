@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
+from spanbridge.processors.genai.content.documents import document
 from spanbridge.processors.genai.convention import Content, Convention, Event, any_of
-from spanbridge.processors.genai.documents import document
 from spanbridge.processors.genai.view import SpanView
 
 _VECTOR_STORES = frozenset(
@@ -36,7 +36,7 @@ _RESULTS = ("db.query.result", "db.search.result")
 
 
 def _span_type(view: SpanView) -> str:
-    """A read of a vector store is retrieval; anything else is a step of work, as MLflow knows no database."""
+    """Return RETRIEVER for a read of a vector store; anything else is a TASK, as MLflow knows no database."""
     system = (view.name("db.system.name", "db.system") or "").lower()
     operation = (view.name("db.operation.name", "db.operation") or view.span.name).lower()
     is_vector = system in _VECTOR_STORES or bool(view.layout.under("db.vector."))

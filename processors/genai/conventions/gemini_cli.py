@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import answer, choices
+from spanbridge.processors.genai.content.answers import answer, choices
+from spanbridge.processors.genai.content.messages import chat_messages
 from spanbridge.processors.genai.convention import Convention, any_of, lookup
-from spanbridge.processors.genai.messages import chat_messages
 from spanbridge.processors.genai.values import decoded
 from spanbridge.processors.genai.view import SpanView
 
@@ -49,7 +49,7 @@ def _outputs(view: SpanView) -> Any:
 
 
 def _joined(parts: list[Any]) -> list[Any]:
-    """The parts with the texts of the chunks put together again."""
+    """Return the parts with the texts of the stream's chunks put together again."""
     joined: list[Any] = []
     for part in map(decoded, parts):
         last = joined[-1] if joined else {}
@@ -65,8 +65,8 @@ def _has_text(part: Any) -> bool:
 
 
 def _format(view: SpanView) -> str | None:
-    """MLflow would say `gemini` of these spans, and its chat view then expects Gemini's own shape."""
-    return "openai" if "gen_ai.input.messages" in view.places or "gen_ai.output.messages" in view.places else None
+    """Return the format of what is written: MLflow would say `gemini`, whose chat view expects Gemini's own shape."""
+    return "openai" if "gen_ai.input.messages" in view or "gen_ai.output.messages" in view else None
 
 
 CONVENTION = Convention(

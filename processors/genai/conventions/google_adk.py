@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.convention import Convention, any_under, given, name, shown_input, shown_output, word
+from spanbridge.processors.genai.content.tools import chat_tools
+from spanbridge.processors.genai.convention import Convention, any_under, name, shown_input, shown_output
 from spanbridge.processors.genai.conventions.otel import USAGE
-from spanbridge.processors.genai.tools import chat_tools
 from spanbridge.processors.genai.usage import Usage, usage_object
 from spanbridge.processors.genai.values import as_object, is_empty
 from spanbridge.processors.genai.view import SpanView
@@ -25,11 +25,11 @@ def _found(view: SpanView, key: str) -> Any:
 
 
 def _span_type(view: SpanView) -> str | None:
-    if "gen_ai.operation.name" in view.places:
+    if "gen_ai.operation.name" in view:
         return None
-    if _PREFIX + "llm_request" in view.places and "gen_ai.request.model" in view.places:
+    if _PREFIX + "llm_request" in view and "gen_ai.request.model" in view:
         return types.LLM
-    return types.TOOL if _PREFIX + "tool_call_args" in view.places else types.CHAIN
+    return types.TOOL if _PREFIX + "tool_call_args" in view else types.CHAIN
 
 
 def _inputs(view: SpanView) -> Any:
@@ -56,12 +56,12 @@ CONVENTION = Convention(
     name="google_adk",
     namespaces=frozenset({"gcp"}),
     recognise=any_under(_PREFIX),
-    span_type=word(_span_type),
+    span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
     model=name("gen_ai.response.model", "gen_ai.request.model"),
     usage=_usage,
-    tools=given(_tools, _PREFIX + "llm_request"),
+    tools=_tools,
     originals=(
         _PREFIX + "llm_request",
         _PREFIX + "llm_response",

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import chat_output, choices
-from spanbridge.processors.genai.convention import Convention, any_under, given, shown_input
-from spanbridge.processors.genai.documents import documents
-from spanbridge.processors.genai.messages import chat_messages
-from spanbridge.processors.genai.tools import chat_tools
+from spanbridge.processors.genai.content.answers import chat_output, choices
+from spanbridge.processors.genai.content.documents import documents
+from spanbridge.processors.genai.content.messages import chat_messages
+from spanbridge.processors.genai.content.tools import chat_tools
+from spanbridge.processors.genai.convention import Convention, any_under, shown_input
 from spanbridge.processors.genai.usage import Usage, usage_object
 from spanbridge.processors.genai.values import as_name, as_object, decoded, is_empty
 from spanbridge.processors.genai.view import SpanView
@@ -64,7 +64,7 @@ def _span_type(view: SpanView) -> str:
     if component:
         return next((kind for word, kind in _COMPONENTS if word in component), types.TASK)
     named = _TYPE_BY_NAME.get(view.span.name)
-    return named or next((kind for key, kind in _TYPE_BY_KEY if key in view.places), types.CHAIN)
+    return named or next((kind for key, kind in _TYPE_BY_KEY if key in view), types.CHAIN)
 
 
 def _inputs(view: SpanView) -> Any:
@@ -94,7 +94,7 @@ def _answer(content: dict[str, Any]) -> Any:
 
 
 def _reply_meta(view: SpanView) -> dict[str, Any]:
-    """What the model's API told of its answer, which stands in the reply, or beside it with plain generators."""
+    """Return what the model's API stated about its answer: it is in the reply, or beside it with plain generators."""
     found = as_object(view.first(*_REPLIES))
     for listed in (found.get("replies"), found.get("meta")):
         head = as_object(listed[0]) if isinstance(listed, list) and listed else {}
@@ -121,8 +121,8 @@ CONVENTION = Convention(
     span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
-    model=given(lambda view: as_name(_reply_meta(view).get("model")), *_REPLIES),
-    usage=given(_usage, *_REPLIES),
-    tools=given(_tools, "haystack.component.input", "haystack.agent.step.llm.input"),
+    model=lambda view: as_name(_reply_meta(view).get("model")),
+    usage=_usage,
+    tools=_tools,
     originals=(*_INPUTS, *_OUTPUTS, "haystack.component.type"),
 )

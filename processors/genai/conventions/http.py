@@ -1,7 +1,7 @@
-"""Plain HTTP and RPC client spans: a step of work, with what was asked and how it went.
+"""Plain HTTP and RPC client spans: a TASK with method, target and status.
 
 Source: OTel semantic conventions for HTTP and RPC, current and deprecated names. Servers and the application's own
-spans are left alone: what they did is told by the spans below them.
+spans are left alone: the spans below them show what they did.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.convention import Convention, word
+from spanbridge.processors.genai.convention import Convention
 from spanbridge.processors.genai.view import Layout, SpanView
 
 _METHOD = ("http.request.method", "http.method", "rpc.method")
@@ -39,7 +39,7 @@ CONVENTION = Convention(
     namespaces=frozenset({"http", "rpc"}),
     recognise=_recognise,
     only_if=lambda view: view.span.kind == Span.SPAN_KIND_CLIENT and bool(view.span.parent_span_id),
-    span_type=word(lambda _: types.TASK),
+    span_type=lambda _: types.TASK,
     inputs=_inputs,
     outputs=_outputs,
 )

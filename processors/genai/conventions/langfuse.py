@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.convention import Convention, any_under, given, lookup, name, shown_input, shown_output
-from spanbridge.processors.genai.documents import documents
+from spanbridge.processors.genai.content.documents import documents
+from spanbridge.processors.genai.convention import Convention, any_under, lookup, name, shown_input, shown_output, value
 from spanbridge.processors.genai.usage import (
     CACHE_CREATION,
     CACHE_READ,
@@ -17,6 +17,7 @@ from spanbridge.processors.genai.usage import (
     OUTPUT,
     REASONING,
     TOTAL,
+    Cost,
     CostKeys,
     Usage,
     usage,
@@ -69,15 +70,15 @@ def _outputs(view: SpanView) -> Any:
     return found if kind in _AS_IT_IS else shown_output(found)
 
 
-def _usage(view: SpanView) -> Usage | None:
-    details = as_object(view.get("langfuse.observation.usage_details"))
+def _usage(found: Any) -> Usage | None:
+    details = as_object(found)
     if not details:
         return None
     return usage_object(details) or _buckets(details)
 
 
 def _buckets(details: dict[str, Any]) -> Usage | None:
-    """Langfuse's own form: buckets called input*, output* and the cache's, that do not overlap and sum to the total."""
+    """Read Langfuse's own form: buckets called input*, output* and the cache's, which do not overlap."""
     counts = {key: count for key, item in details.items() if (count := as_count(item)) is not None}
     read = sum(count for key, count in counts.items() if any(word in key for word in _CACHE_READS))
     written = sum(count for key, count in counts.items() if any(word in key for word in _CACHE_WRITES))
@@ -95,8 +96,8 @@ def _buckets(details: dict[str, Any]) -> Usage | None:
     return usage({field: count for field, count in {**known, **extra}.items() if count is not None})
 
 
-def _cost(view: SpanView) -> Any:
-    return _COST.read(as_object(view.get("langfuse.observation.cost_details")).get)
+def _cost(found: Any) -> Cost | None:
+    return _COST.read(as_object(found).get)
 
 
 def _tags(view: SpanView) -> dict[str, Any]:
@@ -116,8 +117,8 @@ CONVENTION = Convention(
     inputs=_inputs,
     outputs=_outputs,
     model=name("langfuse.observation.model.name"),
-    usage=given(_usage, "langfuse.observation.usage_details"),
-    cost=given(_cost, "langfuse.observation.cost_details"),
+    usage=value("langfuse.observation.usage_details", shape=_usage),
+    cost=value("langfuse.observation.cost_details", shape=_cost),
     trace_name=name("langfuse.trace.name"),
     tags=_tags,
     originals=(

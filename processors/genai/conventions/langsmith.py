@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.convention import Convention, any_under, lookup, name, shown_input, shown_output, word
+from spanbridge.processors.genai.content.documents import documents
+from spanbridge.processors.genai.content.tools import chat_tools
+from spanbridge.processors.genai.convention import Convention, any_under, lookup, name, shown_input, shown_output
 from spanbridge.processors.genai.conventions.otel import USAGE
-from spanbridge.processors.genai.documents import documents
-from spanbridge.processors.genai.tools import chat_tools
 from spanbridge.processors.genai.usage import Usage, usage_object
 from spanbridge.processors.genai.values import as_object, decoded, is_empty
 from spanbridge.processors.genai.view import SpanView
@@ -56,13 +56,13 @@ def _outputs(view: SpanView) -> Any:
 
 def _usage(view: SpanView) -> Usage | None:
     stated = usage_object(view.get("langsmith.metadata.usage_metadata"))
-    if stated is None and "gen_ai.completion" in view.places and "gen_ai.usage.input_tokens" in view.places:
+    if stated is None and "gen_ai.completion" in view and "gen_ai.usage.input_tokens" in view:
         stated = usage_object(as_object(view.get("gen_ai.completion")).get("usage_metadata"))
     return stated or USAGE(view)
 
 
 def _provider(view: SpanView) -> str | None:
-    """`gen_ai.system` says langchain wherever LangSmith does not know the provider."""
+    """Return the provider; `gen_ai.system` says langchain wherever LangSmith does not know it."""
     stated = view.name(*_STATED_PROVIDER)
     return None if stated == "langchain" and _span_type(view) not in types.MODEL_CALLS else stated
 
@@ -89,11 +89,11 @@ CONVENTION = Convention(
     name="langsmith",
     namespaces=frozenset({"langsmith"}),
     recognise=any_under("langsmith."),
-    span_type=word(_span_type, *_DECIDING_TYPE),
+    span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
     model=name("gen_ai.response.model", "gen_ai.request.model", "langsmith.metadata.ls_model_name"),
-    provider=word(_provider, *_STATED_PROVIDER, *_DECIDING_TYPE),
+    provider=_provider,
     usage=_usage,
     tools=_tools,
     tags=_tags,

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import choices
-from spanbridge.processors.genai.convention import Convention, any_under, word
+from spanbridge.processors.genai.content.answers import choices
+from spanbridge.processors.genai.content.messages import Message, chat_messages, system_messages
+from spanbridge.processors.genai.content.parts import as_tool_calls
+from spanbridge.processors.genai.convention import Convention, any_under
 from spanbridge.processors.genai.conventions.otel import USAGE
-from spanbridge.processors.genai.messages import Message, chat_messages, system_messages
-from spanbridge.processors.genai.parts import as_tool_calls
 from spanbridge.processors.genai.usage import Usage, usage_object
 from spanbridge.processors.genai.values import as_object, decoded
 from spanbridge.processors.genai.view import SpanView
@@ -36,9 +36,9 @@ def _content(view: SpanView, name: str) -> Any:
 
 
 def _span_type(view: SpanView) -> str | None:
-    if "gen_ai.operation.name" in view.places:
+    if "gen_ai.operation.name" in view:
         return None
-    return next((kind for key, kind in _TYPE_BY_KEY if key in view.places), types.UNKNOWN)
+    return next((kind for key, kind in _TYPE_BY_KEY if key in view), types.UNKNOWN)
 
 
 def _inputs(view: SpanView) -> Any:
@@ -72,7 +72,7 @@ CONVENTION = Convention(
     name="livekit",
     namespaces=frozenset({"lk"}),
     recognise=any_under("lk."),
-    span_type=word(_span_type),
+    span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
     usage=_usage,

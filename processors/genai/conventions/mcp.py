@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.convention import Convention, any_under, word
+from spanbridge.processors.genai.convention import Convention, any_under
 from spanbridge.processors.genai.values import as_object, decoded
 from spanbridge.processors.genai.view import SpanView
 
@@ -42,7 +42,7 @@ CONVENTION = Convention(
     name="mcp",
     namespaces=frozenset({"mcp"}),
     recognise=any_under("mcp."),
-    span_type=word(_span_type, *_METHOD_KEYS),
+    span_type=_span_type,
     inputs=_inputs,
     outputs=lambda view: view.first("mcp.response.value", "mcp.tool.result"),
     originals=("mcp.request.argument", "mcp.request.argument.", "mcp.response.value"),

@@ -9,20 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import answer, chat_output, choices
+from spanbridge.processors.genai.content.answers import answer, chat_output, choices
+from spanbridge.processors.genai.content.documents import document
+from spanbridge.processors.genai.content.messages import chat_input, chat_messages
+from spanbridge.processors.genai.content.tools import chat_tools
 from spanbridge.processors.genai.convention import (
     Convention,
     any_under,
-    given,
     lookup,
     name,
     shown_input,
     shown_output,
-    word,
 )
-from spanbridge.processors.genai.documents import document
-from spanbridge.processors.genai.messages import chat_input, chat_messages
-from spanbridge.processors.genai.tools import chat_tools
 from spanbridge.processors.genai.usage import CostKeys, UsageKeys
 from spanbridge.processors.genai.values import as_name, as_object, decoded, is_empty
 from spanbridge.processors.genai.view import SpanView, nested
@@ -72,9 +70,9 @@ _said_type = lookup("openinference.span.kind", _KINDS)
 
 
 def _span_type(view: SpanView) -> str | None:
-    if "openinference.span.kind" in view.places:
+    if "openinference.span.kind" in view:
         return _said_type(view)
-    return types.LLM if "llm.model_name" in view.places else None
+    return types.LLM if "llm.model_name" in view else None
 
 
 def _inputs(view: SpanView) -> Any:
@@ -159,7 +157,7 @@ def _messages(view: SpanView, prefix: str) -> list[dict[str, Any]]:
 
 
 def _message(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One flattened message; `message.contents` are its parts, `message.content` its text."""
+    """Return one flattened message; `message.contents` are its parts, `message.content` its text."""
     fields = {key.removeprefix("message."): item for key, item in row.items()}
     message: dict[str, Any] = {"role": fields.get("role", "assistant")}
     parts = [_part(part) for part in nested(fields, "contents")]
@@ -211,7 +209,7 @@ _stated_model = name(
 
 
 def _model(view: SpanView) -> str | None:
-    """A call that failed names its model only among the parameters of the request."""
+    """Return the model; a call that failed names it only among the parameters of the request."""
     stated = _stated_model(view)
     if stated or _kind(view) not in ("llm", "embedding"):
         return stated
@@ -240,7 +238,7 @@ CONVENTION = Convention(
         {"openinference", "llm", "input", "output", "retrieval", "reranker", "embedding", "decision", "tag"}
     ),
     recognise=any_under(*_OWN_KEYS),
-    span_type=word(_span_type, "openinference.span.kind"),
+    span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
     model=_model,
@@ -254,7 +252,7 @@ CONVENTION = Convention(
         reasoning=("llm.token_count.completion_details.reasoning",),
     ),
     cost=CostKeys(input=("llm.cost.prompt",), output=("llm.cost.completion",), total=("llm.cost.total",)),
-    tools=given(_tools, "llm.tools."),
+    tools=_tools,
     tags=_tags,
     inherited_tags=True,
     originals=(

@@ -9,21 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import answer, choices
+from spanbridge.processors.genai.content.answers import answer, choices
+from spanbridge.processors.genai.content.documents import documents
+from spanbridge.processors.genai.content.messages import chat_messages, system_messages
+from spanbridge.processors.genai.content.tools import chat_tools
 from spanbridge.processors.genai.convention import (
     Convention,
-    either,
-    given,
+    chat_input,
     name,
-    shown_input,
     shown_output,
     value,
-    word,
 )
-from spanbridge.processors.genai.documents import documents
 from spanbridge.processors.genai.events import semconv_events
-from spanbridge.processors.genai.messages import chat_messages, system_messages
-from spanbridge.processors.genai.tools import chat_tools
 from spanbridge.processors.genai.usage import CostKeys, UsageKeys
 from spanbridge.processors.genai.values import decoded, objects
 from spanbridge.processors.genai.view import SpanView
@@ -92,6 +89,10 @@ _TYPE_BY_KEY = (
     ("gen_ai.workflow.name", types.WORKFLOW),
     ("gen_ai.task.kind", types.TASK),
 )
+_QUERIES = (
+    ("gen_ai.retrieval.query.text", "gen_ai.retrieval.top_k"),
+    ("gen_ai.memory.query.text", "gen_ai.memory.top_k"),
+)
 
 USAGE = UsageKeys(
     input=("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens"),
@@ -126,7 +127,7 @@ def _span_type(view: SpanView) -> str | None:
         known = OPERATIONS.get(operation) or next((kind for part, kind in _LIKENESS if part in operation), None)
         if known:
             return known
-    return next((kind for key, kind in _TYPE_BY_KEY if key in view.places), None)
+    return next((kind for key, kind in _TYPE_BY_KEY if key in view), None)
 
 
 def _asked(view: SpanView) -> Any:
@@ -138,17 +139,11 @@ def _asked(view: SpanView) -> Any:
     return {"messages": [*system_messages(system), *messages] if system is not None else messages}
 
 
-def _prompt_or_query(view: SpanView) -> Any:
-    if "gen_ai.prompt" in view.places:
-        return shown_input(view.get("gen_ai.prompt"))
-    return _query(view) or view.get("gen_ai.task.input")
-
-
 def _query(view: SpanView) -> Any:
-    for what in ("retrieval", "memory"):
-        query = view.get(f"gen_ai.{what}.query.text")
+    for query_key, top_k_key in _QUERIES:
+        query = view.get(query_key)
         if query is not None:
-            top_k = view.get(f"gen_ai.{what}.top_k")
+            top_k = view.get(top_k_key)
             return {"query": query} if top_k is None else {"query": query, "top_k": top_k}
     return None
 
@@ -167,14 +162,8 @@ def _choices(found: Any) -> Any:
     return choices([message if "role" in message else {"role": "assistant", **message} for message in messages])
 
 
-def _completion_or_documents(view: SpanView) -> Any:
-    if "gen_ai.completion" in view.places:
-        found = view.decoded("gen_ai.completion")
-        return None if found == {"output": None} else shown_output(view.get("gen_ai.completion"))
-    found = view.get("gen_ai.retrieval.documents")
-    if found is not None:
-        return documents(found) or found
-    return view.first("gen_ai.memory.records", "gen_ai.task.output") or _score(view)
+def _completion(found: Any) -> Any:
+    return None if decoded(found) == {"output": None} else shown_output(found)
 
 
 def _score(view: SpanView) -> Any:
@@ -183,31 +172,24 @@ def _score(view: SpanView) -> Any:
     return told if len(told) > 1 else None
 
 
-def _tools(view: SpanView) -> Any:
-    found = view.get("gen_ai.tool.definitions")
-    return None if found is None else chat_tools(found)
-
-
 CONVENTION = Convention(
     name="otel",
     namespaces=frozenset({"gen_ai"}),
-    span_type=word(_span_type, "gen_ai.operation.name"),
-    inputs=either(
+    span_type=_span_type,
+    inputs=(
         value("gen_ai.tool.call.arguments"),
-        given(_asked, "gen_ai.input.messages"),
-        given(_prompt_or_query, "gen_ai.prompt", "gen_ai.retrieval.", "gen_ai.memory.", "gen_ai.task.input"),
+        _asked,
+        chat_input("gen_ai.prompt"),
+        _query,
+        value("gen_ai.task.input"),
     ),
-    outputs=either(
+    outputs=(
         value("gen_ai.tool.call.result"),
-        given(_answered, "gen_ai.output.messages"),
-        given(
-            _completion_or_documents,
-            "gen_ai.completion",
-            "gen_ai.retrieval.documents",
-            "gen_ai.memory.records",
-            "gen_ai.task.output",
-            "gen_ai.evaluation.",
-        ),
+        _answered,
+        value("gen_ai.completion", shape=_completion),
+        value("gen_ai.retrieval.documents", shape=lambda found: documents(found) or found),
+        value("gen_ai.memory.records", "gen_ai.task.output"),
+        _score,
     ),
     events=semconv_events,
     model=name("gen_ai.response.model", "gen_ai.request.model"),
@@ -218,7 +200,7 @@ CONVENTION = Convention(
         output=("gen_ai.usage.output_cost", "gen_ai.cost.output_cost"),
         total=("gen_ai.usage.cost", "gen_ai.usage.total_cost", "gen_ai.cost.total_cost"),
     ),
-    tools=given(_tools, "gen_ai.tool.definitions"),
+    tools=value("gen_ai.tool.definitions", shape=chat_tools),
     originals=(
         "gen_ai.operation.name",
         "gen_ai.input.messages",

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import answer, choices
-from spanbridge.processors.genai.convention import Content, Convention, given, name, shown_input, shown_output, word
+from spanbridge.processors.genai.content.answers import answer, choices
+from spanbridge.processors.genai.content.messages import Message, chat_messages, system_messages
+from spanbridge.processors.genai.content.tools import chat_tools
+from spanbridge.processors.genai.convention import Content, Convention, name, shown_input, shown_output
 from spanbridge.processors.genai.events import semconv_events
-from spanbridge.processors.genai.messages import Message, chat_messages, system_messages
-from spanbridge.processors.genai.tools import chat_tools
 from spanbridge.processors.genai.usage import CostKeys, Usage, UsageKeys, usage_object
 from spanbridge.processors.genai.values import as_object, decoded, is_empty, objects
 from spanbridge.processors.genai.view import Layout, SpanView
@@ -46,24 +46,24 @@ _ROLLUP = UsageKeys(
 
 
 def _recognise(layout: Layout) -> bool:
-    """One of its keys, and company: by themselves `events` or `agent_name` are anybody's."""
+    """Return whether there is one of its keys and one of a namespace: alone, `events` is anybody's."""
     keys = layout.keys
     return any(key in keys for key in _OWN_KEYS) and any(key.startswith(_COMPANY) for key in keys)
 
 
 def _span_type(view: SpanView) -> str | None:
-    """Only what spans of old versions, which state no operation, can be known by."""
-    if "gen_ai.operation.name" in view.places:
+    """Return the type of spans of old versions, which state no operation."""
+    if "gen_ai.operation.name" in view:
         return None
-    if "tool_arguments" in view.places or "tool_response" in view.places:
+    if "tool_arguments" in view or "tool_response" in view:
         return types.TOOL
-    if "request_data" in view.places and "gen_ai.request.model" in view.places:
+    if "request_data" in view and "gen_ai.request.model" in view:
         return types.CHAT_MODEL
-    return types.AGENT if "agent_name" in view.places and "model_name" in view.places else None
+    return types.AGENT if "agent_name" in view and "model_name" in view else None
 
 
 def _run(view: SpanView) -> list[Message]:
-    """The messages of an agent's run, and of those before it that it was given."""
+    """Return the messages of an agent's run, and of the runs before it that it was given."""
     listed = view.get("pydantic_ai.all_messages")
     if listed is not None:
         return [*system_messages(view.get("gen_ai.system_instructions")), *chat_messages(listed)]
@@ -73,7 +73,7 @@ def _run(view: SpanView) -> list[Message]:
 
 
 def _old_events(view: SpanView, key: str) -> Content:
-    if key not in view.places:
+    if key not in view:
         return None, None
     stated = [(str(event.get("event.name") or _event_name(event)), event) for event in objects(view.get(key))]
     return semconv_events(view, stated)
@@ -98,9 +98,7 @@ def _inputs(view: SpanView) -> Any:
 def _outputs(view: SpanView) -> Any:
     said = view.first("tool_response", "final_result")
     if said is not None:
-        return (
-            answer(said) if "final_result" in view.places and decoded(said) is said and isinstance(said, str) else said
-        )
+        return answer(said) if "final_result" in view and decoded(said) is said and isinstance(said, str) else said
     messages = _run(view)
     if messages and messages[-1]["role"] == "assistant":
         return choices(messages[-1:])
@@ -113,7 +111,7 @@ def _usage(view: SpanView) -> Usage | None:
 
 
 def _tools(view: SpanView) -> Any:
-    if "gen_ai.tool.definitions" in view.places:
+    if "gen_ai.tool.definitions" in view:
         return None
     stated = as_object(view.get("model_request_parameters")).get("function_tools")
     stated = stated or as_object(view.get("request_data")).get("tools")
@@ -124,13 +122,13 @@ CONVENTION = Convention(
     name="pydantic_ai",
     namespaces=frozenset(key.partition(".")[0] for key in _OWN_KEYS),
     recognise=_recognise,
-    span_type=word(_span_type),
+    span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
     model=name("gen_ai.response.model", "gen_ai.request.model", "model_name"),
-    usage=given(_usage, "gen_ai.aggregated_usage.", "response_data"),
+    usage=_usage,
     cost=CostKeys(total=("operation.cost",)),
-    tools=given(_tools, "model_request_parameters", "request_data"),
+    tools=_tools,
     originals=(
         "pydantic_ai.all_messages",
         "all_messages_events",

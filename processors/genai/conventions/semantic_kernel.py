@@ -5,11 +5,9 @@ Source: semantic-kernel 1.45.0, utils/telemetry/model_diagnostics.
 
 from __future__ import annotations
 
-from typing import Any
-
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.convention import Convention, any_under, given
-from spanbridge.processors.genai.tools import named_tools
+from spanbridge.processors.genai.content.tools import named_tools
+from spanbridge.processors.genai.convention import Convention, any_under, value
 from spanbridge.processors.genai.view import SpanView
 
 
@@ -17,15 +15,10 @@ def _span_type(view: SpanView) -> str | None:
     return types.CHAIN if view.span.name == "AutoFunctionInvocationLoop" else None
 
 
-def _tools(view: SpanView) -> Any:
-    names = view.get("sk.available_functions")
-    return None if names is None else named_tools(names)
-
-
 CONVENTION = Convention(
     name="semantic_kernel",
     namespaces=frozenset({"sk"}),
     recognise=any_under("sk."),
     span_type=_span_type,
-    tools=given(_tools, "sk.available_functions"),
+    tools=value("sk.available_functions", shape=named_tools),
 )

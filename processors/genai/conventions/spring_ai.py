@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.convention import Convention, any_under, given, lookup, shown_input
-from spanbridge.processors.genai.documents import documents
-from spanbridge.processors.genai.messages import chat_messages, system_messages
-from spanbridge.processors.genai.tools import named_tools
+from spanbridge.processors.genai.content.documents import documents
+from spanbridge.processors.genai.content.messages import chat_messages, system_messages
+from spanbridge.processors.genai.content.tools import named_tools
+from spanbridge.processors.genai.convention import Convention, any_under, lookup, shown_input, value
 from spanbridge.processors.genai.values import decoded
 from spanbridge.processors.genai.view import SpanView
 
@@ -53,11 +53,6 @@ def _outputs(view: SpanView) -> Any:
     return view.get("spring.ai.tool.call.result") if found is None else documents(found) or found
 
 
-def _tools(view: SpanView) -> Any:
-    names = view.first(*_TOOL_NAMES)
-    return None if names is None else named_tools(names)
-
-
 CONVENTION = Convention(
     name="spring_ai",
     namespaces=frozenset({"spring"}),
@@ -65,6 +60,6 @@ CONVENTION = Convention(
     span_type=lookup("spring.ai.kind", _KINDS),
     inputs=_inputs,
     outputs=_outputs,
-    tools=given(_tools, *_TOOL_NAMES),
+    tools=value(*_TOOL_NAMES, shape=named_tools),
     originals=("spring.ai.kind", "spring.ai.tool.call.", *_QUERY, *_FOUND),
 )

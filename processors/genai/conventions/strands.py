@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import choices
-from spanbridge.processors.genai.convention import Content, Convention, Event, any_of, given, word
+from spanbridge.processors.genai.content.answers import choices
+from spanbridge.processors.genai.convention import Content, Convention, Event, any_of
 from spanbridge.processors.genai.values import is_empty, objects
 from spanbridge.processors.genai.view import SpanView
 
@@ -23,8 +23,12 @@ def _is_strands(view: SpanView) -> bool:
     return _FRAMEWORK in (view.get("gen_ai.system"), view.get("gen_ai.provider.name"))
 
 
+def _span_type(view: SpanView) -> str | None:
+    return types.CHAIN if "event_loop.cycle_id" in view else None
+
+
 def _events(view: SpanView, events: Sequence[Event]) -> Content:
-    """A cycle tells what its tools gave back as further input, in an event after the one with its own input."""
+    """Return the results of a cycle's tools; it states them as further input, in an event after its own."""
     if view.get("gen_ai.operation.name") != _CYCLE:
         return None, None
     told = [fields["gen_ai.input.messages"] for _, fields in events if "gen_ai.input.messages" in fields]
@@ -41,7 +45,7 @@ CONVENTION = Convention(
     namespaces=frozenset({"gen_ai"}),
     recognise=any_of("gen_ai.event.start_time", "event_loop.cycle_id", "gen_ai.agent.tools"),
     only_if=_is_strands,
-    span_type=given(word(lambda _: types.CHAIN), "event_loop.cycle_id"),
+    span_type=_span_type,
     events=_events,
     tags=_tags,
 )

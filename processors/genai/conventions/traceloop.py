@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import choices
-from spanbridge.processors.genai.convention import Convention, any_under, either, given, lookup, name
-from spanbridge.processors.genai.messages import chat_messages
-from spanbridge.processors.genai.parts import as_tool_calls
-from spanbridge.processors.genai.tools import chat_tools
+from spanbridge.processors.genai.content.answers import choices
+from spanbridge.processors.genai.content.messages import chat_messages
+from spanbridge.processors.genai.content.parts import as_tool_calls
+from spanbridge.processors.genai.content.tools import chat_tools
+from spanbridge.processors.genai.convention import Convention, any_under, lookup, name
 from spanbridge.processors.genai.view import SpanView, nested
 
 _PREFIXES = ("traceloop.", "llm.request.", "llm.usage.", "gen_ai.prompt.", "gen_ai.completion.")
@@ -73,12 +73,12 @@ CONVENTION = Convention(
     name="traceloop",
     namespaces=frozenset({"traceloop", "llm", "gen_ai"}),
     recognise=any_under(*_PREFIXES),
-    span_type=either(lookup("traceloop.span.kind", _KINDS), lookup("llm.request.type", _REQUESTS)),
+    span_type=(lookup("traceloop.span.kind", _KINDS), lookup("llm.request.type", _REQUESTS)),
     inputs=_inputs,
     outputs=_outputs,
     model=name("gen_ai.response.model", "gen_ai.request.model", "llm.response.model", "llm.request.model"),
     provider=name("gen_ai.provider.name", "gen_ai.system", "llm.vendor"),
-    tools=given(_tools, "llm.request.functions", "llm.request.functions."),
+    tools=_tools,
     tags=_tags,
     originals=(
         "traceloop.span.kind",

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import choices
-from spanbridge.processors.genai.convention import Convention, any_under, given, name, shown_input, word
-from spanbridge.processors.genai.messages import Message
-from spanbridge.processors.genai.parts import as_tool_calls
-from spanbridge.processors.genai.tools import chat_tools
+from spanbridge.processors.genai.content.answers import choices
+from spanbridge.processors.genai.content.messages import Message
+from spanbridge.processors.genai.content.parts import as_tool_calls
+from spanbridge.processors.genai.content.tools import chat_tools
+from spanbridge.processors.genai.convention import Convention, any_under, name, shown_input, value
 from spanbridge.processors.genai.usage import UsageKeys
 from spanbridge.processors.genai.values import decoded
 from spanbridge.processors.genai.view import SpanView
@@ -47,7 +47,7 @@ def _operation(view: SpanView) -> str:
 def _span_type(view: SpanView) -> str | None:
     operation = _operation(view).lower()
     if not operation:
-        return types.TOOL if "ai.toolCall.name" in view.places else None
+        return types.TOOL if "ai.toolCall.name" in view else None
     return next((kind for word, kind in _TYPE_BY_WORD if word in operation), types.LLM)
 
 
@@ -71,7 +71,10 @@ def _outputs(view: SpanView) -> Any:
 
 
 def _answer(view: SpanView) -> Message | None:
-    """What the model said: `text`, tool calls and reasoning; streams of v4 and v5 wrote the text as `ai.result.*`."""
+    """Return the model's message: text, tool calls and reasoning.
+
+    Streams of v4 and v5 wrote the text as `ai.result.*`.
+    """
     text = view.first("ai.response.text", "ai.result.text")
     calls = view.first("ai.response.toolCalls", "ai.result.toolCalls")
     if text is None and calls is None:
@@ -87,23 +90,18 @@ def _answer(view: SpanView) -> Message | None:
 
 
 def _each_decoded(view: SpanView, *keys: str) -> Any:
-    """A list of JSON texts, one each, as the SDK writes values and embeddings."""
+    """Return a list of JSON texts decoded, as the SDK writes values and embeddings."""
     found = view.first(*keys)
     return [decoded(item) for item in found] if isinstance(found, list) else found
 
 
 def _provider(view: SpanView) -> str | None:
-    """`openai.chat` is the SDK's name of a model class; the provider is what stands before it."""
+    """Return the provider, which stands before the SDK's name of a model class: `openai` of `openai.chat`."""
     said = view.name("ai.model.provider", "gen_ai.system")
     if said is None:
         return None
     provider, _, kind = said.rpartition(".")
     return provider if provider and kind in _PROVIDER_KINDS else said
-
-
-def _tools(view: SpanView) -> Any:
-    found = view.get("ai.prompt.tools")
-    return None if found is None else chat_tools(found)
 
 
 def _tags(view: SpanView) -> Mapping[str, Any]:
@@ -114,11 +112,11 @@ CONVENTION = Convention(
     name="vercel_ai",
     namespaces=frozenset({"ai"}),
     recognise=any_under("ai."),
-    span_type=word(_span_type, "ai.operationId"),
+    span_type=_span_type,
     inputs=_inputs,
     outputs=_outputs,
     model=name("ai.response.model", "gen_ai.response.model", "ai.model.id", "gen_ai.request.model"),
-    provider=word(_provider, "ai.model.provider", "gen_ai.system"),
+    provider=_provider,
     usage=UsageKeys(
         input=("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"),
         output=("ai.usage.outputTokens", "ai.usage.completionTokens"),
@@ -127,7 +125,7 @@ CONVENTION = Convention(
         cache_creation=("ai.usage.inputTokenDetails.cacheWriteTokens",),
         reasoning=("ai.usage.reasoningTokens", "ai.usage.outputTokenDetails.reasoningTokens"),
     ),
-    tools=given(_tools, "ai.prompt.tools"),
+    tools=value("ai.prompt.tools", shape=chat_tools),
     tags=_tags,
     originals=(
         "ai.operationId",

@@ -7,7 +7,14 @@ are anybody's.
 from __future__ import annotations
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.convention import Convention, any_under, chat_input, chat_output, either, lookup, name
+from spanbridge.processors.genai.convention import (
+    Convention,
+    any_under,
+    chat_input,
+    chat_output,
+    lookup,
+    name,
+)
 from spanbridge.processors.genai.usage import UsageKeys
 from spanbridge.processors.genai.view import SpanView
 
@@ -23,15 +30,15 @@ _TYPES = {
 
 
 def _format(view: SpanView) -> str | None:
-    """MLflow would say `voltagent`, whose chat view expects VoltAgent's own shape."""
-    return "openai" if "agent.messages" in view.places or "llm.messages" in view.places else None
+    """Return the format of what is written: for `voltagent` MLflow's chat view expects VoltAgent's own shape."""
+    return "openai" if "agent.messages" in view or "llm.messages" in view else None
 
 
 CONVENTION = Convention(
     name="voltagent",
     namespaces=frozenset({"voltagent", "entity"}),
     recognise=any_under("voltagent.", "entity.type"),
-    span_type=either(lookup("span.type", _TYPES), lookup("entity.type", _TYPES)),
+    span_type=(lookup("span.type", _TYPES), lookup("entity.type", _TYPES)),
     inputs=chat_input("agent.messages", "llm.messages", "input"),
     outputs=chat_output("output"),
     model=name("ai.model.name", "llm.model", "gen_ai.request.model"),

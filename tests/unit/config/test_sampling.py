@@ -10,7 +10,7 @@ from spanbridge.collector.flow.assembly import AssemblyLimits
 from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.service.stages import PipelineStages, add_stages
 from spanbridge.collector.telemetry.metrics import Telemetry
-from spanbridge.processors.tail_sampling.policy_config import PolicyConfig
+from spanbridge.processors.tail_sampling.policies.config import PolicyConfig
 from tests.paths import DATA
 
 CONFIGS = DATA / "config" / "sampling"

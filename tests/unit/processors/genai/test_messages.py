@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from spanbridge.processors.genai.answers import chat_output
-from spanbridge.processors.genai.documents import documents
-from spanbridge.processors.genai.messages import chat_input, chat_messages, system_messages
-from spanbridge.processors.genai.tools import chat_tools, named_tools
+from spanbridge.processors.genai.content.answers import chat_output
+from spanbridge.processors.genai.content.documents import documents
+from spanbridge.processors.genai.content.messages import chat_input, chat_messages, system_messages
+from spanbridge.processors.genai.content.tools import chat_tools, named_tools
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
 ASSISTANT_CALL = {"role": "assistant", "content": None, "tool_calls": [CALL]}

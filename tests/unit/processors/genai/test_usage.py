@@ -46,15 +46,15 @@ def test_no_usage(stated):
 
 
 def test_what_embeddings_state_has_a_total():
-    assert UsageKeys(input=("i",)).read({"i": 5}.get) == {"input_tokens": 5, "total_tokens": 5}
+    assert UsageKeys(input=("i",)).within({"i": 5}) == {"input_tokens": 5, "total_tokens": 5}
 
 
 def test_a_total_that_is_too_small_is_counted_again():
-    assert UsageKeys(input=("i",), output=("o",), total=("t",)).read({"i": 5, "o": 2, "t": 0}.get)["total_tokens"] == 7
+    assert UsageKeys(input=("i",), output=("o",), total=("t",)).within({"i": 5, "o": 2, "t": 0})["total_tokens"] == 7
 
 
 def test_a_total_alone_is_kept():
-    assert UsageKeys(total=("t",)).read({"t": 9}.get) == {"total_tokens": 9}
+    assert UsageKeys(total=("t",)).within({"t": 9}) == {"total_tokens": 9}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from spanbridge.processors.tail_sampling import TailSampler, TailSamplingConfig
-from spanbridge.processors.tail_sampling.policy_config import PolicyConfig
+from spanbridge.processors.tail_sampling.policies.config import PolicyConfig
 from tests.paths import DATA
 from tests.unit.processors.tail_sampling.test_policies import Clock, error, having, make_trace
 

@@ -11,11 +11,11 @@ from pydantic import TypeAdapter
 
 from spanbridge.processors.attributes import put
 from spanbridge.processors.tail_sampling import TailSampler, TailSamplingConfig
-from spanbridge.processors.tail_sampling.build import build, keys
-from spanbridge.processors.tail_sampling.chance_policies import fnv1a_64
 from spanbridge.processors.tail_sampling.outcome import actual
-from spanbridge.processors.tail_sampling.policies import PolicyError
-from spanbridge.processors.tail_sampling.policy_config import PolicyConfig
+from spanbridge.processors.tail_sampling.policies.build import build, keys
+from spanbridge.processors.tail_sampling.policies.chance import fnv1a_64
+from spanbridge.processors.tail_sampling.policies.config import PolicyConfig
+from spanbridge.processors.tail_sampling.policies.policy import PolicyError
 from spanbridge.processors.tail_sampling.view import View
 from spanbridge.processors.types import Batch, Context, Trace, spans
 from tests.paths import DATA

@@ -1,35 +1,35 @@
-"""The trace stage: what takes the whole trace, or its part that came."""
+"""The trace stage: what needs the whole trace, or the part of it that has come."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from spanbridge.processors.genai.config import GenAiConfig
-from spanbridge.processors.genai.identity import name_session_and_user
-from spanbridge.processors.genai.logs import join_logs
-from spanbridge.processors.genai.previews import write_previews
-from spanbridge.processors.genai.reading import Plan, Reading
-from spanbridge.processors.genai.rollups import settle_rollups
-from spanbridge.processors.genai.tags import write_metadata, write_name, write_tags
+from spanbridge.processors.genai.recognition import Recognised, Recogniser
+from spanbridge.processors.genai.trace.identity import name_session_and_user
+from spanbridge.processors.genai.trace.logs import join_logs
+from spanbridge.processors.genai.trace.previews import write_previews
+from spanbridge.processors.genai.trace.rollups import settle_rollups
+from spanbridge.processors.genai.trace.tags import write_metadata, write_name, write_tags
 from spanbridge.processors.genai.view import SpanView
 from spanbridge.processors.types import NO_PARENT, Trace, spans
 
 
 class GenAiTrace:
-    """Normalizes what the head stage could not, in place: log records, roll-ups, session and user, tags, previews.
+    """The processor of the trace stage: what the head stage cannot do with one span alone, in place.
 
-    A late part is treated like a trace, but for tags: those of a part without the root are left alone, for what a
-    child says of the trace must not replace what its root said.
+    A late part of a trace is treated like a whole one, with one exception: without the root among its spans no tags and
+    no name are written, as what a child states of the trace must not replace what its root stated.
     """
 
     def __init__(self, config: GenAiConfig) -> None:
-        self._reading = Reading(config)
-        self._removed = frozenset(name for name, source in self._reading.settings.items() if source.remove_originals)
+        self._recogniser = Recogniser(config)
+        self._removed = frozenset(name for name, source in self._recogniser.settings.items() if source.remove_originals)
         self._removed_custom = frozenset(key for key, _, source in config.custom() if source.remove_originals)
 
     def __call__(self, trace: Trace) -> Trace:
-        """Normalize the trace."""
-        read = [self._reading.read(span) for span in spans(trace.batch)]
+        """Normalize the trace and return it."""
+        read = [self._recogniser.recognise(span) for span in spans(trace.batch)]
         if not read:
             return trace
         parents = {view.span.span_id: view.span.parent_span_id for view, _ in read}
@@ -39,8 +39,8 @@ class GenAiTrace:
         by_start = sorted(read, key=lambda one: one[0].span.start_time_unix_nano)
         root = next((one for one in by_start if one[0].span.parent_span_id in NO_PARENT), None)
         ordered = [root, *(one for one in by_start if one is not root)] if root else by_start
-        telling = [view for view, plan in ordered if plan.tells]
-        in_batch = [view for view, plan in read if plan.tells]
+        telling = [view for view, recognised in ordered if recognised.has_trace_keys]
+        in_batch = [view for view, recognised in read if recognised.has_trace_keys]
         shown = name_session_and_user(trace, ordered[0][0], in_batch, telling)
         write_metadata(trace, telling)
         if root is not None or not trace.late:
@@ -52,9 +52,9 @@ class GenAiTrace:
             self._remove_originals(ordered)
         return trace
 
-    def _remove_originals(self, known: Sequence[tuple[SpanView, Plan]]) -> None:
-        for view, plan in known:
-            names = [convention for convention in plan.conventions if convention.name in self._removed]
+    def _remove_originals(self, read: Sequence[tuple[SpanView, Recognised]]) -> None:
+        for view, recognised in read:
+            names = [convention for convention in recognised.conventions if convention.name in self._removed]
             keys = {key for convention in names for key in convention.originals} | self._removed_custom
             prefixes = tuple(key for key in keys if key.endswith("."))
             attributes = view.span.attributes

@@ -1,4 +1,4 @@
-"""From a policy's configuration to the policy, and what it reads."""
+"""Building policies from their configuration, and what is known of a policy before it has seen a trace."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-from spanbridge.processors.tail_sampling import attribute_policies, chance_policies, genai_policies, limiting_policies
-from spanbridge.processors.tail_sampling import span_policies as on_spans
-from spanbridge.processors.tail_sampling.combining_policies import And, Composite, Drop, Not, Share
 from spanbridge.processors.tail_sampling.config import sub_policies
-from spanbridge.processors.tail_sampling.limiting_policies import Clock
 from spanbridge.processors.tail_sampling.limits import SecondBudget
-from spanbridge.processors.tail_sampling.policies import Policy
-from spanbridge.processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling.policies import attributes, chance, genai, limiting, spans
+from spanbridge.processors.tail_sampling.policies.combining import And, Composite, Drop, Not, Share
+from spanbridge.processors.tail_sampling.policies.config import (
     AndPolicyConfig,
     CompositeConfig,
     CompositePolicyConfig,
@@ -21,39 +18,46 @@ from spanbridge.processors.tail_sampling.policy_config import (
     NotPolicyConfig,
     PolicyConfig,
 )
+from spanbridge.processors.tail_sampling.policies.limiting import Clock
+from spanbridge.processors.tail_sampling.policies.policy import Policy
 
 _BARE: Final[Mapping[str, Policy]] = {
-    "always_sample": on_spans.always_sample,
-    "trace_flags": on_spans.trace_flags,
+    "always_sample": spans.always_sample,
+    "trace_flags": spans.trace_flags,
 }
 
 _BY_SECTION: Final[Mapping[str, Callable[[Any], Policy]]] = {
-    "latency": on_spans.latency,
-    "status_code": on_spans.status_code,
-    "span_count": on_spans.span_count,
-    "trace_state": on_spans.trace_state,
-    "ottl_condition": on_spans.ottl_condition,
-    "string_attribute": attribute_policies.string_attribute,
-    "numeric_attribute": attribute_policies.numeric_attribute,
-    "boolean_attribute": attribute_policies.boolean_attribute,
-    "probabilistic": chance_policies.probabilistic,
-    "session": chance_policies.session,
-    "token_usage": genai_policies.token_usage,
-    "cost": genai_policies.cost,
-    "span_type": genai_policies.span_type,
-    "error_type": genai_policies.error_type,
-    "tool": genai_policies.tool,
+    "latency": spans.latency,
+    "status_code": spans.status_code,
+    "span_count": spans.span_count,
+    "trace_state": spans.trace_state,
+    "ottl_condition": spans.ottl_condition,
+    "string_attribute": attributes.string_attribute,
+    "numeric_attribute": attributes.numeric_attribute,
+    "boolean_attribute": attributes.boolean_attribute,
+    "probabilistic": chance.probabilistic,
+    "session": chance.session,
+    "token_usage": genai.token_usage,
+    "cost": genai.cost,
+    "span_type": genai.span_type,
+    "error_type": genai.error_type,
+    "tool": genai.tool,
 }
 
 _BY_SECTION_AND_CLOCK: Final[Mapping[str, Callable[[Any, Clock], Policy]]] = {
-    "rate_limiting": limiting_policies.rate_limiting,
-    "bytes_limiting": limiting_policies.bytes_limiting,
-    "experiment_quota": limiting_policies.experiment_quota,
+    "rate_limiting": limiting.rate_limiting,
+    "bytes_limiting": limiting.bytes_limiting,
+    "experiment_quota": limiting.experiment_quota,
 }
 
 
 def build(config: PolicyConfig, now: Clock) -> Policy:
-    """The policy that a configuration describes. `now` gives seconds."""
+    """Return the policy that a configuration describes.
+
+    Args:
+        config: The policy's configuration.
+        now: Returns the time in seconds.
+    """
     match config:
         case AndPolicyConfig():
             return And([build(sub, now) for sub in sub_policies(config)])
@@ -72,12 +76,13 @@ def build(config: PolicyConfig, now: Clock) -> Policy:
 
 
 def _composite(config: CompositeConfig, now: Clock) -> Policy:
+    """Return a composite policy, with the budget of each sub-policy."""
     shares = [Share(build(sub, now), SecondBudget(config.spans_per_second(sub.name))) for sub in config.ordered()]
     return Composite(shares, now)
 
 
 def keys(config: PolicyConfig) -> AbstractSet[str]:
-    """The attributes that a policy looks for."""
+    """Return the keys of the attributes that a policy looks for."""
     own: set[str] = set()
     match config.type:
         case "string_attribute":
@@ -89,14 +94,17 @@ def keys(config: PolicyConfig) -> AbstractSet[str]:
         case "experiment_quota":
             own = {config.experiment_quota.key}
         case "session":
-            own = set(chance_policies.SESSION_KEYS)
+            own = set(chance.SESSION_KEYS)
         case "token_usage" | "cost" | "span_type" | "error_type" | "tool":
-            own = set(genai_policies.KEYS[config.type])
+            own = set(genai.KEYS[config.type])
     return own.union(*(keys(sub) for sub in sub_policies(config)))
 
 
 def only_gains(config: PolicyConfig) -> bool:
-    """Whether a trace that the policy samples stays sampled whatever spans follow; a limit or a draw does not count."""
+    """Return whether a trace that the policy samples stays sampled whatever spans follow.
+
+    It is False for limits and draws, whose answers must not be asked for early.
+    """
     match config.type:
         case "latency":
             return not config.latency.upper_threshold_ms

@@ -20,13 +20,13 @@ from spanbridge.processors.tail_sampling.outcome import (
     SAMPLED,
     Outcome,
 )
-from spanbridge.processors.tail_sampling.policies import Policy
-from spanbridge.processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling.policies.config import (
     BooleanAttributeConfig,
     NumericAttributeConfig,
     StringAttributeConfig,
     compile_pattern,
 )
+from spanbridge.processors.tail_sampling.policies.policy import Policy
 from spanbridge.processors.tail_sampling.view import View
 
 _DEFAULT_CACHE_SIZE = 128
@@ -35,7 +35,7 @@ _MAX_CACHED_LENGTH = 1024
 
 
 def string_attribute(config: StringAttributeConfig) -> Policy:
-    """One of the values, or a match of one of the expressions."""
+    """Return a policy that samples traces with an attribute that is one of the values, or matches an expression."""
     known = frozenset(config.values)
     matches = _cached_search(config) if config.enabled_regex_matching else known.__contains__
 
@@ -57,7 +57,7 @@ def _cached_search(config: StringAttributeConfig) -> Callable[[str], bool]:
 
 
 def numeric_attribute(config: NumericAttributeConfig) -> Policy:
-    """A number within the range."""
+    """Return a policy that samples traces with a number within the range."""
     low = -math.inf if config.min_value is None else config.min_value
     high = math.inf if config.max_value is None else config.max_value
 
@@ -69,7 +69,7 @@ def numeric_attribute(config: NumericAttributeConfig) -> Policy:
 
 
 def boolean_attribute(config: BooleanAttributeConfig) -> Policy:
-    """The boolean."""
+    """Return a policy that samples traces with the boolean."""
 
     def fits(value: AnyValue) -> bool:
         return value.HasField("bool_value") and value.bool_value == config.value

@@ -12,77 +12,46 @@ from typing import Any
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from spanbridge.processors.attributes import to_python
+from spanbridge.processors.genai.identity_keys import (
+    CODEX_THREAD,
+    CONVERSATION,
+    IDENTITY_KEYS,
+    METADATA,
+    SESSION,
+    SESSION_FIELDS,
+    SESSION_KEYS,
+    USER,
+    USER_FIELDS,
+    USER_KEYS,
+)
 from spanbridge.processors.genai.values import as_name, as_object
 from spanbridge.processors.genai.view import SpanView
 from spanbridge.processors.types import Trace
 
-SESSION, USER = "session.id", "user.id"
-_CONVERSATION = "gen_ai.conversation.id"
-_METADATA = "metadata"
-_CODEX_THREAD = "thread.id"
 _LONGEST = 250
 """MLflow refuses a whole request for a longer session id (validate_session_id)."""
 
-SESSION_KEYS = (
-    "mlflow.trace.session",
-    SESSION,
-    "langfuse.session.id",
-    _CONVERSATION,
-    "ai.telemetry.metadata.sessionId",
-    "ai.telemetry.metadata.session_id",
-    "langsmith.metadata.session_id",
-    "langsmith.metadata.thread_id",
-    "langsmith.metadata.conversation_id",
-    "traceloop.association.properties.session_id",
-    "traceloop.association.properties.sessionId",
-    "traceloop.association.properties.thread_id",
-    "traceloop.association.properties.conversation_id",
-    "traceloop.association.properties.chat_id",
-    "lmnr.association.properties.session_id",
-    "spring.ai.chat.client.conversation.id",
-    "gcp.vertex.agent.session_id",
-    "voltagent.conversation_id",
-    "conversation.id",
-    _CODEX_THREAD,
-)
-USER_KEYS = (
-    "mlflow.trace.user",
-    USER,
-    "langfuse.user.id",
-    "enduser.id",
-    "ai.telemetry.metadata.userId",
-    "ai.telemetry.metadata.user_id",
-    "langsmith.metadata.user_id",
-    "traceloop.association.properties.user_id",
-    "traceloop.association.properties.userId",
-    "lmnr.association.properties.user_id",
-    "voltagent.user_id",
-    "gen_ai.user",
-    "gen_ai.request.user",
-    "llm.user",
-    "enduser.pseudo.id",
-    "user.email",
-)
-_SESSION_FIELDS = ("session_id", "sessionId", "thread_id", "conversation_id")
-_USER_FIELDS = ("user_id", "userId")
-IDENTITY_KEYS = frozenset({*SESSION_KEYS, *USER_KEYS, _METADATA})
-"""Where a span, a resource or a log record may name a session or a user."""
-
-_SEEN = {SESSION: (SESSION, _CONVERSATION), USER: (USER,)}
+_SEEN = {SESSION: (SESSION, CONVERSATION), USER: (USER,)}
 
 
 def name_session_and_user(
     trace: Trace, top: SpanView, views: Sequence[SpanView], ordered: Sequence[SpanView]
 ) -> dict[str, str]:
-    """Make MLflow find session and user; returns what it will find, under SESSION and USER.
+    """Make MLflow find the session and the user of a trace.
 
-    `top` is the root, or the earliest span there is; `views` are the spans with one of IDENTITY_KEYS in the order of
-    the batch, `ordered` the same with the root first and then by start.
+    Args:
+        trace: The trace.
+        top: The root, or the earliest span there is.
+        views: The spans that have one of IDENTITY_KEYS, in the order of the batch.
+        ordered: The same spans with the root first and then by start.
+
+    Returns:
+        What MLflow will find, under SESSION and USER; a key is missing where nothing is stated.
     """
     named = _named(ordered)
     shown = {
-        SESSION: _best(named, SESSION_KEYS, _SESSION_FIELDS),
-        USER: _best(named, USER_KEYS, _USER_FIELDS),
+        SESSION: _best(named, SESSION_KEYS, SESSION_FIELDS),
+        USER: _best(named, USER_KEYS, USER_FIELDS),
     }
     if None in shown.values():
         beside = _beside_spans(trace)
@@ -95,7 +64,7 @@ def name_session_and_user(
 
 
 def _named(ordered: Iterable[SpanView]) -> dict[str, Any]:
-    """The value of each key that matters here, of the first span that has it."""
+    """Return the value of each key that names a session or user, of the first span that has it."""
     named: dict[str, Any] = {}
     for view in ordered:
         for key in view.layout.common(IDENTITY_KEYS):
@@ -110,20 +79,23 @@ def _best(named: Mapping[str, Any], keys: Sequence[str], fields: Sequence[str]) 
     for key in keys:
         if key in named and (found := _identity(key, named[key])):
             return found
-    metadata = as_object(named.get(_METADATA)) if fields else {}
+    metadata = as_object(named.get(METADATA)) if fields else {}
     return next((found for field in fields if (found := _identity(field, metadata.get(field)))), None)
 
 
 def _identity(key: str, value: Any) -> str | None:
-    """A session or user: a name. `thread.id` is Codex's as a text, and an operating system's thread as a number."""
-    if key == _CODEX_THREAD and not isinstance(value, str):
+    """Return a session or user: a name.
+
+    `thread.id` is Codex's as a text, and an operating system's thread as a number.
+    """
+    if key == CODEX_THREAD and not isinstance(value, str):
         return None
     name = as_name(value)
     return name[:_LONGEST].rstrip() if name else None
 
 
 def _beside_spans(trace: Trace) -> dict[str, Any]:
-    """What resources, and log records of the trace (Google ADK names the user only there), say under the same keys."""
+    """Return what resources and log records state under the same keys (Google ADK names the user only there)."""
     named: dict[str, Any] = {}
     for attributes in _attributes_beside_spans(trace):
         for attribute in attributes:
@@ -142,23 +114,23 @@ def _attributes_beside_spans(trace: Trace) -> Iterator[Sequence[KeyValue]]:
 
 
 def _first_seen(views: Sequence[SpanView], keys: Sequence[str]) -> Any:
-    """What MLflow takes: the first key that a span has, even with an empty value, of the first span with one."""
+    """Return what MLflow takes: the first key that a span has, even with an empty value, of the first span with one."""
     for view in views:
         for key in keys:
-            if key in view.places:
+            if key in view:
                 return view.get(key)
     return None
 
 
 def _place(trace: Trace, top: SpanView, views: Sequence[SpanView], key: str, value: str) -> None:
-    """Put it on the top span, before any other span that says something else."""
+    """Set it on the top span, and move that before any other span that states something else."""
     top.set(key, value)
-    if any(seen in view.places for view in views if view is not top for seen in _SEEN[key]):
+    if any(seen in view for view in views if view is not top for seen in _SEEN[key]):
         _move_to_front(trace, top.span.span_id)
 
 
 def _move_to_front(trace: Trace, span_id: bytes) -> None:
-    """Sorting is stable, so only the one span moves, and its scope and resource with it."""
+    """Move a span to the front of the batch; sorting is stable, so only the span, its scope and its resource move."""
     for resource_spans in trace.batch.resource_spans:
         for scope_spans in resource_spans.scope_spans:
             scope_spans.spans.sort(key=lambda span: span.span_id != span_id)

@@ -1,4 +1,4 @@
-"""Tags, name and metadata of a trace, from what its spans say by convention."""
+"""Tags, name and metadata of a trace, from what its spans state."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from spanbridge.processors.attributes import to_python
-from spanbridge.processors.genai.convention import Convention
+from spanbridge.processors.genai.convention import Convention, readers
 from spanbridge.processors.genai.conventions.langfuse import RESOURCE_TAGS
-from spanbridge.processors.genai.reading import CLIENT_REQUEST_ID, METADATA_KEYS, METADATA_PREFIX, STATED_NAME, Plan
+from spanbridge.processors.genai.mlflow_attributes import CLIENT_REQUEST_ID, METADATA_KEYS, METADATA_PREFIX, STATED_NAME
+from spanbridge.processors.genai.recognition import Recognised, stated
 from spanbridge.processors.genai.values import as_text, is_empty
 from spanbridge.processors.genai.view import SpanView
 from spanbridge.processors.types import Trace
@@ -23,13 +24,20 @@ _IDENTITY_FIELDS = frozenset(
 
 
 def write_tags(
-    trace: Trace, ordered: Sequence[tuple[SpanView, Plan]], parents: Mapping[bytes, bytes], shown: Iterable[str]
+    trace: Trace, ordered: Sequence[tuple[SpanView, Recognised]], parents: Mapping[bytes, bytes], shown: Iterable[str]
 ) -> None:
-    """Fill `trace.tags`, never replacing one; `shown` are the session and user, which need no tag besides."""
+    """Fill `trace.tags` with what conventions and the resource state; a tag that is there is never replaced.
+
+    Args:
+        trace: The trace.
+        ordered: Its spans, the root first, and what they were recognised as.
+        parents: The parent's span id by span id.
+        shown: The session and the user of the trace, which need no tag besides.
+    """
     covered: dict[str, set[bytes]] = {}
     identities = frozenset(shown)
-    for view, plan in ordered:
-        for convention in plan.tagging:
+    for view, recognised in ordered:
+        for convention in recognised.tagging:
             if convention.tags is None or _is_below(convention, view, covered, parents):
                 continue
             tags = convention.tags(view)
@@ -46,7 +54,7 @@ def write_tags(
 def _is_below(
     convention: Convention, view: SpanView, covered: Mapping[str, set[bytes]], parents: Mapping[bytes, bytes]
 ) -> bool:
-    """Whether a span above has given its tags already, and this one only repeats them."""
+    """Return whether a span above has given its tags already, so that this one only repeats them."""
     givers = covered.get(convention.name)
     if not givers:
         return False
@@ -66,19 +74,25 @@ def _put(tags: dict[str, str], key: str, value: Any, identities: frozenset[str])
         tags.setdefault(key, text)
 
 
-def write_name(trace: Trace, ordered: Sequence[tuple[SpanView, Plan]], telling: Iterable[SpanView]) -> None:
-    """Set the trace's name when a convention states one; without, the exporter takes the root's."""
-    if TRACE_NAME in trace.tags or any(STATED_NAME in view.places for view in telling):
+def write_name(trace: Trace, ordered: Sequence[tuple[SpanView, Recognised]], telling: Iterable[SpanView]) -> None:
+    """Set the trace's name when a convention states one; without, the exporter takes the root's name.
+
+    Args:
+        trace: The trace.
+        ordered: Its spans, the root first, and what they were recognised as.
+        telling: The spans with keys that say something of the whole trace.
+    """
+    if TRACE_NAME in trace.tags or any(STATED_NAME in view for view in telling):
         return
-    for view, plan in ordered:
-        for convention in plan.naming:
-            if found := convention.trace_name(view):
+    for view, recognised in ordered:
+        for convention in recognised.naming:
+            if found := stated(readers(convention.trace_name), view):
                 trace.tags[TRACE_NAME] = found
                 return
 
 
 def write_metadata(trace: Trace, views: Iterable[SpanView]) -> None:
-    """Read what OTLP cannot carry to MLflow otherwise: trace metadata, run, model and client request id."""
+    """Set what OTLP cannot carry to MLflow otherwise: trace metadata, run, model and client request id."""
     for view in views:
         for rest, key in view.layout.under(METADATA_PREFIX):
             if (value := view.get(key)) is not None:

@@ -13,7 +13,7 @@ _METADATA = ("metadata", "document.metadata", "meta")
 
 
 def documents(value: Any) -> list[dict[str, Any]] | None:
-    """A list of documents of any make, or None if the value is not one."""
+    """Return a list of documents in any shape as MLflow's UI lists them; None if the value is no such list."""
     value = decoded(value)
     if not isinstance(value, list) or not value:
         return None
@@ -22,7 +22,10 @@ def documents(value: Any) -> list[dict[str, Any]] | None:
 
 
 def document(item: Any) -> dict[str, Any] | None:
-    """One document, from an object or a flattened row; a document of which only the id is told keeps that."""
+    """Return one document as MLflow's UI lists it, from an object or a flattened row.
+
+    A document that states only its id is kept with empty content; None if there is neither content nor id.
+    """
     if isinstance(item, str):
         return {"page_content": item}
     if not isinstance(item, dict):

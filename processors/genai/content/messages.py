@@ -1,17 +1,17 @@
-"""Messages and requests of every make, shaped as MLflow reads them: `{"messages": [...]}`. Answers are in answers.py.
+"""Messages and requests in any provider's shape, as MLflow reads them: `{"messages": [...]}`.
 
-MLflow takes its previews from two shapes alone, this and that of answers.py (mlflow.tracing.utils.truncation), and its
-chat view shows a list of messages only if every one of them is an OpenAI chat message: a role of four, content that is
-a text (or, for inputs, a list of text, image_url and input_audio parts), tool calls with text arguments
-(isRawModelTraceChatMessage in its UI). One reasoning part, blob or foreign role is enough to lose the whole view, so
-each is given a form that shows.
+Answers are in answers.py. MLflow takes its previews from two shapes alone, this and that of answers.py
+(mlflow.tracing.utils.truncation), and its chat view shows a list of messages only if every one of them is an OpenAI
+chat message: a role of four, content that is a text (or, for inputs, a list of text, image_url and input_audio parts),
+tool calls with text arguments (isRawModelTraceChatMessage in its UI). One reasoning part, blob or foreign role is
+enough to lose the whole view, so each is given a form that shows.
 """
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from spanbridge.processors.genai.parts import Turn
+from spanbridge.processors.genai.content.parts import Turn
 from spanbridge.processors.genai.values import as_text, decoded, first, is_empty
 
 Message: TypeAlias = dict[str, Any]
@@ -47,7 +47,14 @@ _RESPONSES_ITEMS = ("function_call", "function_call_output", "reasoning")
 
 
 def chat_input(value: Any) -> Any:
-    """A model's input as `{"messages": [...]}`; None if it is no chat. What shows already is returned unchanged."""
+    """Return a model's input in MLflow's chat shape.
+
+    Args:
+        value: An input in any shape, also as JSON text.
+
+    Returns:
+        `{"messages": [...]}`; the value itself where MLflow shows it as it is; None if it is no chat.
+    """
     value = decoded(value)
     if isinstance(value, list):
         messages = chat_messages(value)
@@ -79,7 +86,7 @@ def _rebuilt_input(value: dict[str, Any], key: str) -> Any:
 
 
 def system_messages(value: Any) -> list[Message]:
-    """System instructions kept apart from the messages (a text, parts, or a message), as one system message."""
+    """Return system instructions that stand apart (a text, parts, or a message) as a list of one system message."""
     value = decoded(value)
     if isinstance(value, dict) and "content" not in value and "parts" not in value:
         value = [value]
@@ -91,7 +98,10 @@ def system_messages(value: Any) -> list[Message]:
 
 
 def chat_messages(value: Any) -> list[Message]:
-    """Messages of any make as OpenAI chat messages; empty when the value holds none. A bare text is the user's."""
+    """Return messages in any shape as OpenAI's chat messages; a bare text is one of the user.
+
+    The list is empty when the value holds no messages.
+    """
     value = decoded(value)
     if isinstance(value, str):
         return [{"role": "user", "content": value}] if value.strip() else []
@@ -112,14 +122,14 @@ def chat_messages(value: Any) -> list[Message]:
 
 
 def is_message(item: Any) -> bool:
-    """Whether an object is a chat message of some make."""
+    """Return whether an object is a chat message, in whatever shape."""
     return isinstance(item, dict) and (
         not _MESSAGE_KEYS.isdisjoint(item) or item.get("type") in _RESPONSES_ITEMS or "tool_call_id" in item
     )
 
 
 def shaped_message(item: Message) -> list[Message]:
-    """One message of any make; tool results within it become messages of their own."""
+    """Return one message as OpenAI's chat messages: tool results inside it become messages of their own."""
     if "content" in item and shows(item):
         return [item]
     if (plain := plain_text(item)) is not None:
@@ -135,7 +145,10 @@ def shaped_message(item: Message) -> list[Message]:
 
 
 def plain_text(item: Message) -> Message | None:
-    """The most common message of OTel semconv, a single part of text: read without a turn, for speed."""
+    """Return OTel's most common message, with a single part of text, in OpenAI's shape; None for any other.
+
+    What it returns is what `shaped_message` would, in half the time.
+    """
     parts, role = item.get("parts"), item.get("role")
     if not isinstance(parts, list) or len(parts) != 1 or role not in _SHOWN_ROLES or "name" in item:
         return None
@@ -162,7 +175,7 @@ def _main_message(message: Message, role: str, turn: Turn) -> Message:
 
 
 def _unwrapped(item: Message) -> Message:
-    """LangChain's serialized messages keep the fields under `kwargs` or `data`."""
+    """Return a message's fields, which LangChain's serialized messages keep under `kwargs` or `data`."""
     for wrapper in ("kwargs", "data"):
         if isinstance(item.get(wrapper), dict) and "role" not in item:
             return item[wrapper]  # type: ignore[no-any-return]
@@ -194,12 +207,12 @@ def _class_name(item: Message) -> Any:
 
 
 def all_show(messages: Any) -> bool:
-    """Whether a value is a list of messages that MLflow's chat view takes as they are."""
+    """Return whether a value is a list of messages that MLflow's chat view shows as they are."""
     return isinstance(messages, list) and bool(messages) and all(shows(message) for message in messages)
 
 
 def shows(message: Any) -> bool:
-    """Whether MLflow's chat view takes the message as it is, and its preview finds role and content."""
+    """Return whether MLflow's chat view shows the message as it is, and its preview finds role and content."""
     if not isinstance(message, dict) or message.get("role") not in _SHOWN_ROLES or "content" not in message:
         return False
     if message.get("function_call"):

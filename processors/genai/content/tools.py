@@ -23,7 +23,11 @@ _WRAPPERS = ("function", "toolSpec")
 
 
 def chat_tools(value: Any) -> list[dict[str, Any]] | None:
-    """Tool definitions out of a list, a JSON text of one, or a list of JSON texts; None when there are none."""
+    """Return tool definitions in OpenAI's shape, or None when there are none.
+
+    Args:
+        value: A list of definitions, a JSON text of one, or a list of JSON texts.
+    """
     value = decoded(value)
     tools = [
         tool for item in (value if isinstance(value, list) else [value]) for tool in _tools_in(decoded(item)) if tool
@@ -32,7 +36,11 @@ def chat_tools(value: Any) -> list[dict[str, Any]] | None:
 
 
 def named_tools(value: Any) -> list[dict[str, Any]] | None:
-    """Tools of which only the names are told: a list, or a text with commas."""
+    """Return tools of which only the names are stated in OpenAI's shape, or None when there are none.
+
+    Args:
+        value: A list of names, or a text with commas between them.
+    """
     value = decoded(value)
     names = value.split(",") if isinstance(value, str) else value
     found = [as_name(name) for name in names] if isinstance(names, list) else []
@@ -80,7 +88,7 @@ def _shown_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shown_property(value: Any) -> Any:
-    """JSON Schema allows a list of types; MLflow's UI wants one text."""
+    """Return a property with one type: JSON Schema allows a list of them, MLflow's UI wants one text."""
     if not isinstance(value, dict):
         return {}
     shown = dict(value)

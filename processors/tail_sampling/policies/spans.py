@@ -9,14 +9,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from spanbridge.processors.ottl import Conditions, OttlError
 from spanbridge.processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Outcome
-from spanbridge.processors.tail_sampling.policies import Policy, PolicyError
-from spanbridge.processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling.policies.config import (
     LatencyConfig,
     OttlConditionConfig,
     SpanCountConfig,
     StatusCodeConfig,
     TraceStateConfig,
 )
+from spanbridge.processors.tail_sampling.policies.policy import Policy, PolicyError
 from spanbridge.processors.tail_sampling.view import View
 from spanbridge.processors.trace_state import TraceStateError, members
 from spanbridge.processors.types import spans_in_context
@@ -30,15 +30,16 @@ def _vote(condition: bool) -> Outcome:
 
 
 def always_sample(_view: View, _live: bool) -> Outcome:
-    """Every trace."""
+    """Sample every trace."""
     return SAMPLED
 
 
 def latency(config: LatencyConfig) -> Policy:
-    """From the earliest start to the latest end, in whole ms; times of 0 are unset.
+    """Return a policy that samples traces by duration, from the earliest start to the latest end, in whole ms.
 
-    Without an upper bound the lower one is inclusive, with one it is exclusive and the upper one inclusive. Contrib
-    looks at the trace as it grows span by span, so that the order of spans matters; here only the whole counts.
+    Times of 0 are unset. Without an upper bound the lower one is inclusive; with one it is exclusive and the upper one
+    inclusive. Contrib looks at a trace as it grows span by span, so that the order of spans matters; here only the
+    whole trace counts.
     """
     low, high = config.threshold_ms, config.upper_threshold_ms
 
@@ -52,7 +53,7 @@ def latency(config: LatencyConfig) -> Policy:
 
 
 def status_code(config: StatusCodeConfig) -> Policy:
-    """Some span has one of the codes."""
+    """Return a policy that samples traces in which a span has one of the status codes."""
     codes = frozenset(Status.StatusCode.Value(f"STATUS_CODE_{name}") for name in config.status_codes)
 
     def policy(view: View, _live: bool) -> Outcome:
@@ -62,7 +63,7 @@ def status_code(config: StatusCodeConfig) -> Policy:
 
 
 def span_count(config: SpanCountConfig) -> Policy:
-    """The number of spans is within the range."""
+    """Return a policy that samples traces whose number of spans is within the range."""
     low, high = config.min_spans, config.max_spans
 
     def policy(view: View, _live: bool) -> Outcome:
@@ -73,7 +74,7 @@ def span_count(config: SpanCountConfig) -> Policy:
 
 
 def trace_state(config: TraceStateConfig) -> Policy:
-    """Some span's tracestate has the member with one of the values."""
+    """Return a policy that samples traces in which a span's tracestate has the member with one of the values."""
     wanted = frozenset((config.key, value) for value in config.values)
 
     def policy(view: View, _live: bool) -> Outcome:
@@ -90,12 +91,15 @@ def _members(text: str) -> list[tuple[str, str]]:
 
 
 def trace_flags(view: View, _live: bool) -> Outcome:
-    """Some span has the W3C sampled flag."""
+    """Sample traces in which a span has the W3C sampled flag."""
     return _vote(any(span.flags & _SAMPLED_FLAG for span in view.spans))
 
 
 def ottl_condition(config: OttlConditionConfig) -> Policy:
-    """Some span, or some event of a span, meets one of its conditions."""
+    """Return a policy that samples traces in which a span, or an event of a span, meets one of its conditions.
+
+    The policy raises `PolicyError` where a condition cannot be evaluated, in error mode propagate.
+    """
     on_span = Conditions(config.span, "span", config.error_mode)
     on_event = Conditions(config.spanevent, "spanevent", config.error_mode)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spanbridge.processors.tail_sampling.limiting_policies import Clock, admit
 from spanbridge.processors.tail_sampling.limits import SecondBudget
 from spanbridge.processors.tail_sampling.outcome import (
     DROPPED,
@@ -22,18 +21,19 @@ from spanbridge.processors.tail_sampling.outcome import (
     Vote,
     bind,
 )
-from spanbridge.processors.tail_sampling.policies import Policy
+from spanbridge.processors.tail_sampling.policies.limiting import Clock, admit
+from spanbridge.processors.tail_sampling.policies.policy import Policy
 from spanbridge.processors.tail_sampling.view import View
 
 
 class And:
-    """Sampled where all sub-policies sample; asks no further than the first that does not."""
+    """A policy that samples where all sub-policies do; it asks no further than the first that does not."""
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         self._policies = policies
 
     def __call__(self, view: View, live: bool) -> Outcome:
-        """Answer for a trace."""
+        """Return the outcome for a trace."""
         return self._from(0, SAMPLED, view, live=live)
 
     def _from(self, index: int, so_far: Ballot, view: View, *, live: bool) -> Outcome:
@@ -52,13 +52,13 @@ class And:
 
 
 class Drop:
-    """Dropped where all sub-policies sample."""
+    """A policy that drops a trace where all sub-policies sample."""
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         self._all = And(policies)
 
     def __call__(self, view: View, live: bool) -> Outcome:
-        """Answer for a trace."""
+        """Return the outcome for a trace."""
         return bind(self._all(view, live), _dropping, live=live)
 
 
@@ -67,13 +67,13 @@ def _dropping(ballot: Ballot, _counts: bool) -> Outcome:
 
 
 class Not:
-    """Sampled where the sub-policy does not sample."""
+    """A policy that samples where its sub-policy does not."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
 
     def __call__(self, view: View, live: bool) -> Outcome:
-        """Answer for a trace."""
+        """Return the outcome for a trace."""
         return bind(self._policy(view, live), _turned, live=live)
 
 
@@ -90,14 +90,14 @@ class Share:
 
 
 class Composite:
-    """The first sub-policy that samples decides: the trace is kept if it fits the sub-policy's share of the rate."""
+    """A policy that keeps a trace if it fits the share of the rate of the first sub-policy that samples it."""
 
     def __init__(self, shares: Sequence[Share], now: Clock) -> None:
         self._shares = shares
         self._now = now
 
     def __call__(self, view: View, live: bool) -> Outcome:
-        """Answer for a trace."""
+        """Return the outcome for a trace."""
         return self._from(0, view, live=live)
 
     def _from(self, index: int, view: View, *, live: bool) -> Outcome:

@@ -11,12 +11,12 @@ from typing import Final, TypeAlias
 
 from spanbridge.processors.tail_sampling.limits import Limit, TokenBucket
 from spanbridge.processors.tail_sampling.outcome import Ballot, Outcome, Vote
-from spanbridge.processors.tail_sampling.policies import Policy
-from spanbridge.processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling.policies.config import (
     BytesLimitingConfig,
     ExperimentQuotaConfig,
     RateLimitingConfig,
 )
+from spanbridge.processors.tail_sampling.policies.policy import Policy
 from spanbridge.processors.tail_sampling.view import View
 
 Clock: TypeAlias = Callable[[], float]
@@ -27,27 +27,33 @@ _MAX_EXPERIMENTS: Final = 10_000
 
 
 def admit(limit: Limit, amount: int, now: Clock, *, live: bool) -> Ballot:
-    """Ask a limit, or say LIMITED where the answer does not count."""
+    """Ask a limit for an amount and return the answer; LIMITED, and nothing is spent, if it does not count."""
     admitted = live and limit.take(amount, now())
     return Ballot(Vote.ADMITTED if admitted else Vote.LIMITED, limit)
 
 
 def rate_limiting(config: RateLimitingConfig, now: Clock) -> Policy:
-    """Spans a second. A trace of more spans than the burst capacity never passes."""
+    """Return a policy that admits spans up to a rate.
+
+    A trace of more spans than the burst capacity never passes.
+    """
     burst = config.burst_capacity or _BURST_FACTOR * config.spans_per_second
     bucket = TokenBucket(config.spans_per_second, burst, now())
     return lambda view, live: admit(bucket, len(view.spans), now, live=live)
 
 
 def bytes_limiting(config: BytesLimitingConfig, now: Clock) -> Policy:
-    """Protobuf bytes a second. A trace larger than the burst capacity never passes."""
+    """Return a policy that admits bytes of protobuf up to a rate.
+
+    A trace larger than the burst capacity never passes.
+    """
     burst = config.burst_capacity or _BURST_FACTOR * config.bytes_per_second
     bucket = TokenBucket(config.bytes_per_second, burst, now())
     return lambda view, live: admit(bucket, view.size, now, live=live)
 
 
 def experiment_quota(config: ExperimentQuotaConfig, now: Clock) -> Policy:
-    """Traces a minute of each experiment; a minute's quota may come at once."""
+    """Return a policy that admits traces of each experiment up to a number a minute, which may come at once."""
     buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def bucket_of(experiment: str) -> TokenBucket:

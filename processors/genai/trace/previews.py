@@ -1,4 +1,4 @@
-"""The question and the answer of a trace, put on a root that says nothing itself: MLflow takes previews from there."""
+"""The question and the answer of a trace, set on a root that states none: MLflow takes previews from the root."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.answers import answer
+from spanbridge.processors.genai.content.answers import answer
+from spanbridge.processors.genai.content.parts import Turn
 from spanbridge.processors.genai.head import set_text
-from spanbridge.processors.genai.parts import Turn
-from spanbridge.processors.genai.reading import INPUTS, OUTPUTS, SPAN_TYPE
+from spanbridge.processors.genai.mlflow_attributes import INPUTS, OUTPUTS, SPAN_TYPE
 from spanbridge.processors.genai.values import as_object, decoded
 from spanbridge.processors.genai.view import SpanView
 
@@ -17,20 +17,24 @@ _FRAMES = frozenset({types.AGENT, types.CHAIN, types.WORKFLOW})
 
 
 def write_previews(root: SpanView, ordered: Sequence[SpanView]) -> None:
-    """Give the root the first question and the last answer of the model calls, each where it has nothing.
+    """Give the root the first question and the last answer of the model calls, each where it has none of its own.
 
-    `ordered` is by start. Without a model call that says anything, an agent's or a chain's words serve.
+    Without a model call that states any, an agent's or a chain's inputs and outputs serve.
+
+    Args:
+        root: The root span.
+        ordered: All spans by start.
     """
-    if INPUTS not in root.places and (found := _derived(root, ordered, INPUTS, question)) is not None:
+    if INPUTS not in root and (found := _derived(root, ordered, INPUTS, question)) is not None:
         set_text(root, INPUTS, found)
-    if OUTPUTS not in root.places and (found := _derived(root, ordered[::-1], OUTPUTS, final_answer)) is not None:
+    if OUTPUTS not in root and (found := _derived(root, ordered[::-1], OUTPUTS, final_answer)) is not None:
         set_text(root, OUTPUTS, found)
 
 
 def _derived(root: SpanView, views: Sequence[SpanView], key: str, shape: Callable[[Any], Any]) -> Any:
     unshaped = framed = None
     for view in views:
-        if view is root or key not in view.places:
+        if view is root or key not in view:
             continue
         kind, said = view.name(SPAN_TYPE), view.get(key)
         if kind in types.MODEL_CALLS:
@@ -43,7 +47,7 @@ def _derived(root: SpanView, views: Sequence[SpanView], key: str, shape: Callabl
 
 
 def question(inputs: Any) -> Any:
-    """What the user asked last in a call's inputs, as a message; a bare text is the question itself."""
+    """Return the user's last message in a call's inputs, in MLflow's chat shape; a bare text is returned as it is."""
     content = decoded(inputs)
     if content is None or isinstance(content, str):
         return content
@@ -53,7 +57,7 @@ def question(inputs: Any) -> Any:
 
 
 def final_answer(outputs: Any) -> Any:
-    """What the model said in a call's outputs, as a choice; a bare text is the answer itself."""
+    """Return the model's last message in a call's outputs, in MLflow's chat shape; a bare text is returned as it is."""
     content = decoded(outputs)
     if content is None or isinstance(content, str):
         return content
@@ -62,7 +66,7 @@ def final_answer(outputs: Any) -> Any:
 
 
 def _output_messages(content: Any) -> Any:
-    """Of choices, messages, or the items of OpenAI's Responses API."""
+    """Return the messages of choices, of an exchange, or of the items of OpenAI's Responses API."""
     stated = as_object(content)
     choices = stated.get("choices")
     if isinstance(choices, list):

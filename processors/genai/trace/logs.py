@@ -12,25 +12,26 @@ from spanbridge.processors.attributes import as_dict, to_python
 from spanbridge.processors.genai.convention import Event
 from spanbridge.processors.genai.conventions import otel
 from spanbridge.processors.genai.head import write_content
-from spanbridge.processors.genai.reading import CONTENT, Plan
+from spanbridge.processors.genai.mlflow_attributes import CONTENT
+from spanbridge.processors.genai.recognition import Recognised
 from spanbridge.processors.genai.values import decoded
 from spanbridge.processors.genai.view import SpanView
 from spanbridge.processors.types import Logs
 
-_SEMCONV = Plan((otel.CONVENTION,))
+_SEMCONV = (otel.CONVENTION,)
 """For a span that states nothing itself but has GenAI log records."""
 
 
-def join_logs(read: Sequence[tuple[SpanView, Plan]], logs: Logs) -> None:
-    """Set inputs and outputs, where a span has none, from its log records."""
+def join_logs(read: Sequence[tuple[SpanView, Recognised]], logs: Logs) -> None:
+    """Set inputs and outputs of spans that have none from their log records."""
     records = _by_span(logs)
-    for view, plan in read:
+    for view, recognised in read:
         found = records.get(view.span.span_id)
-        missing = [key for key in CONTENT if key not in view.places]
+        missing = [key for key in CONTENT if key not in view]
         if found and missing:
             found.sort(key=lambda record: record.time_unix_nano or record.observed_time_unix_nano)
             events = [_event(record) for record in found]
-            write_content(view, plan if plan.conventions else _SEMCONV, events, missing)
+            write_content(view, recognised.conventions or _SEMCONV, events, missing)
 
 
 def _by_span(logs: Logs) -> dict[bytes, list[LogRecord]]:
@@ -43,7 +44,7 @@ def _by_span(logs: Logs) -> dict[bytes, list[LogRecord]]:
 
 
 def _event(record: LogRecord) -> Event:
-    """The record's name, and its attributes with the fields of its body; a plain body is its content."""
+    """Return a record's name, and its attributes with the fields of its body; a plain body is its content."""
     attributes: dict[str, Any] = as_dict(record.attributes)
     name = record.event_name or attributes.get("event.name")
     body = to_python(record.body)

@@ -14,14 +14,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from spanbridge.processors.attributes import find, to_amount, to_object, to_python
 from spanbridge.processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Outcome
-from spanbridge.processors.tail_sampling.policies import Policy
-from spanbridge.processors.tail_sampling.policy_config import (
+from spanbridge.processors.tail_sampling.policies.config import (
     CostConfig,
     ErrorTypeConfig,
     SpanTypeConfig,
     TokenUsageConfig,
     ToolConfig,
 )
+from spanbridge.processors.tail_sampling.policies.policy import Policy
 from spanbridge.processors.tail_sampling.view import View
 
 USAGE: Final = "mlflow.chat.tokenUsage"
@@ -56,7 +56,7 @@ _TYPE_OF_OPERATION: Final = {
 
 
 def token_usage(config: TokenUsageConfig) -> Policy:
-    """All the minimums are reached by the tokens of the trace, each model call counted once."""
+    """Return a policy that samples traces whose tokens, each model call counted once, reach all the minimums."""
     least = {"input": config.min_input or 0, "output": config.min_output or 0, "total": config.min_total or 0}
 
     def policy(view: View, _live: bool) -> Outcome:
@@ -71,7 +71,7 @@ def token_usage(config: TokenUsageConfig) -> Policy:
 
 
 def cost(config: CostConfig) -> Policy:
-    """The cost of the trace is at least the minimum, each model call counted once."""
+    """Return a policy that samples traces whose cost, each model call counted once, is at least the minimum."""
 
     def policy(view: View, _live: bool) -> Outcome:
         return SAMPLED if _summed(view, _costs(view)).get("total", 0.0) >= config.min_usd else NOT_SAMPLED
@@ -80,7 +80,7 @@ def cost(config: CostConfig) -> Policy:
 
 
 def span_type(config: SpanTypeConfig) -> Policy:
-    """At least so many spans are of one of the types; upper and lower case are the same."""
+    """Return a policy that samples traces with enough spans of one of the types; upper and lower case are the same."""
     types = frozenset(name.upper() for name in config.types)
 
     def policy(view: View, _live: bool) -> Outcome:
@@ -93,7 +93,10 @@ def span_type(config: SpanTypeConfig) -> Policy:
 
 
 def error_type(config: ErrorTypeConfig) -> Policy:
-    """Some span's `error.type`, or some exception event's `exception.type`, is one of the values."""
+    """Return a policy that samples traces in which an `error.type` or `exception.type` is one of the values.
+
+    The first is an attribute of a span, the second of an exception event.
+    """
     values = frozenset(config.values)
 
     def policy(view: View, _live: bool) -> Outcome:
@@ -109,7 +112,10 @@ def _raised(span: Span) -> set[str]:
 
 
 def tool(config: ToolConfig) -> Policy:
-    """Some span says that it called one of the tools, or is of type TOOL and has its name."""
+    """Return a policy that samples traces in which one of the tools was called.
+
+    A span shows that by stating the tool's name, or by being of type TOOL and having its name.
+    """
     names = frozenset(config.names)
 
     def policy(view: View, _live: bool) -> Outcome:
@@ -124,7 +130,7 @@ def _tool_spans(view: View) -> Iterable[Span]:
 
 
 def _plain(value: AnyValue) -> str:
-    """A string; MLflow's own spans write it as JSON, in quotes."""
+    """Return a string; MLflow's own spans write it as JSON, in quotes."""
     return value.string_value.strip('"')
 
 
@@ -169,7 +175,7 @@ def _plain_number(value: AnyValue) -> float:
 
 
 def _summed(view: View, amounts: dict[bytes, dict[str, float]]) -> dict[str, float]:
-    """The sum over spans, without those below another that has amounts: an agent's roll-up hides its model calls.
+    """Return the sum over spans, without those below another with amounts: an agent's roll-up hides its model calls.
 
     That is how MLflow adds up a trace (mlflow/tracing/utils, `_aggregate_from_nodes`).
     """
@@ -189,7 +195,7 @@ def _added(amounts: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _hidden(tops: AbstractSet[bytes], parents: Mapping[bytes, bytes]) -> Callable[[bytes], bool]:
-    """Tells whether some ancestor of a span is among `tops`: linear over all calls, and safe with cycles."""
+    """Return a test for spans with an ancestor among `tops`: linear over all calls, and safe with cycles."""
     known: dict[bytes, bool] = {}
 
     def hidden(span_id: bytes) -> bool:

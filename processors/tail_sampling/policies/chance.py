@@ -6,8 +6,8 @@ import hashlib
 from typing import Final
 
 from spanbridge.processors.tail_sampling.outcome import NOT_SAMPLED, SAMPLED, Chance, Outcome
-from spanbridge.processors.tail_sampling.policies import Policy
-from spanbridge.processors.tail_sampling.policy_config import ProbabilisticConfig, SessionConfig
+from spanbridge.processors.tail_sampling.policies.config import ProbabilisticConfig, SessionConfig
+from spanbridge.processors.tail_sampling.policies.policy import Policy
 from spanbridge.processors.tail_sampling.view import View
 
 SESSION_KEYS: Final = ("session.id", "gen_ai.conversation.id")
@@ -19,7 +19,10 @@ _ALMOST_ONE: Final = 1 - 2.0**-53
 
 
 def probabilistic(config: ProbabilisticConfig) -> Policy:
-    """FNV-1a-64 of salt and trace id is at most ratio * (2^64 - 1), as contrib's internal/sampling/probabilistic.go."""
+    """Return a policy that samples a share of the traces by a hash of the trace id.
+
+    As contrib's internal/sampling/probabilistic.go: FNV-1a-64 of salt and trace id is at most ratio * (2^64 - 1).
+    """
     if config.sampling_percentage >= _PERCENT:
         return lambda _view, _live: SAMPLED
     threshold = _go_threshold(config.sampling_percentage / _PERCENT)
@@ -34,9 +37,10 @@ def probabilistic(config: ProbabilisticConfig) -> Policy:
 
 
 def session(config: SessionConfig) -> Policy:
-    """All traces of a session share one draw; a trace without a session draws by its own id.
+    """Return a policy that samples a share of the sessions.
 
-    The hash is BLAKE2b: session ids are often numbered, and the upper bits of FNV-1a hardly move with the last digit.
+    All traces of a session share a draw; a trace without a session draws by its own id. The hash is BLAKE2b: session
+    ids are often numbered, and the upper bits of FNV-1a hardly move with the last digit.
     """
     if config.sampling_percentage >= _PERCENT:
         return lambda _view, _live: SAMPLED
@@ -52,7 +56,7 @@ def session(config: SessionConfig) -> Policy:
 
 
 def session_of(view: View) -> bytes:
-    """The id of the session, the root span's before another's, or the trace id."""
+    """Return the id of the session, the root span's before another's, or else the trace id."""
     for key in SESSION_KEYS:
         found = [text for text in view.strings(key) if text]
         if found:
@@ -72,7 +76,7 @@ def _drawn(source: str, hashed: int, threshold: int) -> Outcome:
 
 
 def _go_threshold(ratio: float) -> int:
-    """The ratio of 2^64 - 1 as Go's big.Float has it: rounded to 64 significant bits, half to even, then cut off."""
+    """Return the ratio of 2^64 - 1 as Go's big.Float has it: rounded to 64 bits, half to even, then cut off."""
     numerator, denominator = ratio.as_integer_ratio()
     product = numerator * _ALL
     surplus = max(0, product.bit_length() - 64)
@@ -83,7 +87,7 @@ def _go_threshold(ratio: float) -> int:
 
 
 def fnv1a_64(data: bytes, state: int = 0xCBF29CE484222325) -> int:
-    """FNV-1a of 64 bits; `state` is the hash of what went before."""
+    """Return FNV-1a of 64 bits; `state` is the hash of the bytes before."""
     for byte in data:
         state = (state ^ byte) * 0x00000100000001B3 & _ALL
     return state

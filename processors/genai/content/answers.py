@@ -1,10 +1,10 @@
-"""Answers of every make, shaped as MLflow reads them: `{"choices": [{"message": ...}]}`; see messages.py."""
+"""Answers in any provider's shape, as MLflow reads them: `{"choices": [{"message": ...}]}`; see messages.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from spanbridge.processors.genai.messages import (
+from spanbridge.processors.genai.content.messages import (
     Message,
     all_show,
     chat_messages,
@@ -13,14 +13,19 @@ from spanbridge.processors.genai.messages import (
     shaped_message,
     shows,
 )
-from spanbridge.processors.genai.parts import Turn
+from spanbridge.processors.genai.content.parts import Turn
 from spanbridge.processors.genai.values import decoded, first, is_empty
 
 
 def chat_output(value: Any) -> Any:
-    """A model's output as `{"choices": [...]}`, or `{"messages": [...]}` for a whole exchange; None if it is no chat.
+    """Return a model's output in MLflow's chat shape.
 
-    A bare text is no chat here: `answer` makes one of it. What shows already is returned unchanged.
+    Args:
+        value: An output in any shape, also as JSON text.
+
+    Returns:
+        `{"choices": [...]}`; `{"messages": [...]}` for a whole exchange; the value itself where MLflow shows it as it
+        is; None if it is no chat. A bare text is no chat here: `answer` makes one of it.
     """
     value = decoded(value)
     if isinstance(value, list):
@@ -34,12 +39,20 @@ def chat_output(value: Any) -> Any:
 
 
 def answer(text: str, finish_reason: Any = None) -> dict[str, Any]:
-    """A text that a model answered, as a choice."""
+    """Return a text that a model answered in MLflow's chat shape, as `{"choices": [...]}`."""
     return {"choices": [_choice(0, {"role": "assistant", "content": text}, finish_reason)]}
 
 
 def choices(items: list[Message]) -> dict[str, Any] | None:
-    """Output messages: choices when each is the assistant's, else (an agent's whole exchange) messages."""
+    """Return output messages in MLflow's chat shape.
+
+    Args:
+        items: Messages in any shape.
+
+    Returns:
+        `{"choices": [...]}` if each is an answer of the assistant, else (an agent's whole exchange)
+        `{"messages": [...]}`; None if there is nothing to show.
+    """
     if len(items) == 1 and (text := _assistants_text(items[0])) is not None:
         return {"choices": [_choice(0, text, first(items[0], _REASONS))]}
     shaped = [message for item in items for message in shaped_message(item)]
@@ -50,12 +63,15 @@ def choices(items: list[Message]) -> dict[str, Any] | None:
 
 
 def _assistants_text(item: Message) -> Message | None:
-    """The most common answer, a single part of text: what follows would come to the same in twice the time."""
+    """Return the most common answer, a single part of text, as a message; None for any other.
+
+    What follows in `choices` gives the same in twice the time.
+    """
     return plain_text(item) if item.get("role") == "assistant" and "content" not in item else None
 
 
 def _each_a_choice(shaped: list[Message], items: list[Message]) -> list[dict[str, Any]] | None:
-    """Several answers of the assistant are choices if each says why it ended, and else an exchange."""
+    """Return each answer as a choice, or None if they are an exchange: several of which not each says why it ended."""
     entries: list[dict[str, Any]] = []
     for message, item in zip(shaped, items, strict=True):
         reason = first(item, _REASONS)
@@ -71,7 +87,7 @@ def _choice(index: int, message: Message, finish_reason: Any) -> dict[str, Any]:
 
 
 def _plain(message: Message) -> Message:
-    """A message within a choice: its content must be one text for the chat view to show it."""
+    """Return a message whose content is one text, as the chat view wants it within a choice."""
     content = message.get("content")
     is_text = content is None or isinstance(content, str)
     if is_text and _REASON_KEYS.isdisjoint(message):
@@ -117,7 +133,7 @@ def _choiceshows(entry: Any) -> bool:
 
 
 def _entry_message(entry: dict[str, Any]) -> Message | None:
-    """The message of one choice, generation or candidate."""
+    """Return the message of one choice, generation or candidate."""
     inner = first(entry, ("message", "delta", "content"))
     if isinstance(inner, dict):
         inner = inner if is_message(inner) else {"content": inner}
@@ -140,7 +156,7 @@ def _from_message(value: dict[str, Any], key: str) -> Any:
 
 
 def _from_output(value: dict[str, Any], key: str) -> Any:
-    """`output` of OpenAI's Responses API (a list of items, which MLflow reads itself), or of Bedrock Converse."""
+    """Read `output` of OpenAI's Responses API (a list of items, which MLflow reads itself), or of Bedrock Converse."""
     output = decoded(value[key])
     if isinstance(output, dict) and isinstance(output.get("message"), dict):
         return choices([{"finish_reason": value.get("stopReason"), **output["message"]}])
@@ -150,7 +166,7 @@ def _from_output(value: dict[str, Any], key: str) -> Any:
 
 
 def _from_content(value: dict[str, Any], key: str) -> Any:
-    """A message itself, Anthropic's answer, or ADK's `{"content": {"parts": ...}}`."""
+    """Read a message itself, Anthropic's answer, or ADK's `{"content": {"parts": ...}}`."""
     content = decoded(value[key])
     if isinstance(content, (dict, list)) or "role" in value:
         inner = content if isinstance(content, dict) else {"content": content}

@@ -1,4 +1,4 @@
-"""What a policy is."""
+"""The contract of a policy."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ is spent: a limit then says LIMITED. Raises `PolicyError`, and nothing else, whe
 
 
 class PolicyError(Exception):
-    """A policy can't answer for a trace; the other policies decide."""
+    """A policy that cannot answer for a trace; the other policies decide."""

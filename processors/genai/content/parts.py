@@ -17,7 +17,7 @@ _RESULT = ("response", "result", "output", "content", "value")
 
 @dataclass(slots=True)
 class Turn:
-    """What the parts of one message add up to."""
+    """The sum of the parts of one message: its texts, media, tool calls, tool results and reasoning."""
 
     texts: list[str] = field(default_factory=list)
     media: list[dict[str, Any]] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Turn:
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> Turn:
-        """Read a message's content, wherever its make keeps it, and its tool calls and reasoning."""
+        """Return the turn that a message's content, tool calls and reasoning make, wherever its shape keeps them."""
         turn = cls()
         if isinstance(kind := message.get("type"), str) and kind in _PARTS and "role" not in message:
             turn.add(message)
@@ -58,7 +58,7 @@ class Turn:
                 self.texts.append(as_text(part))
 
     def add(self, part: dict[str, Any]) -> None:
-        """Add one part; what no make is known to write is shown as JSON rather than lost."""
+        """Add one part; a part of an unknown shape is added as JSON text rather than lost."""
         kind = part.get("type", part.get("block_type"))
         if not isinstance(kind, str) or kind not in _PARTS:
             kind = next((key for key in part if key in _PARTS and part[key] is not None), "")
@@ -74,12 +74,12 @@ class Turn:
         return not (self.texts or self.media or self.calls or self.thoughts)
 
     def text(self) -> str:
-        """All that can be shown as text; media by their kind."""
+        """Return all that can be shown as text; media are named by their kind."""
         shown = [f"[{part['type'].removesuffix('_url').removeprefix('input_')}]" for part in self.media]
         return "\n\n".join([text for text in self.texts if text] + shown)
 
     def content(self) -> str | list[dict[str, Any]] | None:
-        """The content of an OpenAI chat message: one text, or a list of parts when there is an image or sound."""
+        """Return the content of an OpenAI chat message: one text, or a list of parts if there is an image or sound."""
         if self.media:
             return [{"type": "text", "text": text} for text in self.texts if text] + self.media
         text = self.text()
@@ -87,7 +87,7 @@ class Turn:
 
 
 def parts_in(content: Any) -> Any:
-    """Content that is itself JSON of a list of parts (Strands writes events so); anything else as it is."""
+    """Return content that is itself JSON of a list of parts as that list (Strands writes events so), else unchanged."""
     if not isinstance(content, str) or content[:1] != "[":
         return content
     value = decoded(content)
@@ -101,7 +101,7 @@ def _is_part(part: dict[str, Any]) -> bool:
 
 
 def tool_call(call: dict[str, Any]) -> dict[str, Any]:
-    """A tool call of any make as OpenAI's, whose arguments are JSON text."""
+    """Return a tool call in OpenAI's shape, whose arguments are JSON text."""
     function = call.get("function")
     inner = {**call, **function} if isinstance(function, dict) else call
     name = as_text(first(inner, _CALL_NAME) or (function if isinstance(function, str) else None))
@@ -112,13 +112,13 @@ def tool_call(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_tool_calls(value: Any) -> list[dict[str, Any]]:
-    """A list of tool calls of any make, as OpenAI's."""
+    """Return a list of tool calls, in whatever shape, in OpenAI's."""
     items = decoded(value)
     return [tool_call(item) for item in (items if isinstance(items, list) else [items]) if isinstance(item, dict)]
 
 
 def result_text(value: Any) -> str:
-    """What a tool gave back, as text: the texts of its parts where it is made of parts."""
+    """Return what a tool gave back as text: the texts of its parts where it is made of parts."""
     value = decoded(value) if isinstance(value, str) and value[:2] in ("[{", '{"') and '"text"' in value else value
     if isinstance(value, dict) and isinstance(value.get("type"), str) and "value" in value:
         value = value["value"]
@@ -175,7 +175,7 @@ def _image(turn: Turn, part: dict[str, Any]) -> None:
 
 
 def _blob(turn: Turn, part: dict[str, Any]) -> None:
-    """Inline bytes or a file: an image is shown, anything else is named."""
+    """Return inline bytes or a file: an image is shown, anything else is named."""
     kind = as_text(first(part, ("mime_type", "mimeType", "mediaType", "media_type", "modality")))
     source = first(part, ("content", "data", "uri", "file_uri", "fileUri", "url", "file_id"))
     if kind.startswith("image") and isinstance(source, str):

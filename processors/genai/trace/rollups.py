@@ -1,4 +1,4 @@
-"""Usage that a span states of the calls below it: kept when it agrees with them, else taken out of the count.
+"""Roll-ups, the usage of the calls below that a span states: kept if it agrees with them, else left out of the count.
 
 MLflow sums usage over the tree and counts of nested spans with usage only the topmost (_aggregate_from_nodes), and
 prices the topmost span by its own model. So a roll-up that agrees with the calls may stay; one that does not (a sum of
@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from spanbridge.processors.genai.convention import Convention
-from spanbridge.processors.genai.reading import MODEL, USAGE, Plan, stated
+from spanbridge.processors.genai.convention import Convention, readers
+from spanbridge.processors.genai.mlflow_attributes import MODEL, USAGE
+from spanbridge.processors.genai.recognition import Recognised, stated
 from spanbridge.processors.genai.usage import INPUT, OUTPUT, Usage
 from spanbridge.processors.genai.values import as_count, as_object
 from spanbridge.processors.genai.view import SpanView
@@ -34,14 +35,19 @@ class _Counted:
     models: set[str] = field(default_factory=set)
 
 
-def settle_rollups(read: Sequence[tuple[SpanView, Plan]], parents: Mapping[bytes, bytes]) -> None:
-    """Hide each roll-up that does not agree with the calls below it. Usage that an application set itself stays."""
-    stating = {view.span.span_id: (view, plan) for view, plan in read if USAGE in view.places}
+def settle_rollups(read: Sequence[tuple[SpanView, Recognised]], parents: Mapping[bytes, bytes]) -> None:
+    """Hide each roll-up that does not agree with the calls below it. Usage that an application set itself stays.
+
+    Args:
+        read: The spans of the trace and what they were recognised as.
+        parents: The parent's span id by span id.
+    """
+    stating = {view.span.span_id: (view, recognised) for view, recognised in read if USAGE in view}
     if not _is_nested(stating, parents):
         return
     counted = {
-        span_id: _Counted(view, plan.conventions, usage)
-        for span_id, (view, plan) in stating.items()
+        span_id: _Counted(view, recognised.conventions, usage)
+        for span_id, (view, recognised) in stating.items()
         if (usage := _usage(view))
     }
     for one in reversed(_top_down(counted, parents)):
@@ -49,7 +55,7 @@ def settle_rollups(read: Sequence[tuple[SpanView, Plan]], parents: Mapping[bytes
 
 
 def _is_nested(stating: Mapping[bytes, Any], parents: Mapping[bytes, bytes]) -> bool:
-    """Whether any of the spans is below another of them; in most traces none is, and their usage need not be read."""
+    """Return whether any of the spans is below another of them; in most traces none is, and no usage need be read."""
     known: dict[bytes, Any] = {}
     return any(_nearest(above, stating, parents, known) for above in {parents[span_id] for span_id in stating})
 
@@ -60,9 +66,9 @@ def _usage(view: SpanView) -> Usage:
 
 
 def _top_down(counted: Mapping[bytes, _Counted], parents: Mapping[bytes, bytes]) -> list[_Counted]:
-    """Give each to the nearest span above it that has usage; all in an order in which none stands before its own.
+    """Give each span with usage to the nearest one above it that has usage too; return all, none before its parent.
 
-    Spans whose ids make a circle hang below no top, and are left out.
+    Spans whose ids make a circle are below no top, and are left out.
     """
     nearest: dict[bytes, _Counted | None] = {}
     found: list[_Counted] = []
@@ -83,7 +89,10 @@ def _nearest(
     parents: Mapping[bytes, bytes],
     known: dict[bytes, Found | None],
 ) -> Found | None:
-    """The first span with usage from this one upwards; `known` keeps what was found, so no way is gone twice."""
+    """Return the first span with usage from this one upwards.
+
+    `known` keeps what was found, so that no path is walked twice.
+    """
     way = []
     while span_id in parents and span_id not in counted and span_id not in known:
         known[span_id] = None
@@ -95,7 +104,7 @@ def _nearest(
 
 
 def _settle(one: _Counted) -> None:
-    """Compare with what is below, which is settled already; from here on the span stands for its calls."""
+    """Compare a roll-up with the calls below it, which are settled already; from here on the span stands for them."""
     model = one.view.name(MODEL)
     if not one.below:
         one.models = {model} if model else set()
@@ -111,6 +120,6 @@ def _settle(one: _Counted) -> None:
 
 
 def _is_ours(one: _Counted) -> bool:
-    """Whether the usage is what a convention states, and not an application's own `mlflow.chat.tokenUsage`."""
+    """Return whether the usage is what a convention states, and not an application's own `mlflow.chat.tokenUsage`."""
     stored = as_object(one.view.text(USAGE))
-    return any(stated((convention.usage,), one.view) == stored for convention in one.conventions)
+    return any(stated(readers(convention.usage), one.view) == stored for convention in one.conventions)
