@@ -28,8 +28,8 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> MakeJournal:
     def make(capacity: int = 1 << 20, **options) -> SqliteJournal | MemoryJournal:
         if request.param == "memory":
             return MemoryJournal(capacity, **options)
-        handoff = 0 if request.param == "sqlite-from-disk" else 1 << 20
-        return SqliteJournal(tmp_path / "journal.db", capacity=capacity, handoff=handoff, **options)
+        max_ready_bytes = 0 if request.param == "sqlite-from-disk" else 1 << 20
+        return SqliteJournal(tmp_path / "journal.db", capacity=capacity, max_ready_bytes=max_ready_bytes, **options)
 
     return make
 

@@ -25,10 +25,10 @@ from spanbridge.collector.journal.sqlite.schema import SCHEMA, check_schema, con
 from spanbridge.collector.journal.sqlite.statements import (
     Damaged,
     Record,
-    dropping_oldest,
-    insertion,
+    apply_settlements,
+    delete_oldest_dead_letters,
+    insert_rows,
     records,
-    settling,
 )
 
 _PAGE = 4096  # small rows are the most frequent, and each commit writes some pages whole
@@ -90,7 +90,7 @@ class Database:
                 self._check(path)
             else:
                 self.connection.executescript(SCHEMA)
-            self.totals = self.counted()
+            self.totals = self.read_totals()
             self._version = self._data_version()
         except BaseException:
             self.connection.close()
@@ -104,7 +104,7 @@ class Database:
         tables = {name for (name,) in self.connection.execute("SELECT name FROM sqlite_master")}
         if not tables >= {"rows", "parts", "aside", "totals"}:
             raise Damaged("tables are missing")
-        self.newest()
+        self.newest_id()
 
     def close(self) -> None:
         """Fold the WAL into the file and let go of it."""
@@ -116,18 +116,18 @@ class Database:
         if not settlements and len(items) <= _ROWS_PER_STATEMENT:
             return self._insert_alone(items)
         with transaction(self.connection):
-            for statement in settling(settlements):
+            for statement in apply_settlements(settlements):
                 self.connection.execute(*statement)
             chunks = (items[i : i + _ROWS_PER_STATEMENT] for i in range(0, len(items), _ROWS_PER_STATEMENT))
             ids = [id_ for chunk in chunks for id_ in self._insert(chunk)]
             dropped = self._drop_oldest() if any(settlement.aside for settlement in settlements) else 0
-            totals = self.counted()
+            totals = self.read_totals()
         self.totals = totals
         self.dropped = dropped
         return ids
 
     def _drop_oldest(self) -> int:
-        return self.connection.execute(*dropping_oldest(self._aside)).rowcount
+        return self.connection.execute(*delete_oldest_dead_letters(self._aside)).rowcount
 
     def _insert_alone(self, items: Sequence[Record]) -> list[int]:
         """A single statement is a transaction of its own: the shortest way for what a sender waits for."""
@@ -138,7 +138,7 @@ class Database:
         return ids
 
     def _insert(self, items: Sequence[Record]) -> range:
-        last = self.connection.execute(*insertion(items)).lastrowid or 0
+        last = self.connection.execute(*insert_rows(items)).lastrowid or 0
         return range(last - len(items) + 1, last + 1)
 
     def read(self, after: int, limit: int) -> tuple[list[Row], int | None]:
@@ -146,7 +146,7 @@ class Database:
 
         `totals` follow.
         """
-        newest: int | None = self.newest()  # first: a row that another process commits now must not seem read
+        newest: int | None = self.newest_id()  # first: a row that another process commits now must not seem read
         found: list[tuple[int, Entry]] = []
         with closing(records(self.connection, "rows", after)) as rows:
             for id_, _, _, signal, size, context, payload in rows:
@@ -156,7 +156,7 @@ class Database:
                     newest = None
                     break
         settled = self._settled(found[0][0], found[-1][0]) if found else {}
-        self.totals = self.counted()
+        self.totals = self.read_totals()
         return [Row(id_, entry, frozenset(settled.get(id_, ()))) for id_, entry in found], newest
 
     def _settled(self, first: int, last: int) -> dict[int, list[bytes]]:
@@ -166,7 +166,7 @@ class Database:
             settled.setdefault(row, []).append(trace)
         return settled
 
-    def counted(self) -> Totals:
+    def read_totals(self) -> Totals:
         """What the file holds, as its triggers counted it."""
         query = "SELECT rows, bytes, aside, (SELECT time FROM rows ORDER BY id LIMIT 1) FROM totals"
         found = self.connection.execute(query).fetchone()
@@ -178,7 +178,7 @@ class Database:
         """The traces that were released, in that order, and a note on each."""
         return dict(self.connection.execute("SELECT trace, note FROM released ORDER BY seq"))
 
-    def newest(self) -> int:
+    def newest_id(self) -> int:
         """The highest id ever given to a row; 0 when there was none."""
         (newest,) = self.connection.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'rows'").fetchone()
         return newest or 0
@@ -188,7 +188,7 @@ class Database:
         version = self._data_version()
         if version == self._version:
             return False
-        self.totals = self.counted()
+        self.totals = self.read_totals()
         self._version = version
         return True
 
@@ -196,7 +196,7 @@ class Database:
         (version,) = self.connection.execute("PRAGMA data_version").fetchone()
         return int(version)
 
-    def spare(self) -> int:
+    def free_bytes(self) -> int:
         """Bytes of the file that rows can be put into without its growing."""
         (pages,) = self.connection.execute("PRAGMA freelist_count").fetchone()
         return int(pages) * _PAGE

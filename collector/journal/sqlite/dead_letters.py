@@ -19,7 +19,7 @@ from spanbridge.collector.journal import Entry
 from spanbridge.collector.journal.context import load
 from spanbridge.collector.journal.sqlite.database import is_damage
 from spanbridge.collector.journal.sqlite.schema import check_schema, connect, transaction
-from spanbridge.collector.journal.sqlite.statements import Record, insertion, records
+from spanbridge.collector.journal.sqlite.statements import Record, insert_rows, records
 from spanbridge.processors.types import Batch, spans
 
 
@@ -50,7 +50,7 @@ def retry(path: Path, ids: Collection[int] | None = None) -> int:
         chosen = _chosen(connection, ids)
         for id_ in chosen:
             *_, context, payload = next(records(connection, "aside", id_ - 1))
-            connection.execute(*insertion([Record(time.time(), Entry(payload, load(context)), context)]))
+            connection.execute(*insert_rows([Record(time.time(), Entry(payload, load(context)), context)]))
             _delete(connection, id_)
     return len(chosen)
 

@@ -4,8 +4,8 @@
 promised; with `fsync` neither does a loss of power (see `database` for SQLite's own words on both). Everything that
 waits when the thread turns to its queue goes into one transaction, and is resolved by one wake-up of the loop.
 
-A row goes to `take` in memory when it is the next one and there is room (`handoff`), and is read back from the file
-otherwise; after a restart that is where all of them come from. See `handoff` for the one rule that keeps their order.
+A row goes to `take` in memory when it is the next one and there is room (`ready_queue`), and is read back from
+the file otherwise; after a restart that is where all of them come from. See `ready_queue` for the rule of their order.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from spanbridge.collector.errors import Busy, SpanbridgeError, TooLarge
 from spanbridge.collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, Settlement
 from spanbridge.collector.journal.context import dump
 from spanbridge.collector.journal.sqlite.database import Totals
-from spanbridge.collector.journal.sqlite.handoff import Handoff
-from spanbridge.collector.journal.sqlite.jobs import (
+from spanbridge.collector.journal.sqlite.messages import (
     Changed,
     Close,
     Committed,
@@ -36,6 +35,7 @@ from spanbridge.collector.journal.sqlite.jobs import (
     Refused,
     Settle,
 )
+from spanbridge.collector.journal.sqlite.ready_queue import ReadyQueue
 from spanbridge.collector.journal.sqlite.statements import TRACE_ID_BYTES, Record
 from spanbridge.collector.journal.sqlite.worker import Worker
 
@@ -54,7 +54,7 @@ class SqliteJournal:
     Setting aside is never refused, so it may go over, and puts are refused until there is room again; `aside` bounds
     it, and `on_dropped` is called in the event loop with the number of rows that had to go for others. The file gets
     somewhat larger than that and does not shrink, but its pages are used again.
-    `handoff` bounds the bytes that wait in memory for `take`. `fsync` makes commits survive a loss of power.
+    `max_ready_bytes` bounds the bytes that wait in memory for `take`. `fsync` makes commits survive a loss of power.
     `on_corrupt` is called in the event loop with the place to which a damaged file was moved.
 
     Raises, on entering:
@@ -67,7 +67,7 @@ class SqliteJournal:
         *,
         capacity: int = 1 << 30,
         fsync: bool = False,
-        handoff: int = 32 << 20,
+        max_ready_bytes: int = 32 << 20,
         aside: AsideLimits = ASIDE,
         on_corrupt: Callable[[Path], None] = _ignore,
         on_dropped: Callable[[int], None] = _ignore,
@@ -75,11 +75,11 @@ class SqliteJournal:
     ) -> None:
         self._capacity = capacity
         self._largest = min(capacity, _LARGEST_ROW)
-        self._chunk = min(handoff, _CHUNK)
+        self._chunk = min(max_ready_bytes, _CHUNK)
         self._on_corrupt = on_corrupt
         self._on_dropped = on_dropped
         self._clock = clock
-        self._handoff = Handoff(handoff)
+        self._ready = ReadyQueue(max_ready_bytes)
         self._worker = Worker(path, self._report, fsync=fsync, aside=aside)
         self._totals = Totals()
         self._queued = 0
@@ -96,13 +96,13 @@ class SqliteJournal:
         try:
             await self._opened
         except BaseException:
-            self._worker.jobs.put(Close())
+            self._worker.commands.put(Close())
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._closing = True
-        self._worker.jobs.put(Close())
+        self._worker.commands.put(Close())
         await self._closed
         self._thread.join()
         for settle in self._worker.unsettled:
@@ -145,18 +145,18 @@ class SqliteJournal:
             raise Busy("the journal is closing; send again later")
         put = Put(record, self._loop.create_future())
         self._queued += size
-        self._worker.jobs.put(put)
+        self._worker.commands.put(put)
         await put.done
 
     async def take(self) -> Row:
         """The next due row in the order of ids, each once in the life of the process; waits for one."""
-        while not self._handoff:
-            if self._handoff.behind and not self._reading:
+        while not self._ready:
+            if self._ready.behind and not self._reading:
                 self._reading = True
-                self._worker.jobs.put(Read(self._handoff.last, self._chunk))
+                self._worker.commands.put(Read(self._ready.last, self._chunk))
             self._news.clear()
             await self._news.wait()
-        return self._handoff.pop()
+        return self._ready.pop()
 
     async def settle(self, settlement: Settlement) -> None:
         """Return once the settlement is committed, however long the disk refuses it.
@@ -170,7 +170,7 @@ class SqliteJournal:
         if self._closing:
             raise SpanbridgeError("the journal is closed; the rows stay due")
         settle = Settle(settlement, self._loop.create_future())
-        self._worker.jobs.put(settle)
+        self._worker.commands.put(settle)
         await settle.done
 
     def released(self) -> Mapping[bytes, str]:
@@ -189,7 +189,7 @@ class SqliteJournal:
             case Committed(puts, ids, settles, totals, dropped):
                 self._totals = totals
                 for put, id_ in zip(puts, ids, strict=True):
-                    self._handoff.offer(Row(id_, put.record.entry))
+                    self._ready.offer(Row(id_, put.record.entry))
                 self._answer(puts)
                 for settle in settles:
                     _resolve(settle.done)
@@ -200,10 +200,10 @@ class SqliteJournal:
             case Loaded(rows, end, totals):
                 self._totals = totals
                 self._reading = False
-                self._handoff.load(rows, end)
+                self._ready.refill(rows, end)
             case Changed(totals):
                 self._totals = totals
-                self._handoff.behind = True
+                self._ready.behind = True
             case Corrupt(moved):
                 self._on_corrupt(moved)
         self._news.set()

@@ -2,7 +2,7 @@
 
 The saved rows are written to `<name>.salvaging`, which becomes `<name>.salvaged` when it is complete; then the damaged
 file is moved to `<name>.corrupt-<utc>` and the saved one takes its place. A crash in between is made good at the next
-start by `finish`, or by starting over.
+start by `finish_salvage`, or by starting over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from spanbridge.collector.journal.sqlite.database import Database, is_damage
 from spanbridge.collector.journal.sqlite.schema import connect, transaction
-from spanbridge.collector.journal.sqlite.statements import Columns, records, settling_parts
+from spanbridge.collector.journal.sqlite.statements import Columns, insert_parts, records
 
 _HEADER = 100
 _MAGIC = b"SQLite format 3\0"
@@ -28,10 +28,10 @@ _UNREADABLE = (  # besides what is damage anywhere: a table that is missing, a b
 )
 
 
-def salvage(path: Path, *, newest: int = 0) -> tuple[Path, int]:
+def salvage(path: Path, *, newest_id: int = 0) -> tuple[Path, int]:
     """Put a sound file in the place of a damaged one that nobody has open; where that went, how many rows were saved.
 
-    Rows keep their ids, and new ones get ids past `newest`, so that what the process knows of rows stays right.
+    Rows keep their ids, and new ones get ids past `newest_id`, so that what the process knows of rows stays right.
     Raises OSError or sqlite3.Error when the disk has no room for it; then nothing has changed.
     """
     fresh = path.with_name(path.name + ".salvaging")
@@ -40,12 +40,12 @@ def salvage(path: Path, *, newest: int = 0) -> tuple[Path, int]:
     with closing(Database(fresh)) as target:
         target.connection.execute("PRAGMA journal_mode = OFF")  # a crash has it made anew
         with transaction(target.connection):
-            saved = _save(path, target, newest)
+            saved = _save(path, target, newest_id)
     fresh.rename(_salvaged(path))
     return _replace(path), saved
 
 
-def finish(path: Path) -> Path | None:
+def finish_salvage(path: Path) -> Path | None:
     """Let a salvaged file take its place, if a crash kept it from that; where the damaged one went."""
     return _replace(path) if _salvaged(path).exists() else None
 
@@ -68,24 +68,24 @@ def _files(path: Path) -> tuple[Path, Path, Path]:
     return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm"), path
 
 
-def _save(path: Path, target: Database, newest: int) -> int:
+def _save(path: Path, target: Database, newest_id: int) -> int:
     saved = 0
-    _fill_up(path)
+    _restore_length(path)
     with closing(connect(path)) as source:
         for columns in _readable(source, "rows"):
             target.connection.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", columns)
             if parts := [(columns[0], trace) for trace in _settled(source, columns[0])]:
-                target.connection.execute(*settling_parts(parts))
-            newest = max(newest, columns[0])
+                target.connection.execute(*insert_parts(parts))
+            newest_id = max(newest_id, columns[0])
             saved += 1
         for columns in _readable(source, "aside"):
             target.connection.execute("INSERT OR IGNORE INTO aside VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", columns)
     target.connection.execute("DELETE FROM sqlite_sequence WHERE name = 'rows'")
-    target.connection.execute("INSERT INTO sqlite_sequence VALUES ('rows', ?)", (newest,))
+    target.connection.execute("INSERT INTO sqlite_sequence VALUES ('rows', ?)", (newest_id,))
     return saved
 
 
-def _fill_up(path: Path) -> None:
+def _restore_length(path: Path) -> None:
     """Give a file that was cut off its recorded length again, with a hole: SQLite refuses all of a shorter one."""
     with path.open("rb") as file:
         header = file.read(_HEADER)
@@ -100,7 +100,7 @@ def _settled(source: sqlite3.Connection, row: int) -> list[bytes]:
     try:
         return [trace for (trace,) in source.execute("SELECT trace FROM parts WHERE row = ?", (row,))]
     except sqlite3.DatabaseError as error:
-        _pass_over(error)
+        _raise_unless_unreadable(error)
         return []
 
 
@@ -115,7 +115,7 @@ def _readable(source: sqlite3.Connection, table: str) -> Iterator[Columns]:
         try:
             first(after)
         except sqlite3.DatabaseError as error:
-            _pass_over(error)
+            _raise_unless_unreadable(error)
             return False
         return True
 
@@ -124,7 +124,7 @@ def _readable(source: sqlite3.Connection, table: str) -> Iterator[Columns]:
         try:
             columns = first(after)
         except sqlite3.DatabaseError as error:
-            _pass_over(error)
+            _raise_unless_unreadable(error)
             after = _next_good(after, good)
             continue
         if columns is None:
@@ -133,7 +133,7 @@ def _readable(source: sqlite3.Connection, table: str) -> Iterator[Columns]:
         after = columns[0]
 
 
-def _pass_over(error: sqlite3.DatabaseError) -> None:
+def _raise_unless_unreadable(error: sqlite3.DatabaseError) -> None:
     """Raise an error that is no sign of damage: what can't be read now may be readable a moment later."""
     if not is_damage(error) and error.sqlite_errorcode not in _UNREADABLE:
         raise error

@@ -45,7 +45,7 @@ class Damaged(sqlite3.DatabaseError):
     """What was read is not what was written."""
 
 
-def insertion(items: Sequence[Record]) -> Statement:
+def insert_rows(items: Sequence[Record]) -> Statement:
     """Insert rows, whose ids follow each other."""
     values: list[Any] = []
     for record in items:
@@ -54,21 +54,21 @@ def insertion(items: Sequence[Record]) -> Statement:
     return f"INSERT INTO rows (checksum, time, signal, bytes, context, payload) VALUES {places}", values  # noqa: S608
 
 
-def settling(settlements: Sequence[Settlement]) -> Iterator[Statement]:
+def apply_settlements(settlements: Sequence[Settlement]) -> Iterator[Statement]:
     """Apply settlements; whatever is of rows that are gone does nothing."""
     if gone := [row for settlement in settlements for row in settlement.rows]:
         yield "DELETE FROM rows WHERE id IN (SELECT value FROM json_each(?))", (orjson.dumps(gone).decode(),)
     parts = [pair for settlement in settlements for pair in settlement.parts.items()]
     if pairs := [(row, trace) for row, traces in parts for trace in traces]:
-        yield settling_parts(pairs)
+        yield insert_parts(pairs)
     for settlement in settlements:
-        yield from map(_setting_aside, settlement.aside)
+        yield from map(_insert_dead_letter, settlement.aside)
     if released := {trace: note for settlement in settlements for trace, note in settlement.released.items()}:
-        yield _releasing(released)
+        yield _insert_released(released)
         yield "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?", (REMEMBERED,)
 
 
-def _releasing(released: Mapping[bytes, str]) -> Statement:
+def _insert_released(released: Mapping[bytes, str]) -> Statement:
     """Remember traces (16 bytes each) that were handed on."""
     insert = (
         f"INSERT OR REPLACE INTO released (trace, note) "  # noqa: S608
@@ -77,7 +77,7 @@ def _releasing(released: Mapping[bytes, str]) -> Statement:
     return insert, (b"".join(released), orjson.dumps(list(released.values())).decode())
 
 
-def settling_parts(pairs: Sequence[tuple[int, bytes]]) -> Statement:
+def insert_parts(pairs: Sequence[tuple[int, bytes]]) -> Statement:
     """Note that traces (16 bytes each) of rows are settled."""
     rows, traces = zip(*pairs, strict=True)
     insert = (
@@ -87,7 +87,7 @@ def settling_parts(pairs: Sequence[tuple[int, bytes]]) -> Statement:
     return insert, (b"".join(traces), orjson.dumps(rows).decode())
 
 
-def _setting_aside(item: SetAside) -> Statement:
+def _insert_dead_letter(item: SetAside) -> Statement:
     """Keep spans, once: after a crash the same may be set aside again."""
     context = dump(item.context)
     reason = item.reason.encode(errors="replace").decode()
@@ -97,7 +97,7 @@ def _setting_aside(item: SetAside) -> Statement:
     return "INSERT OR IGNORE INTO aside VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", columns
 
 
-def dropping_oldest(limits: AsideLimits) -> Statement:
+def delete_oldest_dead_letters(limits: AsideLimits) -> Statement:
     """Drop what is set aside beyond the limits."""
     beyond = (
         "SELECT id FROM (SELECT id, row_number() OVER latest AS place, sum(bytes) OVER latest AS held FROM aside"

@@ -18,22 +18,22 @@ from queue import Empty, SimpleQueue
 from spanbridge.collector.errors import ConfigError
 from spanbridge.collector.journal import AsideLimits
 from spanbridge.collector.journal.sqlite.database import Database, Totals
-from spanbridge.collector.journal.sqlite.jobs import (
+from spanbridge.collector.journal.sqlite.lock import locked
+from spanbridge.collector.journal.sqlite.messages import (
     Changed,
     Close,
+    Command,
     Committed,
     Corrupt,
     Event,
-    Job,
     Loaded,
     Put,
     Read,
     Refused,
     Settle,
 )
-from spanbridge.collector.journal.sqlite.lock import locked
+from spanbridge.collector.journal.sqlite.recovery import RecoveringDatabase
 from spanbridge.collector.journal.sqlite.statements import Record
-from spanbridge.collector.journal.sqlite.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +47,11 @@ class Worker:
     """Runs in a thread of its own, from `run` to a `Close`. `report` is called in that thread, and must be quick."""
 
     def __init__(self, path: Path, report: Callable[[Event], None], *, fsync: bool, aside: AsideLimits) -> None:
-        self.jobs: SimpleQueue[Job] = SimpleQueue()
+        self.commands: SimpleQueue[Command] = SimpleQueue()
         self.unsettled: list[Settle] = []
         self._path = path
         self._report = report
-        self._store = Store(path, self._replaced, fsync=fsync, aside=aside)
+        self._database = RecoveringDatabase(path, self._replaced, fsync=fsync, aside=aside)
         self.released: dict[bytes, str] = {}
         self._unread: Read | None = None
         self._unreported = True
@@ -59,7 +59,7 @@ class Worker:
         self._logged = -_LOG_INTERVAL
 
     def run(self, opened: Callable[[], None]) -> None:
-        """Do jobs until told to close; calls `opened` when the file is open. What could not be settled stays.
+        """Do commands until told to close; calls `opened` when the file is open. What could not be settled stays.
 
         Raises:
             ConfigError: the journal is held by another process, is not this program's, or can't be opened.
@@ -70,61 +70,61 @@ class Worker:
                 try:
                     self._start()
                     opened()
-                    while self._turn():
+                    while self._run_once():
                         pass
                 finally:
-                    self._store.close()
+                    self._database.close()
         except (sqlite3.Error, OSError) as error:
             mend = "give it a folder that can be written to, on a local disk with some room"
             raise ConfigError([f"{self._path}: the journal can't be opened ({error}); {mend}"]) from error
 
     def _start(self) -> None:
         try:
-            self._store.run(_totals)
-            self.released = self._store.run(Database.released)
+            self._database.run(_totals)
+            self.released = self._database.run(Database.released)
         except (sqlite3.Error, OSError) as error:
-            if not self._store.damaged:
+            if not self._database.damaged:
                 raise
-            self._failed(error)  # senders are told to hold on until there is room to save what can be read
+            self._after_failure(error)  # senders are told to hold on until there is room to save what can be read
         self._poll()
 
-    def _turn(self) -> bool:
-        jobs = self._waiting()
-        self.unsettled = [*self.unsettled, *(job for job in jobs if isinstance(job, Settle))]
-        self._commit([job for job in jobs if isinstance(job, Put)])
-        self._unread = next((job for job in jobs if isinstance(job, Read)), self._unread)
+    def _run_once(self) -> bool:
+        commands = self._next_commands()
+        self.unsettled = [*self.unsettled, *(command for command in commands if isinstance(command, Settle))]
+        self._commit([command for command in commands if isinstance(command, Put)])
+        self._unread = next((command for command in commands if isinstance(command, Read)), self._unread)
         self._read()
         self._poll()
-        return not any(isinstance(job, Close) for job in jobs)
+        return not any(isinstance(command, Close) for command in commands)
 
-    def _waiting(self) -> list[Job]:
+    def _next_commands(self) -> list[Command]:
         try:
-            first = self.jobs.get(timeout=_POLL)
+            first = self.commands.get(timeout=_POLL)
         except Empty:
             return []
-        return [first, *(self.jobs.get() for _ in range(self.jobs.qsize()))]
+        return [first, *(self.commands.get() for _ in range(self.commands.qsize()))]
 
     def _commit(self, puts: Sequence[Put]) -> None:
         if not puts and not self.unsettled:
             return
-        done = self._committed(puts, self.unsettled)
+        done = self._try_commit(puts, self.unsettled)
         if not done and puts and self.unsettled:  # what the one needs may be what the other can't have
-            self._committed((), self.unsettled)
-            done = self._committed(puts, ())
+            self._try_commit((), self.unsettled)
+            done = self._try_commit(puts, ())
         if not done and puts:
             self._report(Refused(puts))
 
-    def _committed(self, puts: Sequence[Put], settles: Sequence[Settle]) -> bool:
+    def _try_commit(self, puts: Sequence[Put], settles: Sequence[Settle]) -> bool:
         records, settlements = [put.record for put in puts], [settle.settlement for settle in settles]
         try:
             self._check_room(records)
-            ids, totals, dropped = self._store.run(
+            ids, totals, dropped = self._database.run(
                 lambda database: (database.apply(records, settlements), database.totals, database.dropped)
             )
         except Exception as error:  # noqa: BLE001  whatever it is, the thread must outlive it: every sender waits for it
-            self._failed(error)
+            self._after_failure(error)
             return False
-        self._store.newest = max(self._store.newest, *ids[-1:], 0)
+        self._database.newest_id = max(self._database.newest_id, *ids[-1:], 0)
         self._report(Committed(puts, ids, tuple(settles), totals, dropped))
         if settles:
             self.unsettled = []
@@ -139,7 +139,7 @@ class Worker:
         disk = os.statvfs(self._path.parent)
         if not records or disk.f_bavail * disk.f_frsize > _RESERVE + written:
             return
-        if self._store.run(Database.spare) < written:
+        if self._database.run(Database.free_bytes) < written:
             raise OSError(errno.ENOSPC, f"less than {_RESERVE >> 20} MiB of the disk are free")
 
     def _read(self) -> None:
@@ -147,12 +147,12 @@ class Worker:
             return
         after, limit = self._unread.after, self._unread.limit
         try:
-            (rows, end), totals = self._store.run(lambda database: (database.read(after, limit), database.totals))
+            (rows, end), totals = self._database.run(lambda database: (database.read(after, limit), database.totals))
         except Exception as error:  # noqa: BLE001  as above
-            self._failed(error)
+            self._after_failure(error)
             return
         self._unread = None
-        self._store.newest = max(self._store.newest, end or 0, *(row.id for row in rows[-1:]))
+        self._database.newest_id = max(self._database.newest_id, end or 0, *(row.id for row in rows[-1:]))
         self._report(Loaded(rows, end, totals))
 
     def _poll(self) -> None:
@@ -161,25 +161,25 @@ class Worker:
             return
         self._polled = now
         try:
-            self._unreported |= self._store.run(Database.changed)
+            self._unreported |= self._database.run(Database.changed)
             if self._unreported:
-                self._report(Changed(self._store.run(_totals)))
+                self._report(Changed(self._database.run(_totals)))
                 self._unreported = False
         except Exception as error:  # noqa: BLE001  as above
-            self._failed(error)
+            self._after_failure(error)
 
     def _replaced(self, moved: Path) -> None:
         self._unreported = True
         self._report(Corrupt(moved))
 
-    def _failed(self, error: Exception) -> None:
+    def _after_failure(self, error: Exception) -> None:
         now = time.monotonic()
         if now > self._logged + _LOG_INTERVAL:
             self._logged = now
             expected = isinstance(error, (sqlite3.Error, OSError))
             logger.warning("journal %s: %s", self._path, error, exc_info=not expected)
         with suppress(Exception):  # a WAL that is moved into the file has room for the next attempt
-            self._store.run(Database.checkpoint)
+            self._database.run(Database.checkpoint)
 
 
 def _totals(database: Database) -> Totals:

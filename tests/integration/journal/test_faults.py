@@ -65,7 +65,7 @@ async def taker(journal):
             say("settled", name.decode(), int(number))
 
 async def main():
-    async with SqliteJournal(Path(sys.argv[1]), handoff=20_000) as journal:
+    async with SqliteJournal(Path(sys.argv[1]), max_ready_bytes=20_000) as journal:
         await asyncio.gather(taker(journal), *(putter(journal, f"{sys.argv[2]}-{n}") for n in range(6)))
 
 asyncio.run(main())
@@ -211,7 +211,7 @@ async def test_damage_in_use_disturbs_neither_rows_on_their_way_nor_new_ones(pat
     sent = await filled(path)
     overwrite(path, place_of(path, sent[100].payload) + 500, b"rotten")
     moved: list[Path] = []
-    async with SqliteJournal(path, handoff=50_000, on_corrupt=moved.append) as journal:
+    async with SqliteJournal(path, max_ready_bytes=50_000, on_corrupt=moved.append) as journal:
         before = [await journal.take() for _ in range(50)]
         await journal.settle(Settlement(rows=[row.id for row in before[:25]]))
         rows = before + [await journal.take() for _ in range(149)]
@@ -308,7 +308,7 @@ async def put_until_busy(journal):
 
 async def main():
     said = {}
-    async with SqliteJournal(Path(sys.argv[1]), handoff=0) as journal:
+    async with SqliteJournal(Path(sys.argv[1]), max_ready_bytes=0) as journal:
         await journal.put(Entry(b"first", Context()))
         first = await journal.take()
         room(3_000_000)
@@ -376,11 +376,11 @@ import asyncio, json, resource, sys
 from pathlib import Path
 from spanbridge.collector.errors import Busy
 from spanbridge.collector.journal import Entry
-from spanbridge.collector.journal.sqlite import store
+from spanbridge.collector.journal.sqlite import recovery
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.processors.types import Context
 
-store._SALVAGE_INTERVAL = 0.2
+recovery._SALVAGE_INTERVAL = 0.2
 
 async def main():
     said, moved = {}, []

@@ -102,10 +102,10 @@ async def test_leaving_waits_for_what_was_queued(path: Path) -> None:
         await journal.put(entry())
 
 
-@pytest.mark.parametrize("handoff", [0, 50, 1000, 1 << 20])
-async def test_rows_keep_their_order_when_takers_and_putters_race(path: Path, handoff: int) -> None:
-    chance = random.Random(handoff)
-    async with SqliteJournal(path, handoff=handoff) as journal:
+@pytest.mark.parametrize("max_ready_bytes", [0, 50, 1000, 1 << 20])
+async def test_rows_keep_their_order_when_takers_and_putters_race(path: Path, max_ready_bytes: int) -> None:
+    chance = random.Random(max_ready_bytes)
+    async with SqliteJournal(path, max_ready_bytes=max_ready_bytes) as journal:
 
         async def putter(name: int) -> None:
             for number in range(100):
@@ -141,7 +141,7 @@ async def test_the_file_does_not_grow_while_rows_come_and_go(path: Path) -> None
 
 
 async def test_commits_with_fsync_and_small_hand_off_work_alike(path: Path) -> None:
-    async with SqliteJournal(path, fsync=True, handoff=10) as journal:
+    async with SqliteJournal(path, fsync=True, max_ready_bytes=10) as journal:
         await asyncio.gather(*(journal.put(entry(b"%d" % number)) for number in range(50)))
         assert len(set(await taken(journal, 50))) == 50
 

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from spanbridge.collector.journal import AsideLimits, Entry, Settlement
-from spanbridge.collector.journal.sqlite.jobs import Close, Committed, Event, Put, Settle
+from spanbridge.collector.journal.sqlite.messages import Close, Committed, Event, Put, Settle
 from spanbridge.collector.journal.sqlite.statements import Record
 from spanbridge.collector.journal.sqlite.worker import Worker
 from spanbridge.processors.types import Context
@@ -26,12 +26,12 @@ async def test_a_commit_reported_tells_nothing_of_what_came_after_it(tmp_path: P
     thread.start()
     loop = asyncio.get_running_loop()
     try:
-        worker.jobs.put(Put(Record(0.0, Entry(b"payload", Context()), b""), loop.create_future()))
+        worker.commands.put(Put(Record(0.0, Entry(b"payload", Context()), b""), loop.create_future()))
         await until(lambda: len(commits()) == 1)
         settle = Settle(Settlement(rows=[1]), loop.create_future())
-        worker.jobs.put(settle)
+        worker.commands.put(settle)
         await until(lambda: len(commits()) == 2)
     finally:
-        worker.jobs.put(Close())
+        worker.commands.put(Close())
         thread.join()
     assert [list(event.settles) for event in commits()] == [[], [settle]]

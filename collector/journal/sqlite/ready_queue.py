@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from spanbridge.collector.journal import Row
 
 
-class Handoff:
+class ReadyQueue:
     """Rows ready to be taken, at most about `limit` bytes of payload.
 
     All rows up to `last` have come through here. While `behind` is false, there are no others: a row just committed
-    may be offered. Otherwise the file holds more, and only `load`ing from it goes on, so that no row overtakes another.
+    may be offered. Otherwise the file holds more, and only `refill` from it goes on, so that no row overtakes another.
     """
 
     def __init__(self, limit: int) -> None:
@@ -39,7 +39,7 @@ class Handoff:
         else:
             self._append(row)
 
-    def load(self, rows: Iterable[Row], end: int | None) -> None:
+    def refill(self, rows: Iterable[Row], end: int | None) -> None:
         """Take in rows read from the file, past `last`. `end` is the newest id there, or None when more are to come."""
         for row in rows:
             self._append(row)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from spanbridge.collector.journal import AsideLimits
 from spanbridge.collector.journal.sqlite.database import Database, is_damage
-from spanbridge.collector.journal.sqlite.salvage import finish, salvage
+from spanbridge.collector.journal.sqlite.salvage import finish_salvage, salvage
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -19,15 +19,15 @@ logger = logging.getLogger(__name__)
 _SALVAGE_INTERVAL = 5.0  # s between attempts, as each may copy the whole file before the disk refuses
 
 
-class Store:
+class RecoveringDatabase:
     """The open `Database` of a path, replaced when it is damaged. Belongs to one thread.
 
-    `newest` is the highest row id that anyone was told of: the caller keeps it, and a new file goes on from there.
+    `newest_id` is the highest row id that anyone was told of: the caller keeps it, and a new file goes on from there.
     `on_corrupt` is called with the place where a damaged file was moved to.
     """
 
     def __init__(self, path: Path, on_corrupt: Callable[[Path], None], *, fsync: bool, aside: AsideLimits) -> None:
-        self.newest = 0
+        self.newest_id = 0
         self.damaged = False
         self._path = path
         self._on_corrupt = on_corrupt
@@ -61,19 +61,19 @@ class Store:
 
     def _opened(self) -> Database:
         if self._database is None:
-            if moved := finish(self._path):
+            if moved := finish_salvage(self._path):
                 self._on_corrupt(moved)
             if self.damaged:
                 self._salvage()
             self._database = Database(self._path, fsync=self._fsync, aside=self._aside)
-            self.newest = max(self.newest, self._database.newest())
+            self.newest_id = max(self.newest_id, self._database.newest_id())
         return self._database
 
     def _salvage(self) -> None:
         if time.monotonic() < self._salvage_at:
             raise sqlite3.OperationalError("the journal is damaged, and there is no room to save it")
         self._salvage_at = time.monotonic() + _SALVAGE_INTERVAL
-        moved, saved = salvage(self._path, newest=self.newest)
+        moved, saved = salvage(self._path, newest_id=self.newest_id)
         self.damaged = False
         self._salvage_at = 0.0
         logger.warning("journal %s: %d rows were saved; the damaged file is now %s", self._path, saved, moved)

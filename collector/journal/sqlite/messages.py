@@ -42,7 +42,7 @@ class Close:
     """Do what came before this, then end."""
 
 
-Job: TypeAlias = Put | Settle | Read | Close
+Command: TypeAlias = Put | Settle | Read | Close
 
 
 @dataclass(frozen=True, slots=True)
