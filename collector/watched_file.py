@@ -17,7 +17,7 @@ _INTERVAL = 1.0
 """Seconds between two looks."""
 
 
-class FollowedFile(Generic[T]):
+class WatchedFile(Generic[T]):
     """What a file holds. What can't be read or understood any more leaves what there was, and is logged."""
 
     def __init__(

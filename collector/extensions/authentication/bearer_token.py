@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from spanbridge.collector.errors import Unauthenticated
 from spanbridge.collector.receivers import Authenticate, Identity
-from spanbridge.collector.watched_file import FollowedFile
+from spanbridge.collector.watched_file import WatchedFile
 from spanbridge.processors.settings import ConfigModel
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def bearer_token(config: BearerTokenAuthConfig, section: str) -> Authenticate:
 
 def _digests(token: TokenConfig, section: str) -> Callable[[], Iterable[bytes]]:
     if token.filename:
-        return FollowedFile(f"{section}::filename", token.filename, _lines)
+        return WatchedFile(f"{section}::filename", token.filename, _lines)
     only = (_digest(token.token.get_secret_value()),)
     return lambda: only
 
