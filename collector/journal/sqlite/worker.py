@@ -161,7 +161,8 @@ class Worker:
             return
         self._polled = now
         try:
-            self._unreported |= self._database.run(Database.changed)
+            changed = self._database.run(Database.changed)
+            self._unreported = self._unreported or changed  # read after the call, as a salvage within it sets it
             if self._unreported:
                 self._report(Changed(self._database.run(_totals)))
                 self._unreported = False

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from spanbridge.collector.errors import Busy, ConfigError
+from spanbridge.collector.errors import Busy, ConfigError, SpanbridgeError
 from spanbridge.collector.journal import AsideLimits, Entry, SetAside, Settlement
 from spanbridge.collector.journal.sqlite import dead_letters
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
@@ -100,6 +100,8 @@ async def test_leaving_waits_for_what_was_queued(path: Path) -> None:
     assert await rows_of(path) == [b"%d" % number for number in range(100)]
     with pytest.raises(Busy):
         await journal.put(entry())
+    with pytest.raises(SpanbridgeError, match="the journal is closed; the rows stay due"):
+        await journal.settle(Settlement(rows=[1]))
 
 
 @pytest.mark.parametrize("max_ready_bytes", [0, 50, 1000, 1 << 20])

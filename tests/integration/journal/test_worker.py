@@ -4,34 +4,95 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from spanbridge.collector.journal import AsideLimits, Entry, Settlement
-from spanbridge.collector.journal.sqlite.messages import Close, Committed, Event, Put, Settle
+from spanbridge.collector.journal.sqlite.messages import Close, Committed, Event, Loaded, Put, Read, Settle
 from spanbridge.collector.journal.sqlite.statements import Record
 from spanbridge.collector.journal.sqlite.worker import Worker
 from spanbridge.processors.types import Context
 from tests.polling import until
 
 
-async def test_a_commit_reported_tells_nothing_of_what_came_after_it(tmp_path: Path) -> None:
-    """The event loop may be busy when the report comes: a settlement that it finds there must be in the file."""
+@dataclass
+class Running:
+    """A worker in its thread, and what it has reported."""
+
+    worker: Worker
+    events: list[Event]
+
+    @property
+    def commits(self) -> list[Committed]:
+        return [event for event in self.events if isinstance(event, Committed)]
+
+    def put(self, payload: bytes = b"payload") -> Put:
+        command = Put(Record(0.0, Entry(payload, Context()), b""), asyncio.get_running_loop().create_future())
+        self.worker.commands.put(command)
+        return command
+
+    def settle(self, settlement: Settlement) -> Settle:
+        command = Settle(settlement, asyncio.get_running_loop().create_future())
+        self.worker.commands.put(command)
+        return command
+
+
+@pytest.fixture
+def queued(tmp_path: Path) -> Running:
+    """A worker that has not been started: what is asked of it waits."""
     events: list[Event] = []
+    return Running(Worker(tmp_path / "traces.journal", events.append, fsync=False, aside=AsideLimits()), events)
 
-    def commits() -> list[Committed]:
-        return [event for event in events if isinstance(event, Committed)]
 
-    worker = Worker(tmp_path / "traces.journal", events.append, fsync=False, aside=AsideLimits())
-    thread = threading.Thread(target=worker.run, args=(lambda: None,))
+@contextmanager
+def started(running: Running) -> Iterator[None]:
+    thread = threading.Thread(target=running.worker.run, args=(lambda: None,))
     thread.start()
-    loop = asyncio.get_running_loop()
     try:
-        worker.commands.put(Put(Record(0.0, Entry(b"payload", Context()), b""), loop.create_future()))
-        await until(lambda: len(commits()) == 1)
-        settle = Settle(Settlement(rows=[1]), loop.create_future())
-        worker.commands.put(settle)
-        await until(lambda: len(commits()) == 2)
+        yield
     finally:
-        worker.commands.put(Close())
+        running.worker.commands.put(Close())
         thread.join()
-    assert [list(event.settles) for event in commits()] == [[], [settle]]
+
+
+async def test_a_commit_reported_tells_nothing_of_what_came_after_it(queued: Running) -> None:
+    """The event loop may be busy when the report comes: a settlement that it finds there must be in the file."""
+    with started(queued):
+        queued.put()
+        await until(lambda: len(queued.commits) == 1)
+        settle = queued.settle(Settlement(rows=[1]))
+        await until(lambda: len(queued.commits) == 2)
+    assert [list(event.settles) for event in queued.commits] == [[], [settle]]
+
+
+async def test_what_waits_is_committed_together(queued: Running) -> None:
+    """One commit is a wait for the disk: a hundred senders share it."""
+    puts = [queued.put(b"%d" % number) for number in range(100)]
+    settle = queued.settle(Settlement(rows=[7]))
+    with started(queued):
+        await until(lambda: queued.commits)
+    (commit,) = queued.commits
+    assert (list(commit.puts), list(commit.settles)) == (puts, [settle])
+    assert list(commit.ids) == list(range(1, 101))
+
+
+async def test_what_was_committed_is_not_committed_again(queued: Running) -> None:
+    with started(queued):
+        first = queued.settle(Settlement(released={bytes(16): "kept"}))
+        await until(lambda: queued.commits)
+        queued.worker.commands.put(Read(0, 100))  # a turn with nothing to commit
+        await until(lambda: any(isinstance(event, Loaded) for event in queued.events))
+        last = queued.put()
+        await until(lambda: len(queued.commits) > 1)
+    assert [(list(event.puts), list(event.settles)) for event in queued.commits] == [([], [first]), ([last], [])]
+
+
+async def test_what_comes_before_the_end_is_done(queued: Running) -> None:
+    puts = [queued.put() for _ in range(3)]
+    queued.worker.commands.put(Close())
+    queued.worker.run(lambda: None)
+    assert [list(event.puts) for event in queued.commits] == [puts]
