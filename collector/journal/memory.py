@@ -1,4 +1,4 @@
-"""A journal without a disk: for tests, and for those who would rather lose spans than write them to one."""
+"""A journal without a disk: for tests, and for whoever would rather lose spans than write them to one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,29 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 from spanbridge.collector.errors import Busy, TooLarge
-from spanbridge.collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, SetAside, Settlement
+from spanbridge.collector.journal import (
+    ASIDE,
+    AsideLimits,
+    Entry,
+    JournalState,
+    Row,
+    SetAside,
+    Settlement,
+    check_trace_ids,
+)
 from spanbridge.collector.journal.context import dump
 
 
 class MemoryJournal:
     """The journal's contract kept in memory: bounded the same way, and gone with the process.
 
-    `capacity` is in bytes of payload and context, of rows that are due and of what was set aside. What is set aside
-    can only be counted here: no other process can reach it to retry or drop it. `aside` bounds it, and `on_dropped` is
-    called with the number of entries that had to go for others.
+    Dead letters are counted only: no other process can reach them to retry or drop them.
+
+    Args:
+        capacity: Bytes of payload and context, due and dead letters, above which puts are refused.
+        aside: The limits of dead letters.
+        on_dropped: Called with the number of dead letters that had to go for others.
+        clock: Returns unix seconds.
     """
 
     def __init__(
@@ -44,10 +57,15 @@ class MemoryJournal:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Nothing is open and nothing is kept."""
+        """Do nothing: there is nothing open, and nothing to keep."""
 
     async def put(self, entry: Entry) -> None:
-        """Keep the entry. Raises `Busy` when it does not fit now, `TooLarge` when it never will."""
+        """Keep the entry.
+
+        Raises:
+            Busy: It does not fit now.
+            TooLarge: It would not fit into an empty journal.
+        """
         size = len(entry.payload) + len(dump(entry.context))
         if size > self._capacity:
             raise TooLarge(f"the request is larger than the whole journal ({self._capacity} bytes)")
@@ -60,14 +78,19 @@ class MemoryJournal:
         self._arrival.set()
 
     async def take(self) -> Row:
-        """The next due row, each once; waits for one."""
+        """Return the next due row, each once; wait for one if there is none."""
         while not self._ready:
             self._arrival.clear()
             await self._arrival.wait()
         return self._ready.popleft()
 
     async def settle(self, settlement: Settlement) -> None:
-        """Forget settled rows. Parts need no record: nothing is due again in the life of the process."""
+        """Forget settled rows. Parts need no record: nothing is due again in the life of the process.
+
+        Raises:
+            ValueError: A trace id is not 16 bytes long.
+        """
+        check_trace_ids(settlement)
         for row in settlement.rows:
             size, _ = self._due.pop(row, (0, 0.0))
             self._bytes -= size
@@ -92,11 +115,11 @@ class MemoryJournal:
         return dropped
 
     def released(self) -> Mapping[bytes, str]:
-        """None: nothing is known from before."""
+        """Return no traces: nothing is known from before."""
         return {}
 
     def state(self) -> JournalState:
-        """The current reading."""
+        """Return the current reading."""
         _, oldest = next(iter(self._due.values()), (0, 0.0))
         age = max(0.0, self._clock() - oldest) if self._due else 0.0
         return JournalState(self._bytes, self._capacity, len(self._due), age, len(self._aside))

@@ -212,6 +212,20 @@ async def test_settling_what_is_gone_is_no_error(journal: MakeJournal) -> None:
         await opened.settle(Settlement())
 
 
+@pytest.mark.parametrize("length", [8, 17])
+async def test_a_trace_id_of_another_length_is_refused(journal: MakeJournal, length: int) -> None:
+    async with journal() as opened:
+        await opened.put(entry())
+        (row,) = await taken(opened, 1)
+        for settlement in (
+            Settlement(parts={row.id: [bytes(16), bytes(length)]}),
+            Settlement(released={bytes(length): ""}),
+        ):
+            with pytest.raises(ValueError, match="16 bytes"):
+                await opened.settle(settlement)
+        assert opened.state().rows == 1
+
+
 async def test_a_row_whose_parts_are_settled_stays_due(journal: MakeJournal) -> None:
     async with journal() as opened:
         await opened.put(entry())

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from spanbridge.collector.errors import Busy, SpanbridgeError, TooLarge
-from spanbridge.collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, Settlement
+from spanbridge.collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, Settlement, check_trace_ids
 from spanbridge.collector.journal.context import dump
 from spanbridge.collector.journal.sqlite.database import Totals
 from spanbridge.collector.journal.sqlite.messages import (
@@ -36,7 +36,7 @@ from spanbridge.collector.journal.sqlite.messages import (
     Settle,
 )
 from spanbridge.collector.journal.sqlite.ready_queue import ReadyQueue
-from spanbridge.collector.journal.sqlite.statements import TRACE_ID_BYTES, Record
+from spanbridge.collector.journal.sqlite.statements import Record
 from spanbridge.collector.journal.sqlite.worker import Worker
 
 _LARGEST_ROW = 900 << 20  # bytes; SQLite's default limit for a row is 10**9
@@ -165,8 +165,7 @@ class SqliteJournal:
             ValueError: a trace id is not 16 bytes long.
             SpanbridgeError: the journal was closed before it could be committed; its rows are due again.
         """
-        if any(len(trace) != TRACE_ID_BYTES for traces in settlement.parts.values() for trace in traces):
-            raise ValueError("a trace id has 16 bytes")
+        check_trace_ids(settlement)
         if self._closing:
             raise SpanbridgeError("the journal is closed; the rows stay due")
         settle = Settle(settlement, self._loop.create_future())

@@ -1,4 +1,8 @@
-"""What passes between the event loop and the worker: jobs to the one, events in the order of commits to the other."""
+"""What passes between the event loop and the worker thread: commands to the thread, events back to the loop.
+
+Nothing else is shared between them, so neither needs a lock. Events come in the order in which the file saw what they
+tell of; the bookkeeping of the loop (`journal`) is right only because of that.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from spanbridge.collector.journal.sqlite.statements import Record
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Put:
-    """Commit an entry."""
+    """A command to commit an entry, once; `done` is the loop's, which the thread never touches."""
 
     record: Record
     done: Future[None]
@@ -23,7 +27,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Settle:
-    """Commit a settlement, however long the disk refuses."""
+    """A command to commit a settlement, again and again as long as the disk refuses."""
 
     settlement: Settlement
     done: Future[None]
@@ -31,7 +35,7 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Read rows past an id, until `limit` bytes are reached."""
+    """A command to read rows past the id `after`, until `limit` bytes are reached; answered by one `Loaded`."""
 
     after: int
     limit: int
@@ -39,7 +43,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Do what came before this, then end."""
+    """A command to do what came before it, then end."""
 
 
 Command: TypeAlias = Put | Settle | Read | Close
@@ -47,9 +51,15 @@ Command: TypeAlias = Put | Settle | Read | Close
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Rows are in the file under `ids`, and settlements are applied; `totals` are as of then.
+    """One transaction: rows are in the file and settlements are applied.
 
-    `dropped` rows of what was set aside before had to go.
+    Attributes:
+        puts: What was put.
+        ids: The ids of their rows, in the same order.
+        settles: The settlements that were applied, before the puts.
+        totals: What the file held after it. They travel with the event, for the loop may hear of it when more has
+            been committed already: a reading taken then would count what the loop has not seen yet.
+        dropped: How many older dead letters had to go.
     """
 
     puts: Sequence[Put]
@@ -61,14 +71,14 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The disk did not take these."""
+    """The disk did not take these; nothing of them is in the file."""
 
     puts: Sequence[Put]
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Rows that were read; `end` is the newest id in the file if there are no more."""
+    """Rows that were read; `end` is the newest id ever given in the file, or None if there are more rows."""
 
     rows: Sequence[Row]
     end: int | None
@@ -77,14 +87,14 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The file holds what no other event told of: at the start, when another process wrote, when it was replaced."""
+    """The file holds what no other event tells of: at the start, when another process wrote, when it was replaced."""
 
     totals: Totals
 
 
 @dataclass(frozen=True, slots=True)
 class Corrupt:
-    """The file was damaged; it is at `moved` now, and what could be read of it is in its place."""
+    """The file was damaged; it was moved to `moved`, and what could be read of it is in its place."""
 
     moved: Path
 

@@ -1,6 +1,8 @@
-"""The way from a commit to `take`: rows in the order of ids, each once, from memory or else from the file.
+"""The rows that `take` returns next: in the order of ids, each once, from memory or else from the file. Pure.
 
-Pure bookkeeping; whoever owns it reads the file when it is told to.
+A row that was just committed is in memory anyway, and is handed on from there: to read each row back would double the
+work of a bridge that keeps up. Memory is bounded, so past a limit rows stay in the file alone and are read from it
+later. The rule that keeps both ways in one order is that of `behind`.
 """
 
 from __future__ import annotations
@@ -12,15 +14,19 @@ from spanbridge.collector.journal import Row
 
 
 class ReadyQueue:
-    """Rows ready to be taken, at most about `limit` bytes of payload.
+    """Rows ready to be taken.
 
-    All rows up to `last` have come through here. While `behind` is false, there are no others: a row just committed
-    may be offered. Otherwise the file holds more, and only `refill` from it goes on, so that no row overtakes another.
+    All rows up to the id `last` have come through here. While `behind` is False there are no others, and a row just
+    committed is the next one. While it is True the file holds rows past `last`, and new ones come from `refill` alone:
+    were one let in from memory now, it would overtake those, and `refill` would then bring it a second time.
+
+    Args:
+        limit: Bytes of payload above which a committed row is left to be read from the file. A refill may go over.
     """
 
     def __init__(self, limit: int) -> None:
         self.last = 0
-        self.behind = True
+        self.behind = True  # at the start: nobody has looked yet what an earlier life left in the file
         self._limit = limit
         self._rows: deque[Row] = deque()
         self._bytes = 0
@@ -29,9 +35,9 @@ class ReadyQueue:
         return len(self._rows)
 
     def offer(self, row: Row) -> None:
-        """Take in a row just committed, unless it is not the next one or there is no room: then it is read later.
+        """Add a row just committed, unless it is not the next one or there is no room: then it is read later.
 
-        An id that was left out belongs to another process (an operator who retries): its row is only in the file.
+        An id that was left out is of a row of another process (an operator's retry), which is only in the file.
         """
         fits = self._bytes + len(row.entry.payload) <= self._limit
         if self.behind or row.id != self.last + 1 or not fits:
@@ -40,7 +46,13 @@ class ReadyQueue:
             self._append(row)
 
     def refill(self, rows: Iterable[Row], end: int | None) -> None:
-        """Take in rows read from the file, past `last`. `end` is the newest id there, or None when more are to come."""
+        """Add rows that were read from the file.
+
+        Args:
+            rows: The rows past `last`, in order, without gaps but for rows that are gone.
+            end: The newest id ever given in the file if these were all, None if more are to come. It may be above
+                that of the last row: the rows in between were settled, and the next id follows it.
+        """
         for row in rows:
             self._append(row)
         if end is not None:
@@ -53,7 +65,11 @@ class ReadyQueue:
         self.last = row.id
 
     def pop(self) -> Row:
-        """The next row. Raises IndexError when none is ready."""
+        """Remove and return the next row.
+
+        Raises:
+            IndexError: None is ready.
+        """
         row = self._rows.popleft()
         self._bytes -= len(row.entry.payload)
         return row

@@ -154,12 +154,6 @@ async def test_only_the_owner_may_read_the_files(path: Path) -> None:
         assert {file.stat().st_mode & 0o077 for file in path.parent.iterdir()} == {0}
 
 
-async def test_a_trace_id_of_another_length_is_refused(path: Path) -> None:
-    async with SqliteJournal(path) as journal:
-        with pytest.raises(ValueError, match="16 bytes"):
-            await journal.settle(Settlement(parts={1: [b"short"]}))
-
-
 HOLD = """
 import asyncio, sys
 from pathlib import Path

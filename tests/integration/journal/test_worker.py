@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from spanbridge.collector.journal import AsideLimits, Entry, Settlement
-from spanbridge.collector.journal.sqlite.messages import Close, Committed, Event, Loaded, Put, Read, Settle
+from spanbridge.collector.journal.sqlite import worker
+from spanbridge.collector.journal.sqlite.messages import Close, Committed, Event, Loaded, Put, Read, Refused, Settle
 from spanbridge.collector.journal.sqlite.statements import Record
 from spanbridge.collector.journal.sqlite.worker import Worker
 from spanbridge.processors.types import Context
@@ -29,6 +30,10 @@ class Running:
     @property
     def commits(self) -> list[Committed]:
         return [event for event in self.events if isinstance(event, Committed)]
+
+    @property
+    def refused(self) -> list[Put]:
+        return [put for event in self.events if isinstance(event, Refused) for put in event.puts]
 
     def put(self, payload: bytes = b"payload") -> Put:
         command = Put(Record(0.0, Entry(payload, Context()), b""), asyncio.get_running_loop().create_future())
@@ -96,3 +101,33 @@ async def test_what_comes_before_the_end_is_done(queued: Running) -> None:
     queued.worker.commands.put(Close())
     queued.worker.run(lambda: None)
     assert [list(event.puts) for event in queued.commits] == [puts]
+
+
+async def test_settlements_are_not_held_up_by_puts_that_do_not_fit(
+    queued: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_RESERVE", 1 << 60)  # no disk has so much
+    put, settle = queued.put(bytes(100_000)), queued.settle(Settlement(rows=[1]))
+    with started(queued):
+        await until(lambda: queued.refused)
+    (commit,) = queued.commits
+    assert (list(commit.puts), list(commit.settles)) == ([], [settle])
+    assert queued.refused == [put]
+
+
+async def test_a_put_has_the_room_of_what_is_settled_with_it(
+    queued: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(20):
+        queued.put(bytes(100_000))
+    with started(queued):
+        await until(lambda: queued.commits)
+    monkeypatch.setattr(worker, "_RESERVE", 1 << 60)  # no disk has so much: there is only what is free in the file
+    events: list[Event] = []
+    later = Running(Worker(tmp_path / "traces.journal", events.append, fsync=False, aside=AsideLimits()), events)
+    put, settle = later.put(bytes(100_000)), later.settle(Settlement(rows=range(1, 21)))
+    with started(later):
+        await until(lambda: any(event.puts for event in later.commits) or later.refused)
+    assert later.refused == []
+    assert [list(event.settles) for event in later.commits] == [[settle], []]
+    assert [list(event.puts) for event in later.commits] == [[], [put]]
