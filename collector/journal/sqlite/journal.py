@@ -1,8 +1,10 @@
 """The journal on disk: one SQLite file, one thread that owns it, and what the event loop knows of it.
 
 `put` returns after the COMMIT of the transaction that holds the entry, so killing the process loses nothing that was
-promised; with `fsync` neither does a loss of power (see `database` for SQLite's own words on both). Everything that
-waits when the thread turns to its queue goes into one transaction, and is resolved by one wake-up of the loop.
+acknowledged; with `fsync` neither does a loss of power (see `database` for SQLite's own words on both).
+
+While both are at work, loop and thread share nothing but messages. The loop does its bookkeeping from events alone, which come in the order of the commits: what is in the file but not yet told of does not exist for it. To be right while
+puts are under way it counts these by itself (`_queued`), from the moment they are sent to the one they are told of.
 
 A row goes to `take` in memory when it is the next one and there is room (`ready_queue`), and is read back from
 the file otherwise; after a restart that is where all of them come from. See `ready_queue` for the rule of their order.
@@ -39,8 +41,10 @@ from spanbridge.collector.journal.sqlite.ready_queue import ReadyQueue
 from spanbridge.collector.journal.sqlite.statements import Record
 from spanbridge.collector.journal.sqlite.worker import Worker
 
-_LARGEST_ROW = 900 << 20  # bytes; SQLite's default limit for a row is 10**9
-_CHUNK = 1 << 20  # bytes read from the file at a time
+_LARGEST_ROW = 900 << 20
+"""Bytes; SQLite's default limit for a row is 10**9 (SQLITE_MAX_LENGTH)."""
+_CHUNK = 1 << 20
+"""Bytes read from the file at a time: enough to keep delivery busy, and no long wait for puts that come meanwhile."""
 
 
 def _ignore(_: object) -> None:
@@ -48,17 +52,23 @@ def _ignore(_: object) -> None:
 
 
 class SqliteJournal:
-    """The journal's contract on a file; an async context manager that waits at its end for what was queued.
+    """The journal's contract on a file.
 
-    `capacity` bounds the bytes of payload and context that are due or set aside; what waits for the thread counts too.
-    Setting aside is never refused, so it may go over, and puts are refused until there is room again; `aside` bounds
-    it, and `on_dropped` is called in the event loop with the number of rows that had to go for others. The file gets
-    somewhat larger than that and does not shrink, but its pages are used again.
-    `max_ready_bytes` bounds the bytes that wait in memory for `take`. `fsync` makes commits survive a loss of power.
-    `on_corrupt` is called in the event loop with the place to which a damaged file was moved.
+    The file gets somewhat larger than `capacity` and does not shrink, but its pages are used again.
 
-    Raises, on entering:
-        ConfigError: another process has this journal open, or the path can't be this journal.
+    Args:
+        path: The file; its folder is made too.
+        capacity: Bytes of payload and context, due, under way or dead letters, above which puts are refused. Dead
+            letters are never refused and may go over.
+        fsync: Whether commits survive a loss of power.
+        max_ready_bytes: Bytes of payload that wait in memory for `take`; rows beyond are read from the file.
+        aside: The limits of dead letters.
+        on_corrupt: Called in the event loop with the place to which a damaged file was moved.
+        on_dropped: Called in the event loop with the number of dead letters that had to go for others.
+        clock: Returns unix seconds.
+
+    Raises:
+        ConfigError: On entering: another process has this journal open, or the path can't be this journal.
     """
 
     def __init__(  # noqa: PLR0913  each is a setting of its own
@@ -131,9 +141,11 @@ class SqliteJournal:
     async def put(self, entry: Entry) -> None:
         """Return once the entry is committed.
 
+        Cancelling it does not call it back: it is committed nevertheless, as nobody can tell how far it is.
+
         Raises:
-            Busy: it does not fit now, or the disk refuses.
-            TooLarge: it would not fit into an empty journal, so that sending it again can't help.
+            Busy: It does not fit now, the disk refuses, or the journal is closing.
+            TooLarge: It would not fit into an empty journal, so sending it again can't help.
         """
         record = Record(self._clock(), entry, dump(entry.context))
         size = record.size
@@ -149,8 +161,9 @@ class SqliteJournal:
         await put.done
 
     async def take(self) -> Row:
-        """The next due row in the order of ids, each once in the life of the process; waits for one."""
+        """Return the next due row in the order of ids, each once in the life of the process; wait if there is none."""
         while not self._ready:
+            # One read at a time, whoever waits: two would bring the same rows, and they would be delivered twice.
             if self._ready.behind and not self._reading:
                 self._reading = True
                 self._worker.commands.put(Read(self._ready.last, self._chunk))
@@ -162,8 +175,8 @@ class SqliteJournal:
         """Return once the settlement is committed, however long the disk refuses it.
 
         Raises:
-            ValueError: a trace id is not 16 bytes long.
-            SpanbridgeError: the journal was closed before it could be committed; its rows are due again.
+            ValueError: A trace id is not 16 bytes long.
+            SpanbridgeError: The journal was closed before it could be committed; its rows are due again.
         """
         check_trace_ids(settlement)
         if self._closing:
@@ -173,17 +186,20 @@ class SqliteJournal:
         await settle.done
 
     def released(self) -> Mapping[bytes, str]:
-        """The traces that were released before this start, and their notes."""
+        """Return the traces that were released before this start, and their notes."""
         return self._worker.released
 
     def state(self) -> JournalState:
-        """The reading as of the last commit."""
+        """Return the reading as of the last commit."""
         rows, held, aside, oldest = self._totals
         age = 0.0 if oldest is None else max(0.0, self._clock() - oldest)
         return JournalState(held, self._capacity, rows, age, aside)
 
     def _on(self, event: Event) -> None:
-        """Take in what the thread did."""
+        """Update what the loop knows by an event, and wake whoever waits for it.
+
+        Rows are offered before their senders are answered: whoever has been told OK finds the row on its way.
+        """
         match event:
             case Committed(puts, ids, settles, totals, dropped):
                 self._totals = totals

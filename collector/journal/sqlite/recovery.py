@@ -1,4 +1,7 @@
-"""The journal's file through damage: what fails because the file is broken is done again on one put in its place."""
+"""The journal's file through damage: what fails because the file is broken is done again on the one that replaces it.
+
+Whoever writes to the journal need not know of damage: nothing that was asked of it fails for that alone.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,18 @@ _SALVAGE_INTERVAL = 5.0  # s between attempts, as each may copy the whole file b
 
 
 class RecoveringDatabase:
-    """The open `Database` of a path, replaced when it is damaged. Belongs to one thread.
+    """The open `Database` of a path, replaced by what can be saved of it when it is damaged. Belongs to one thread.
 
-    `newest_id` is the highest row id that anyone was told of: the caller keeps it, and a new file goes on from there.
-    `on_corrupt` is called with the place where a damaged file was moved to.
+    Args:
+        path: The journal's file.
+        on_corrupt: Called, in this thread, with the place where a damaged file was moved to.
+        fsync: As of `Database`.
+        aside: As of `Database`.
+
+    Attributes:
+        newest_id: The highest row id that anyone was told of. The caller raises it as it tells of rows, and a new file
+            goes on from there: the damaged one may be too broken to say, and an id given twice settles the wrong row.
+        damaged: Whether the file is known to be broken and could not be replaced yet.
     """
 
     def __init__(self, path: Path, on_corrupt: Callable[[Path], None], *, fsync: bool, aside: AsideLimits) -> None:
@@ -39,9 +50,12 @@ class RecoveringDatabase:
     def run(self, work: Callable[[Database], T]) -> T:
         """Do `work` on the database; on damage, once more on its replacement.
 
+        Returns:
+            What `work` returned.
+
         Raises:
-            sqlite3.Error, OSError: the disk refuses, for the work or for the replacement; it may be tried again.
-            ConfigError: the file is not this journal's.
+            sqlite3.Error, OSError: The disk refuses, for the work or for the replacement; it may be tried again.
+            ConfigError: The file is not this journal's.
         """
         try:
             return work(self._opened())
@@ -49,8 +63,8 @@ class RecoveringDatabase:
             if not is_damage(error):
                 raise
             logger.warning("journal %s is damaged: %s", self._path, error)
-        self.close()
-        self.damaged = True
+        self.close()  # first: a salvage moves the files, and SQLite would go on writing to moved ones
+        self.damaged = True  # until a salvage has worked, which may take several calls on a full disk
         return work(self._opened())
 
     def close(self) -> None:

@@ -1,6 +1,16 @@
 """The one thread that owns the journal's file: everything that waits is committed at once, and then reported.
 
-It needs no locks against itself, and what it reports is in the order in which the file saw it.
+**Group commits.** The price of a commit is mostly that of waiting for the file, whatever is in it. So a turn takes all
+commands that have come while the last one was under way, into one transaction. Under load the groups grow by
+themselves; a single put waits for nobody.
+
+**One thread.** Only it touches the file: SQLite has one writer at a time anyway, and with one there are no locks to
+wait for and no order to find out afterwards. It answers by events, in the order of its commits. It must outlive
+whatever it meets, for each sender waits for it: what goes wrong is logged, and refused or tried again at the next turn.
+
+**A disk that refuses.** Puts are refused, so that senders hold on to what they have. Settlements stay in `unsettled`
+and are tried at each turn, for ever: what they tell of is done, and forgetting it would send all of it again. For what
+is kept free for them see `_check_room`.
 """
 
 from __future__ import annotations
@@ -37,14 +47,30 @@ from spanbridge.collector.journal.sqlite.statements import Record
 
 logger = logging.getLogger(__name__)
 
-_POLL = 0.5  # s between looks for what another process wrote, and attempts at what the disk refused
-_LOG_INTERVAL = 60.0  # s
-_RESERVE = 48 << 20  # bytes of the disk: a few times what the WAL may hold before it has to go into the file
-_WRITTEN_PER_BYTE = 3  # at most: into the WAL, from there into the file, and around it
+_POLL = 0.5
+"""Seconds between looks for what another process wrote, and between attempts at what the disk refused."""
+_LOG_INTERVAL = 60.0
+"""Seconds between log lines about what goes wrong."""
+_RESERVE = 48 << 20
+"""Bytes of the disk that are left to settlements: a few times what the WAL holds before it is moved into the file."""
+_WRITTEN_PER_BYTE = 3
+"""Of a row, at most: into the WAL, from there into the file, and pages around it."""
 
 
 class Worker:
-    """Runs in a thread of its own, from `run` to a `Close`. `report` is called in that thread, and must be quick."""
+    """What runs in the journal's thread, from `run` to a `Close`.
+
+    Args:
+        path: The journal's file.
+        report: Called in the thread with each event; must be quick and must not raise.
+        fsync: As of `Database`.
+        aside: As of `Database`.
+
+    Attributes:
+        commands: Where the event loop puts what it wants done.
+        unsettled: Settlements that are not committed yet, in order. Read by others only when `run` has returned.
+        released: The traces released before this start. Filled before `opened` is called, and not changed after.
+    """
 
     def __init__(self, path: Path, report: Callable[[Event], None], *, fsync: bool, aside: AsideLimits) -> None:
         self.commands: SimpleQueue[Command] = SimpleQueue()
@@ -59,10 +85,13 @@ class Worker:
         self._logged = -_LOG_INTERVAL
 
     def run(self, opened: Callable[[], None]) -> None:
-        """Do commands until told to close; calls `opened` when the file is open. What could not be settled stays.
+        """Do commands until told to close; what could not be settled by then stays in `unsettled`.
+
+        Args:
+            opened: Called when the file is open.
 
         Raises:
-            ConfigError: the journal is held by another process, is not this program's, or can't be opened.
+            ConfigError: The journal is held by another process, is not this program's, or can't be opened.
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,13 +114,17 @@ class Worker:
         except (sqlite3.Error, OSError) as error:
             if not self._database.damaged:
                 raise
-            self._after_failure(error)  # senders are told to hold on until there is room to save what can be read
+            self._after_failure(
+                error
+            )  # a full disk: senders are told to hold on until there is room to save what can be read
         self._poll()
 
     def _run_once(self) -> bool:
+        """Do what waits, or after `_POLL` look around; return whether to go on."""
         commands = self._next_commands()
         self.unsettled = [*self.unsettled, *(command for command in commands if isinstance(command, Settle))]
         self._commit([command for command in commands if isinstance(command, Put)])
+        # At most one is asked for at a time; kept until it is answered, as the loop asks for no other before that.
         self._unread = next((command for command in commands if isinstance(command, Read)), self._unread)
         self._read()
         self._poll()
@@ -102,13 +135,19 @@ class Worker:
             first = self.commands.get(timeout=_POLL)
         except Empty:
             return []
+        # As many as there are now, not until it is empty: senders that come meanwhile could keep it from ever being so.
         return [first, *(self.commands.get() for _ in range(self.commands.qsize()))]
 
     def _commit(self, puts: Sequence[Put]) -> None:
+        """Commit puts and all that is unsettled together, or else what of it the disk takes.
+
+        Together, one that can't be done would fail the other. A settlement needs little room and makes some, so it goes
+        first, and the puts may then have the room that it has made.
+        """
         if not puts and not self.unsettled:
             return
         done = self._try_commit(puts, self.unsettled)
-        if not done and puts and self.unsettled:  # what the one needs may be what the other can't have
+        if not done and puts and self.unsettled:
             self._try_commit((), self.unsettled)
             done = self._try_commit(puts, ())
         if not done and puts:
@@ -121,7 +160,7 @@ class Worker:
             ids, totals, dropped = self._database.run(
                 lambda database: (database.apply(records, settlements), database.totals, database.dropped)
             )
-        except Exception as error:  # noqa: BLE001  whatever it is, the thread must outlive it: every sender waits for it
+        except Exception as error:  # noqa: BLE001  whatever it is, the thread must outlive it
             self._after_failure(error)
             return False
         self._database.newest_id = max(self._database.newest_id, *ids[-1:], 0)
@@ -131,9 +170,14 @@ class Worker:
         return True
 
     def _check_room(self, records: Sequence[Record]) -> None:
-        """Refuse to let the file grow into the last of the disk: to delete rows takes room too.
+        """Refuse to let the file grow into the last of the disk: to delete rows takes room too, in the WAL.
 
-        So a journal that filled its disk can still empty itself, and goes on within the file it has.
+        So a journal that filled its disk can still empty itself, and goes on within the file that it has: pages of
+        deleted rows are written again. Without the reserve, the settlement that would make room fails for want of it,
+        and the bridge is stuck until somebody makes room on the disk.
+
+        Raises:
+            OSError: ENOSPC, before the disk says it.
         """
         written = _WRITTEN_PER_BYTE * sum(record.size for record in records)
         disk = os.statvfs(self._path.parent)
@@ -156,13 +200,15 @@ class Worker:
         self._report(Loaded(rows, end, totals))
 
     def _poll(self) -> None:
+        """Tell of what no other event tells of: an operator's retry, a file that was replaced."""
         now = time.monotonic()
         if now < self._polled + _POLL and not self._unreported:
             return
         self._polled = now
         try:
             changed = self._database.run(Database.changed)
-            self._unreported = self._unreported or changed  # read after the call, as a salvage within it sets it
+            # A salvage within the call sets _unreported by `_replaced`; a report that fails is made at the next turn.
+            self._unreported = self._unreported or changed  # not |=, which reads the left side before
             if self._unreported:
                 self._report(Changed(self._database.run(_totals)))
                 self._unreported = False
@@ -179,7 +225,9 @@ class Worker:
             self._logged = now
             expected = isinstance(error, (sqlite3.Error, OSError))
             logger.warning("journal %s: %s", self._path, error, exc_info=not expected)
-        with suppress(Exception):  # a WAL that is moved into the file has room for the next attempt
+        # SQLite checkpoints after a commit only. When the disk or a limit lets the WAL grow no further, no commit works
+        # any more, and none would ever move it into the file: so it is done here. The next commit begins at its start.
+        with suppress(Exception):
             self._database.run(Database.checkpoint)
 
 
