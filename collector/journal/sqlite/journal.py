@@ -3,7 +3,8 @@
 `put` returns after the COMMIT of the transaction that holds the entry, so killing the process loses nothing that was
 acknowledged; with `fsync` neither does a loss of power (see `database` for SQLite's own words on both).
 
-While both are at work, loop and thread share nothing but messages. The loop does its bookkeeping from events alone, which come in the order of the commits: what is in the file but not yet told of does not exist for it. To be right while
+While both are at work, loop and thread share nothing but messages. The loop does its bookkeeping from events alone,
+which come in the order of the commits: what is in the file but not yet told of does not exist for it. To be right while
 puts are under way it counts these by itself (`_queued`), from the moment they are sent to the one they are told of.
 
 A row goes to `take` in memory when it is the next one and there is room (`ready_queue`), and is read back from
