@@ -315,27 +315,43 @@ async def test_damage_met_while_nothing_comes_is_mended_and_told(path: Path) -> 
     assert_moved(path, moved)
 
 
-@pytest.mark.parametrize("restarted", [False, True])
-async def test_an_id_that_was_given_is_not_given_again_after_damage(path: Path, restarted: bool) -> None:
+async def test_an_id_given_to_a_put_is_not_given_again_after_damage(path: Path) -> None:
     """Whoever settles a row late, which is no error, must not settle another's."""
-    moved: list[Path] = []
     async with SqliteJournal(path) as journal:
+        rows = []
         for number in range(50):
             await journal.put(entry(b"%d" % number))
-        rows = [await journal.take() for _ in range(50)]
+            rows.append(await journal.take())
         await journal.settle(Settlement(rows=[row.id for row in rows[20:]]))
-        if not restarted:
-            break_totals(path)
-            await journal.put(entry(b"new"))
-            await journal.settle(Settlement(rows=[row.id for row in rows]))
-            assert (await asyncio.wait_for(journal.take(), 10)).entry == entry(b"new")
-            assert journal.state().rows == 1
+        break_totals(path)
+        await journal.put(entry(b"new"))
+        await journal.settle(Settlement(rows=[row.id for row in rows]))
+        assert (await asyncio.wait_for(journal.take(), 10)).entry == entry(b"new")
+        assert journal.state().rows == 1
+
+
+async def test_an_id_given_to_an_operator_s_retry_is_not_given_again_after_damage(path: Path) -> None:
+    async with SqliteJournal(path) as journal:
+        await journal.settle(Settlement(aside=[SetAside(b"spans", Context(), "mlflow", "bad")]))
+        assert dead_letters.retry(path) == 1
+        retried = await asyncio.wait_for(journal.take(), 10)
+        await journal.settle(Settlement(rows=[retried.id]))
+        break_totals(path)
+        await journal.put(entry(b"new"))
+        assert (await asyncio.wait_for(journal.take(), 10)).id > retried.id
+
+
+async def test_an_id_given_before_a_restart_is_not_given_again_after_damage(path: Path) -> None:
+    await filled(path, count=10)
+    async with SqliteJournal(path) as journal:
+        rows = await all_due(journal)
+        await journal.settle(Settlement(rows=[row.id for row in rows]))
+    moved: list[Path] = []
     async with SqliteJournal(path, on_corrupt=moved.append) as journal:
-        if restarted:
-            break_totals(path)
-            await journal.put(entry(b"new"))
-            assert len(moved) == 1
-        assert (await all_due(journal))[-1].id > rows[-1].id
+        break_totals(path)
+        await journal.put(entry(b"new"))
+        assert len(moved) == 1
+        assert (await asyncio.wait_for(journal.take(), 10)).id > rows[-1].id
 
 
 async def test_a_missing_table_is_damage(path: Path) -> None:
