@@ -1,6 +1,6 @@
 """The contract of a journal, the durable queue between receivers and delivery. What is committed here was acknowledged.
 
-There are several makers of one (`sqlite`, `memory`); `tests/contract/test_journal.py` checks each against what this
+There are several implementations (`sqlite`, `memory`); `tests/contract/test_journal.py` checks each against what this
 module says. Whoever writes another one starts here.
 
 **A row** is one accepted batch with its context. It is *due* from its commit until it is settled as a whole. `take`
@@ -8,13 +8,14 @@ hands it out, which changes nothing that is stored: only `settle` deletes, so th
 second delivery and never a span. (Destinations take a span twice without harm: they know it by its trace and span id.)
 
 **Durability.** A `put` or `settle` that has returned survives the end of the process, however it comes; whether also a
-loss of power is a setting of the maker. One that was refused has left nothing behind. One that was cut off by a crash
-or a cancellation was done as a whole or not at all, and nobody was told which.
+loss of power is a setting of the implementation. One that was refused has left nothing behind. One that was cut off by
+a crash or a cancellation was done as a whole or not at all, and nobody was told which.
 
 **After a restart** every row that was not settled is due again, with the id it had, and names in `settled` those of its
 traces that were; dead letters are still there; `released` tells what earlier lives released. A journal that is damaged
 goes on with what can be read of it, and says where the damaged one went. It may then have forgotten settled traces of a
-row and released traces, which are sent or decided once more; it never makes up a row and never gives an id again.
+row and released traces, which are sent or decided once more. It never makes up a row, and never gives an id again that
+this life of the process has seen.
 
 **Order.** Ids grow with the order of commits and are never given twice, also not over restarts: a late settlement of a
 row that is gone must not meet another row. `take` goes by ids. A `put` that begins after another has returned gets the
@@ -167,7 +168,7 @@ TRACE_ID_BYTES = 16
 
 
 def check_trace_ids(settlement: Settlement) -> None:
-    """Check the length of the trace ids of a settlement: makers store them back to back, and one would shift the rest.
+    """Check the length of a settlement's trace ids, which may be stored back to back: one would shift all that follow.
 
     Raises:
         ValueError: One is not 16 bytes long.
@@ -180,8 +181,8 @@ def check_trace_ids(settlement: Settlement) -> None:
 class Journal(Protocol):
     """A durable queue of batches; see the module for what all methods keep to.
 
-    A maker is also an async context manager. Entering opens it, or raises `ConfigError`; leaving waits until each put
-    and settlement under way has returned or failed, after which no method but `state` is called.
+    An implementation is also an async context manager. Entering opens it, or raises `ConfigError`; leaving waits until
+    each put and settlement under way has returned or failed, after which no method but `state` is called.
     """
 
     async def put(self, entry: Entry) -> None:

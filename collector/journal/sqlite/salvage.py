@@ -92,7 +92,7 @@ def _salvaged(path: Path) -> Path:
 
 
 def _files(path: Path) -> tuple[Path, Path, Path]:
-    """Return a database's files, the database itself last: while it is there, so is what a crash interrupted."""
+    """Return a database's files, itself last: a crash in between must not leave a WAL without its database."""
     return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm"), path
 
 

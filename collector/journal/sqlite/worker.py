@@ -114,9 +114,8 @@ class Worker:
         except (sqlite3.Error, OSError) as error:
             if not self._database.damaged:
                 raise
-            self._after_failure(
-                error
-            )  # a full disk: senders are told to hold on until there is room to save what can be read
+            # A full disk: senders are told to hold on until there is room to save what can be read.
+            self._after_failure(error)
         self._poll()
 
     def _run_once(self) -> bool:
