@@ -18,7 +18,7 @@ import pytest
 
 from spanbridge.collector.errors import Busy, ConfigError, SpanbridgeError
 from spanbridge.collector.journal import AsideLimits, Entry, SetAside, Settlement
-from spanbridge.collector.journal.sqlite import dead_letters
+from spanbridge.collector.journal.sqlite import dead_letters, schema
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.processors.types import Batch, Context
 
@@ -201,6 +201,22 @@ async def test_a_place_that_can_not_be_written_to_is_named(path: Path) -> None:
     path.parent.write_text("a file, not a folder")
     with pytest.raises(ConfigError, match=r"traces\.db: the journal can't be opened .*; give it a folder"):
         await SqliteJournal(path).__aenter__()
+
+
+async def test_a_file_that_another_program_keeps_locked_is_not_started_with(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SqliteJournal(path) as journal:
+        await journal.put(entry(b"waits"))
+    monkeypatch.setattr(schema, "_BUSY_TIMEOUT", 0.01)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(
+            ConfigError, match=r"traces\.db: the journal can't be opened \(database is locked\); give it"
+        ):
+            await SqliteJournal(path).__aenter__()
+    assert await rows_of(path) == [b"waits"]
 
 
 def refused(*trace_ids: bytes, exporter: str = "mlflow", reason: str = "bad span") -> SetAside:
