@@ -34,18 +34,15 @@ class CountLimits:
         return 2 * min(self.attributes, self.events, self.links)
 
 
-def trim(request: Batch | Logs, limits: CountLimits, *, bare: bool = False) -> int:
-    """Take out what is beyond the limits, in place; returns how many attributes, events and links that were.
-
-    `bare` says that no span has events or links: to ask each for them costs more than all else here.
-    """
+def trim(request: Batch | Logs, limits: CountLimits) -> int:
+    """Take out what is beyond the limits, in place; returns how many attributes, events and links that were."""
     if isinstance(request, Logs):
         return sum(_trim(holder, "attributes", limits.attributes) for holder in _in_records(request))
     dropped = sum(_trim(holder, "attributes", limits.attributes) for holder in _around_spans(request))
     most = limits.attributes
     for span in spans(request):
         # nearly all spans need no closer look
-        if len(span.attributes) > most or (not bare and (span.events or span.links)):
+        if len(span.attributes) > most or span.events or span.links:
             dropped += _trim_span(span, limits)
     return dropped
 

@@ -1,14 +1,14 @@
-"""What travels between stages: the OTLP message itself, and one whole trace after assembly."""
+"""The types that travel between stages: the OTLP message itself, its context, and one trace after assembly."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -21,10 +21,10 @@ NO_PARENT = (b"", bytes(8))
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The small context a batch came with; journalled beside it, so that it survives a crash.
+    """What is known of a batch from how it came; journalled beside it, so that it survives a crash.
 
-    `experiment_id`, `experiment_name`, `run_id` and `workspace` are the client's `x-mlflow-*` headers,
-    `tenant` the authenticated identity, `receiver` the component id that took the batch in. Empty means not given.
+    `experiment_id`, `experiment_name`, `run_id` and `workspace` are the client's `x-mlflow-*` headers, `tenant` the
+    authenticated identity, `receiver` the component id that took the batch in. Empty means not given.
     `allow_experiments` are globs of the experiments that the tenant may write to; none means all of them.
     """
 
@@ -37,59 +37,23 @@ class Context:
     allow_experiments: tuple[str, ...] = ()
 
 
-class ReadSpan(Protocol):
-    """A span whose attributes were read: `places` says where among them each key is, of a repeated key the last."""
-
-    @property
-    def span(self) -> Span: ...  # noqa: D102  said above
-    @property
-    def attributes(self) -> Sequence[KeyValue]: ...  # noqa: D102
-    @property
-    def places(self) -> Mapping[str, int]: ...  # noqa: D102
-
-
 @dataclass(slots=True)
 class Trace:
-    """One whole trace after assembly: every span in `batch` has this `trace_id`.
+    """One trace after assembly, whole or the part of it that has come: every span in `batch` has this `trace_id`.
 
-    `late` says that an earlier part of it was handed on before. `logs` are the log records that belong to its
-    spans. `tags`, `metadata` and `client_request_id` are what processors want MLflow's trace to carry besides
-    what the spans say; how they get there is the destination's business.
-
-    `read` are its spans in the order of the batch, as the processor before this one has read and left them: to read
-    attributes costs more than most that is done with them. It is for the next processor alone, as one may edit spans
-    without a word; whoever runs processors sees to that. `bare` says that no span has events or links, when no
-    processor can add any more; False if that is not known.
+    `late` says that an earlier part of it was handed on before. `logs` are the log records that belong to its spans.
+    `tags`, `metadata` and `client_request_id` are what processors want MLflow's trace to carry besides what the spans
+    say; how they get there is the destination's business.
     """
 
     trace_id: bytes
-    _batch: Batch | bytes
+    batch: Batch
     context: Context = field(default_factory=Context)
     late: bool = False
     logs: Logs | None = None
     tags: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     client_request_id: str = ""
-    read: Sequence[ReadSpan] | None = field(default=None, compare=False, repr=False)
-    bare: bool = field(default=False, compare=False, repr=False)
-
-    @property
-    def batch(self) -> Batch:
-        """The spans; of a sealed trace a copy, made each time."""
-        return Batch.FromString(self._batch) if isinstance(self._batch, bytes) else self._batch
-
-    @batch.setter
-    def batch(self, batch: Batch) -> None:
-        self._batch = batch
-
-    @property
-    def serialized(self) -> bytes:
-        """The batch as a serialized request."""
-        return self._batch if isinstance(self._batch, bytes) else self._batch.SerializeToString()
-
-    def seal(self) -> None:
-        """Hold the spans serialized from now on, in a fifth of the memory; there is no editing them any more."""
-        self._batch = self.serialized
 
     @property
     def root(self) -> Span | None:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from spanbridge.collector.errors import Permanent, Retryable
+from spanbridge.collector.exporters import SerializedTrace
 from spanbridge.processors.types import Trace, spans
 
 
@@ -200,12 +201,13 @@ class MemoryExporter:
     def group(self, trace: Trace) -> Hashable:
         return trace.context.experiment_name
 
-    def send(self, traces: Sequence[Trace]) -> int:
+    def send(self, traces: Sequence[SerializedTrace]) -> int:
         with self._lock:
             self.calls.append([trace.trace_id for trace in traces])
-        self.verdict(traces)
+        decoded = [trace.decode() for trace in traces]
+        self.verdict(decoded)
         with self._lock:
-            for trace in traces:
+            for trace in decoded:
                 for span in spans(trace.batch):
                     self.spans[(span.trace_id, span.span_id)] = span.name
         return self.rejects

@@ -10,11 +10,13 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from spanbridge.collector.config.components import component_of
+from spanbridge.collector.exporters import SerializedTrace
 from spanbridge.collector.flow.assembly import Assembly
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
-from spanbridge.collector.flow.flow import Flow, FlowOptions, Head
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.flow import Flow, FlowOptions
+from spanbridge.collector.flow.head import Head
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.flow.send_queue import SendLimits
 from spanbridge.collector.journal import Journal
 from spanbridge.collector.journal.memory import MemoryJournal
@@ -32,9 +34,9 @@ class Shelf(MemoryExporter):
         super().__init__(verdict)
         self.traces: list[Trace] = []
 
-    def send(self, traces: Sequence[Trace]) -> int:
+    def send(self, traces: Sequence[SerializedTrace]) -> int:
         rejected = super().send(traces)
-        self.traces += traces
+        self.traces += [trace.decode() for trace in traces]
         return rejected
 
     def of(self, trace_id: bytes) -> list[Trace]:
@@ -66,7 +68,7 @@ class Running:
 
     def caught_up(self) -> bool:
         """Whether the flow has read all there is."""
-        return self.journal.state().rows <= self.flow._ledger.rows
+        return self.journal.state().rows <= self.flow._open_rows.count
 
     def sample(self, name: str, **labels: str) -> float:
         """The sum of the samples of a metric with these labels."""
@@ -101,14 +103,14 @@ async def running(
     journal = journal or MemoryJournal()
     shelf = shelf or Shelf()
     telemetry = Telemetry(CollectorRegistry())
-    plan = add_stages(Plan(telemetry, Remembered(journal.released()), {}), list(configured(processors)))
+    plan = add_stages(Plan(telemetry, ReleasedTraces(journal.released()), {}), list(configured(processors)))
     assembly = Assembly(plan.assembly, plan.remembered)
     options = FlowOptions(memory, plan.sampling)
     flow = Flow(
-        "traces", journal, assembly, plan.trace, telemetry=telemetry, remembered=plan.remembered, options=options
+        "traces", journal, assembly, plan.trace, telemetry=telemetry, released_traces=plan.remembered, options=options
     )
     backoff = Backoff(initial_interval=0.01, max_interval=0.05)
-    delivery = DeliveryOptions(consumers=2, room=64, limits=SendLimits(), backoff=backoff)
+    delivery = DeliveryOptions(num_consumers=2, room=64, limits=SendLimits(), backoff=backoff)
     flow.deliver_to(Delivery("memory", shelf, delivery, telemetry, flow.settled))
     async with flow.running(shutdown_timeout):
         yield Running(plan, flow, assembly, Head(plan.head, journal, telemetry), journal, shelf)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Sequence
 
+from spanbridge.collector.exporters import SerializedTrace
 from spanbridge.processors.attributes import find
-from spanbridge.processors.types import Trace, span_count, spans_in_context
+from spanbridge.processors.types import Batch, Trace, span_count, spans_in_context
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +23,9 @@ class DebugExporter:
         """All traces may go together."""
         return None
 
-    def send(self, traces: Sequence[Trace]) -> int:
+    def send(self, traces: Sequence[SerializedTrace]) -> int:
         """Log; never fails."""
-        batches = [trace.batch for trace in traces]
+        batches = [Batch.FromString(trace.payload) for trace in traces]
         self._write(f"Traces: {len(traces)}, spans: {sum(map(span_count, batches))}")
         for batch in batches if self._verbosity != "basic" else ():
             if self._verbosity == "detailed":

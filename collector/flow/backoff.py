@@ -18,10 +18,13 @@ class Backoff:
     randomization_factor: float = 0.5
 
     def delay(self, failures: int, chance: float, at_least: float | None = None) -> float:
-        """Seconds to wait after `failures` failures in a row (1 or more).
+        """Return how many seconds to wait.
 
-        `chance` is a random number in [0, 1). `at_least` is what the destination asked for: a floor, itself
-        capped at ten times `max_interval` so that a wrong header can't park a queue for days.
+        Args:
+            failures: How many there were in a row, 1 or more.
+            chance: A random number in [0, 1).
+            at_least: Seconds that the destination asked for: a floor, itself capped at ten times `max_interval` so that
+                a wrong header can't park a queue for days.
         """
         exponent = min(max(failures, 1) - 1, _MAX_DOUBLINGS)
         interval = min(self.initial_interval * self.multiplier**exponent, self.max_interval)

@@ -1,46 +1,38 @@
-"""One pipeline: the head stage in front of the journal, and the flow from the journal to delivery."""
+"""The flow: from the journal over assembly and the trace stage to delivery, and back to settlement."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
-from spanbridge.collector.errors import ConfigError
-from spanbridge.collector.flow.assembly import Assembly, Pending
+from spanbridge.collector.exporters import SerializedTrace
+from spanbridge.collector.flow.assembly import Assembly, PendingTrace
 from spanbridge.collector.flow.delivery import Delivery
-from spanbridge.collector.flow.fragments import Piece, pieces
-from spanbridge.collector.flow.late_logs import Recent
-from spanbridge.collector.flow.pausable_clock import ReadingTime
-from spanbridge.collector.flow.released_traces import Remembered
-from spanbridge.collector.flow.settlement import Ledger
-from spanbridge.collector.journal import Entry, Journal, Row, SetAside, Signal
-from spanbridge.collector.otlp.batches import BatchDecoder
-from spanbridge.collector.otlp.requests import Request
-from spanbridge.collector.receivers import Accept
+from spanbridge.collector.flow.fragments import Fragment, fragments
+from spanbridge.collector.flow.head import PORTION
+from spanbridge.collector.flow.late_logs import LateLogs
+from spanbridge.collector.flow.pausable_clock import PausableClock
+from spanbridge.collector.flow.released_traces import ReleasedTraces
+from spanbridge.collector.flow.settlement import OpenRows, SettlementAccount
+from spanbridge.collector.flow.trace_stage import TraceStage, TraceStages, truncated
+from spanbridge.collector.journal import DeadLetter, Journal, Row
 from spanbridge.collector.telemetry.metrics import Telemetry
-from spanbridge.processors.types import Batch, Context, Trace, TraceProcessor, span_count
+from spanbridge.processors.types import Trace
 
 if TYPE_CHECKING:
     from spanbridge.collector.flow.processors.tail_sampling import TailSampling
 
 log = logging.getLogger(__name__)
 
-TRUNCATED_TAG = "spanbridge.truncated_spans"
-"""On a trace beyond its cap: how many spans of how many were dropped."""
 LARGE = 8
 """A trace that holds more than this part of a flow's memory is handed on as far as it has come."""
-PORTION = 512
-"""Spans of a large request that the head stage works on at a time, some 20 ms with everything switched on. What is more
-than twice that is large, of requests and of traces."""
 LARGE_ROW = 1 << 20
 """Bytes of a row that takes some ms to be cut into traces."""
 TICK = 0.05
@@ -48,103 +40,12 @@ TICK = 0.05
 TURN = 0.002
 """Seconds of work on traces at a time, while senders wait for OK."""
 
-Process = TypeVar("Process")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Stage(Generic[Process]):
-    """A processor under its component id.
-
-    One that `observes` changes nothing and is called with what came to it once the request is committed, so that a
-    request which its sender has to repeat is not counted twice. The stage on traces of one that had its stage at the
-    head has counted its items there.
-    """
-
-    name: str
-    process: Process
-    observes: bool = False
-    counts: bool = True
-
-
-def item_count(request: Request) -> int:
-    """Spans or log records of a request."""
-    if isinstance(request, Batch):
-        return span_count(request)
-    return sum(len(sl.log_records) for rl in request.resource_logs for sl in rl.scope_logs)
-
-
-class Head:
-    """The head stage: each processor in turn, then the journal. Its `accept` is what receivers call."""
-
-    def __init__(
-        self, stages: Sequence[Stage[Callable[[Request], Request]]], journal: Journal, telemetry: Telemetry
-    ) -> None:
-        self._stages = stages
-        self._journal = journal
-        self._telemetry = telemetry
-
-    async def accept(self, request: Request, context: Context) -> None:
-        """Return once what is left of the request is committed, all of it at once. Raises `Busy`."""
-        signal: Signal = "traces" if isinstance(request, Batch) else "logs"
-        observed: list[tuple[Callable[[Request], Request], Request]] = []
-        payloads = []
-        for portion in portions(request):
-            payloads.append(self._run(portion, signal, observed))
-            if portion is not request:
-                await asyncio.sleep(0)  # others have their turn
-        if payload := b"".join(payloads):
-            await self._journal.put(Entry(payload, context, signal, sound=True))
-        for observe, original in observed:
-            observe(original)
-
-    def _run(
-        self, request: Request, signal: Signal, observed: list[tuple[Callable[[Request], Request], Request]]
-    ) -> bytes:
-        """What the stages leave of a request, serialized; nothing if that is nothing."""
-        count = item_count(request)
-        for stage in self._stages:
-            if stage.observes:
-                observed.append((stage.process, deepcopy(request)))
-                continue
-            self._telemetry.incoming_items.labels(stage.name, signal).inc(count)
-            request = stage.process(request)
-            count = item_count(request)
-            self._telemetry.outgoing_items.labels(stage.name, signal).inc(count)
-            if count == 0:
-                break
-        return request.SerializeToString() if count else b""
-
-
-def portions(request: Request) -> Iterator[Request]:
-    """The request itself; a large one in requests of some hundred spans each, between which others may have their turn.
-
-    A concatenation of requests, serialized, is a request.
-    """
-    if not isinstance(request, Batch) or span_count(request) <= 2 * PORTION:
-        yield request
-        return
-    portion, count = Batch(), 0
-    for resource_spans in request.resource_spans:
-        for scope_spans in resource_spans.scope_spans:
-            for start in range(0, len(scope_spans.spans), PORTION):
-                target = portion.resource_spans.add(schema_url=resource_spans.schema_url)
-                target.resource.CopyFrom(resource_spans.resource)
-                scope = target.scope_spans.add(schema_url=scope_spans.schema_url)
-                scope.scope.CopyFrom(scope_spans.scope)
-                scope.spans.extend(scope_spans.spans[start : start + PORTION])
-                count += len(scope.spans)
-                if count >= PORTION:
-                    yield portion
-                    portion, count = Batch(), 0
-    if count:
-        yield portion
-
 
 @dataclass(frozen=True, slots=True)
 class FlowOptions:
-    """`memory` bounds the bytes of spans held in a flow and its deliveries; what is more waits in the journal.
+    """What bounds a flow, and what it asks besides its stages.
 
+    `memory` bounds the bytes of spans held in the flow and its deliveries; what is more waits in the journal.
     `sampling` is the pipeline's tail sampling: it is told of traces that are handed on, and asked about those that
     still grow. `keep_for_logs` keeps traces for some time after they were handed on, as log records that belong to them
     may come late.
@@ -163,33 +64,25 @@ class Flow:
         name: str,
         journal: Journal,
         assembly: Assembly,
-        stages: Sequence[Stage[TraceProcessor]],
+        stages: Sequence[TraceStage],
         *,
         telemetry: Telemetry,
-        remembered: Remembered,
+        released_traces: ReleasedTraces,
         options: FlowOptions,
     ) -> None:
         self._name = name
         self._journal = journal
         self._assembly = assembly
-        self._stages = stages
+        self._stages = TraceStages(stages, telemetry)
         self._telemetry = telemetry
-        self._counters = {
-            stage.name: (
-                telemetry.incoming_items.labels(stage.name, "traces"),
-                telemetry.outgoing_items.labels(stage.name, "traces"),
-            )
-            for stage in stages
-        }
-        self._remembered = remembered
+        self._released_traces = released_traces
         self._options = options
-        self._ledger = Ledger(journal)
-        self._recent = Recent() if options.keep_for_logs else None
+        self._open_rows = OpenRows(journal)
+        self._late_logs = LateLogs() if options.keep_for_logs else None
         self._deliveries: list[Delivery] = []
         self._handed_on = 0
         self._relieved = asyncio.Event()
-        self._now = ReadingTime(asyncio.get_running_loop().time)
-        self._decoded = BatchDecoder()
+        self._clock = PausableClock(asyncio.get_running_loop().time)
 
     def deliver_to(self, delivery: Delivery) -> None:
         """Add a delivery; a trace is settled when all of them have it."""
@@ -199,7 +92,7 @@ class Flow:
     async def running(self, shutdown_timeout: float) -> AsyncIterator[None]:
         """Run in the background; at exit, hand on all there is and wait for it up to `shutdown_timeout` seconds."""
         async with asyncio.TaskGroup() as group:
-            steps = [self._take(), self._release(), self._ledger.run()]
+            steps = [self._take(), self._release(), self._open_rows.run()]
             tasks = [group.create_task(step) for step in steps]
             tasks += [group.create_task(delivery.run()) for delivery in self._deliveries]
             try:
@@ -211,45 +104,46 @@ class Flow:
                 for delivery in self._deliveries:
                     delivery.close()
 
-    def settled(self, pending: Pending) -> None:
-        """Every delivery has the trace, or it was dropped by a rule."""
-        self._handed_on -= pending.size
-        self._assembly.done(pending)
-        known = pending.trace_id in self._remembered
-        note = self._remembered.record(pending.trace_id) if known else None
-        self._ledger.settle(pending.trace_id, pending.rows, pending.aside, note)
+    def settled(self, account: SettlementAccount) -> None:
+        """Settle a trace: every delivery has it, or it was dropped by a rule."""
+        trace_id = account.trace_id
+        self._handed_on -= account.size
+        self._assembly.done(trace_id)
+        note = self._released_traces.record(trace_id) if trace_id in self._released_traces else None
+        self._open_rows.settle(account, note)
         self._relieved.set()
 
     async def _take(self) -> None:
         while True:
             await self._room()
-            row = await self._journal.take()
-            found = await self._open(row)
-            self._ledger.open(row.id, {piece.trace_id for piece in found})
-            self._assembly.add(row, found, self._now())
-            await self._release_before_time(found)
+            await self._take_in(await self._journal.take())
             await asyncio.sleep(0)
 
-    async def _open(self, row: Row) -> list[Piece]:
+    async def _take_in(self, row: Row) -> None:
         try:
-            if len(row.entry.payload) > LARGE_ROW:
-                return await asyncio.to_thread(pieces, row)
-            return pieces(row)
+            found = await _fragments_of(row)
         except DecodeError:
             log.exception("row %d of the journal is no OTLP request any more; set aside", row.id)
-            unreadable = SetAside(row.entry.payload, row.entry.context, "journal", "unreadable")
-            self._ledger.open(row.id, {b""})
-            self._ledger.settle(b"", [row.id], [unreadable])
-            return []
+            self._open_rows.refuse(row.id, DeadLetter(row.entry.payload, row.entry.context, "journal", "unreadable"))
+            return
+        self._open_rows.add(row.id, {fragment.trace_id for fragment in found})
+        self._assembly.add(row, found, self._clock())
+        await self._release_before_time(found)
 
     async def _room(self) -> None:
-        """Wait until there is memory for another row; make some if it is incomplete traces that fill it."""
+        """Wait until there is memory for another row; make some if it is incomplete traces that fill it.
+
+        What is with delivery goes by itself, and what is overdue is about to, so an incomplete trace is evicted only
+        where these do not fill the memory. While rows go unread the clock of pending traces stands still, or traces
+        would be taken to be complete whose spans wait in the journal. But where nothing is evicted and nothing is due,
+        only time makes room: to stop it then would be to wait for ever.
+        """
         while self._assembly.full or self._assembly.size + self._handed_on > self._options.memory:
-            overdue = self._assembly.overdue(self._now()) is not None
+            overdue = self._assembly.overdue(self._clock()) is not None
             crowded = not overdue and self._handed_on < self._options.memory // 2
             oldest = self._assembly.evict() if crowded else None
             only_time_helps = not overdue and not self._assembly.evicts
-            with nullcontext() if only_time_helps else self._now.stopped():
+            with nullcontext() if only_time_helps else self._clock.paused():
                 await (self._hand_on(oldest) if oldest is not None else self._relief())
 
     async def _relief(self) -> None:
@@ -259,10 +153,10 @@ class Flow:
 
     async def _release(self) -> None:
         while True:
-            await self._hand_on_all(self._assembly.due(self._now()))
+            await self._hand_on_all(self._assembly.due(self._clock()))
             await asyncio.sleep(TICK)
 
-    async def _hand_on_all(self, released: Iterable[Pending]) -> None:
+    async def _hand_on_all(self, released: Iterable[PendingTrace]) -> None:
         """Hand on thousands if need be, and let receivers have their turn meanwhile."""
         turn_ends = time.monotonic() + TURN
         for pending in released:
@@ -271,81 +165,64 @@ class Flow:
                 await asyncio.sleep(0)
                 turn_ends = time.monotonic() + TURN
 
-    async def _release_before_time(self, found: Sequence[Piece]) -> None:
+    async def _release_before_time(self, found: Sequence[Fragment]) -> None:
         """Hand on what is decided already, and what is so large that it would leave no memory for others.
 
-        What comes of such a trace later follows it.
+        What comes of such a trace later follows it, as late spans do.
         """
         sampling, large = self._options.sampling, self._options.memory // LARGE
-        for piece in found:
-            pending = self._assembly.pending(piece.trace_id)
-            if pending is None or not pending.pieces:
+        for fragment in found:
+            pending = self._assembly.pending(fragment.trace_id)
+            if pending is None or not pending.fragments:
                 continue
             if pending.size > large:
                 await self._hand_on(self._assembly.release(pending, "large"))
             elif sampling is not None and sampling.wants(pending):
                 await self._hand_on(self._assembly.release(pending, "early"))
 
-    async def _hand_on(self, pending: Pending) -> None:
-        self._handed_on += pending.size
+    async def _hand_on(self, pending: PendingTrace) -> None:
+        """Run the trace stage on a released trace and offer what it leaves to every delivery."""
+        account = pending.account
+        account.hand_on(pending.size, len(self._deliveries))
+        self._handed_on += account.size
         self._relieved.set()
         self._count(pending)
-        if self._recent is not None:
-            self._recent.complete(pending, self._now())
-        trace = await _apart(pending, partial(self._run_stages, pending)) if self._passes(pending) else None
-        pending.pieces.clear()
-        pending.logs.clear()
-        if trace is None:
-            self.settled(pending)
+        if self._late_logs is not None:
+            self._late_logs.complete(pending, self._clock())
+        ready = await self._prepare(pending) if self._passes(pending) else None
+        pending.clear()
+        if ready is None:
+            self.settled(account)
             return
-        pending.open = len(self._deliveries)
         for delivery in self._deliveries:
-            await delivery.offer(trace, pending)
-        await _apart(pending, trace.seal)
+            await delivery.offer(*ready, account)
 
-    def _count(self, pending: Pending) -> None:
+    def _count(self, pending: PendingTrace) -> None:
         self._telemetry.released_traces.labels(self._name, pending.cause).inc()
         if pending.foreign:
             self._telemetry.dropped_items.labels("traces", "another tenant's trace").inc(pending.foreign)
         if pending.dropped:
             self._telemetry.truncated_spans.labels(self._name).inc(pending.dropped)
 
-    def _passes(self, pending: Pending) -> bool:
-        if not pending.pieces:
+    def _passes(self, pending: PendingTrace) -> bool:
+        """Whether a released trace goes on to the trace stage; what does not is counted."""
+        if not pending.fragments:
             self._telemetry.dropped_items.labels("logs", "no span came for it").inc(len(pending.logs))
             return False
-        if self._options.sampling is None or self._options.sampling.released(pending, self._now()):
+        if self._options.sampling is None or self._options.sampling.released(pending, self._clock()):
             return True
         self._telemetry.dropped_items.labels("traces", "evicted").inc(pending.spans)
         return False
 
-    def _run_stages(self, pending: Pending) -> Trace | None:
-        trace: Trace | None = truncated(pending.decode(self._decoded), pending.dropped)
-        for stage in self._stages:
-            if trace is None:
-                return None
-            trace = self._run_stage(stage, trace)
-            if stage.counts:
-                incoming, outgoing = self._counters[stage.name]
-                incoming.inc(pending.spans)
-                outgoing.inc(span_count(trace.batch) if trace is not None else 0)
-        if trace is not None:
-            trace.read = None  # nobody is left to use it, and it takes memory
-        return trace
+    async def _prepare(self, pending: PendingTrace) -> tuple[Trace, SerializedTrace] | None:
+        """Return the trace as the stages leave it; a giant is worked on in a thread, so that senders need not wait."""
+        if pending.spans > 2 * PORTION:
+            return await asyncio.to_thread(self._process, pending)
+        return self._process(pending)
 
-    def _run_stage(self, stage: Stage[TraceProcessor], trace: Trace) -> Trace | None:
-        """A fault of a processor is counted and costs the trace that processor's work, never the trace."""
-        read = trace.read
-        try:
-            processed = stage.process(trace)
-        except Exception:
-            log.exception("processor %s failed; the trace goes on without it", stage.name)
-            self._telemetry.processor_errors.labels(stage.name).inc()
-            trace.read = None
-            return trace
-        if processed is not None and processed.read is read:
-            processed.read = None  # was for this processor alone, which may have edited spans since
-        return processed
+    def _process(self, pending: PendingTrace) -> tuple[Trace, SerializedTrace] | None:
+        trace = self._stages(truncated(pending.decode(), pending.dropped), pending.spans)
+        return None if trace is None else (trace, SerializedTrace.of(trace))
 
     async def _drain(self, seconds: float) -> None:
         """Hand on all there is, complete or not, until the journal is empty or the time is up.
@@ -354,8 +231,8 @@ class Flow:
         """
         try:
             async with asyncio.timeout(seconds):
-                while self._journal.state().rows and not (self._assembly.keeps_the_rest and self._ledger.idle):
-                    if self._journal.state().rows <= self._ledger.rows or self._assembly.full:
+                while self._journal.state().rows and not (self._assembly.keeps_the_rest and self._open_rows.idle):
+                    if self._journal.state().rows <= self._open_rows.count or self._assembly.full:
                         await self._hand_on_all(self._assembly.drain())
                     await asyncio.sleep(TICK)
         except TimeoutError:
@@ -363,33 +240,10 @@ class Flow:
             log.warning("shutdown: %d requests could not be delivered in %.0f s and stay in the journal", rows, seconds)
 
 
-async def _apart(pending: Pending, work: Callable[[], Result]) -> Result:
-    """Work on a trace; for a giant it is done in a thread, so that senders need not wait for it."""
-    return await asyncio.to_thread(work) if pending.spans > 2 * PORTION else work()
+async def _fragments_of(row: Row) -> list[Fragment]:
+    """Return the fragments of a row; a large one is cut in a thread, so that senders need not wait.
 
-
-def truncated(trace: Trace, dropped: int) -> Trace:
-    """Mark a trace that was larger than allowed."""
-    if dropped:
-        trace.tags[TRUNCATED_TAG] = f"{dropped} of {dropped + span_count(trace.batch)}"
-    return trace
-
-
-def fan_out(accepts: Sequence[Accept]) -> Accept:
-    """One `Accept` for several pipelines: each gets a copy of its own, and OK means that all have committed.
-
-    When one of them is busy the sender sends again, and those that had room meet the same spans twice: MLflow's upsert
-    by span id makes that harmless, their span_metrics count them twice.
+    Raises:
+        DecodeError: the row holds no OTLP request.
     """
-    if len(accepts) == 1:
-        return accepts[0]
-    if not accepts:
-        raise ConfigError(
-            ["receivers: a receiver that is in a logs pipeline alone takes no spans; add a traces pipeline"]
-        )
-
-    async def accept(request: Request, context: Context) -> None:
-        for each in accepts:
-            await each(deepcopy(request), context)
-
-    return accept
+    return await asyncio.to_thread(fragments, row) if len(row.entry.payload) > LARGE_ROW else fragments(row)

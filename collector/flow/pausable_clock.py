@@ -1,4 +1,4 @@
-"""Time as it passes for traces under construction: it stands still while rows of the journal go unread."""
+"""A clock for traces under construction: it stands still while rows of the journal go unread."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class ReadingTime:
+class PausableClock:
     """A clock in seconds that can be stopped.
 
     When there is no memory for another row, as in an outage of the destination, spans that came in time wait in the
@@ -16,18 +16,18 @@ class ReadingTime:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._lost = 0.0
-        self._stopped_at: float | None = None
+        self._paused_at: float | None = None
 
     def __call__(self) -> float:
-        """The time."""
-        return (self._now() if self._stopped_at is None else self._stopped_at) - self._lost
+        """Return the time."""
+        return (self._now() if self._paused_at is None else self._paused_at) - self._lost
 
     @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Let no time pass; not to be nested."""
-        self._stopped_at = self._now()
+    def paused(self) -> Iterator[None]:
+        """Let no time pass within the block; not to be nested."""
+        self._paused_at = self._now()
         try:
             yield
         finally:
-            self._lost += self._now() - self._stopped_at
-            self._stopped_at = None
+            self._lost += self._now() - self._paused_at
+            self._paused_at = None

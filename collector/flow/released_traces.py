@@ -1,4 +1,8 @@
-"""The traces that were handed on lately, and a note on each: how a late span is known, and what was decided for it."""
+"""The traces that were handed on lately, and a note on each.
+
+This is how a late span is known as one, how it shares the decision on its trace, and how it is known whose trace it is:
+who has learned the id of another tenant's trace could else write into it once it was handed on.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,11 @@ _OWNED_BY = "\x1f"
 """Between a note and the context of the owner; in neither: JSON escapes it, and a note names policies."""
 
 
-class Remembered:
-    """By trace id, the latest `kept_size` that went on and the latest `dropped_size` that did not.
+class ReleasedTraces:
+    """Notes by trace id: of the latest `kept_size` traces that went on and the latest `dropped_size` that did not.
 
-    Those that are dropped may be many more, and must not push out the others. Begins with what the journal knows from
-    before a restart.
+    Those that are dropped may be many more, and must not push out the others. Begins with `known`, what the journal
+    knows from before a restart.
     """
 
     def __init__(self, known: Mapping[bytes, str] | None = None, size: int = REMEMBERED) -> None:
@@ -39,11 +43,11 @@ class Remembered:
         return trace_id in self._kept or trace_id in self._dropped
 
     def note(self, trace_id: bytes) -> str:
-        """The note on a trace; empty if there is none."""
+        """Return the note on a trace; empty if there is none."""
         return self._kept.get(trace_id) or self._dropped.get(trace_id, "")
 
     def record(self, trace_id: bytes) -> str:
-        """The note on a trace and whose it is, as the journal keeps it."""
+        """Return the note on a trace and whose it is, as the journal keeps it."""
         owner = self._owners.get(trace_id)
         return self.note(trace_id) + (_OWNED_BY + dump(owner).decode() if owner else "")
 
@@ -57,12 +61,12 @@ class Remembered:
             notes.popitem(last=False)
 
     def own(self, trace_id: bytes, context: Context) -> None:
-        """Remember whose a trace is; of a tenant that is bound to experiments only."""
+        """Remember whose a trace is, if its tenant is bound to experiments."""
         if context.allow_experiments:
             self._owners[trace_id] = context
             if len(self._owners) > REMEMBERED:
                 del self._owners[next(iter(self._owners))]
 
     def owner(self, trace_id: bytes) -> Context | None:
-        """The context of a bound tenant's trace."""
+        """Return the context of a trace of a tenant that is bound to experiments; None for any other trace."""
         return self._owners.get(trace_id)

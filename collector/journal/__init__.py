@@ -76,7 +76,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class DeadLetter:
     """Spans that a destination would not take, kept for an operator.
 
     Two with equal `exporter` and `payload` are one: after a crash the same spans may be refused again.
@@ -99,7 +99,7 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
-class AsideLimits:
+class DeadLetterLimits:
     """How many dead letters are kept: beyond either bound the oldest go, but never the latest.
 
     Without a bound, a destination that refuses everything would fill the journal with what nobody will deliver, and
@@ -114,7 +114,7 @@ class AsideLimits:
     rows: int = 10_000
 
 
-ASIDE = AsideLimits()
+DEAD_LETTER_LIMITS = DeadLetterLimits()
 """The limits unless told otherwise."""
 
 
@@ -129,7 +129,7 @@ class Settlement:
         rows: Ids of rows that are done with; they are deleted.
         parts: For rows that stay, by id, the trace ids (16 bytes each) of them that are settled. They add to what was
             settled before. A row whose traces are all named here stays due: whoever settles the last names the row.
-        aside: Dead letters to keep until an operator retries or drops them, within the journal's `AsideLimits`.
+        dead_letters: To be kept until an operator retries or drops them, within the journal's `DeadLetterLimits`.
         released: The traces that were handed on and a note on each (16-byte trace id to text, such as the sampling
             decision), so that a late span is known as one after a restart too. A trace that is released again counts
             as the latest, with the new note.
@@ -137,7 +137,7 @@ class Settlement:
 
     rows: Sequence[int] = ()
     parts: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
-    aside: Sequence[SetAside] = ()
+    dead_letters: Sequence[DeadLetter] = ()
     released: Mapping[bytes, str] = field(default_factory=dict)
 
 
@@ -154,14 +154,14 @@ class JournalState:
         capacity: The bound of `bytes`, above which puts are refused.
         rows: How many are due, taken or not.
         oldest_age: Seconds since the oldest due row was put, also over restarts; 0 when none is due.
-        aside: How many dead letters are kept.
+        dead_letters: How many dead letters are kept.
     """
 
     bytes: int
     capacity: int
     rows: int
     oldest_age: float
-    aside: int
+    dead_letters: int
 
 
 TRACE_ID_BYTES = 16

@@ -10,12 +10,12 @@ from typing import Self
 
 from spanbridge.collector.errors import Busy, TooLarge
 from spanbridge.collector.journal import (
-    ASIDE,
-    AsideLimits,
+    DEAD_LETTER_LIMITS,
+    DeadLetter,
+    DeadLetterLimits,
     Entry,
     JournalState,
     Row,
-    SetAside,
     Settlement,
     check_trace_ids,
 )
@@ -29,7 +29,7 @@ class MemoryJournal:
 
     Args:
         capacity: Bytes of payload and context, due and dead letters, above which puts are refused.
-        aside: The limits of dead letters.
+        dead_letter_limits: The limits of dead letters.
         on_dropped: Called with the number of dead letters that had to go for others.
         clock: Returns unix seconds.
     """
@@ -38,19 +38,20 @@ class MemoryJournal:
         self,
         capacity: int = 1 << 30,
         *,
-        aside: AsideLimits = ASIDE,
+        dead_letter_limits: DeadLetterLimits = DEAD_LETTER_LIMITS,
         on_dropped: Callable[[int], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._capacity = capacity
-        self._limits = aside
+        self._limits = dead_letter_limits
         self._on_dropped = on_dropped
         self._clock = clock
         self._bytes = 0
         self._last_id = 0
         self._ready: deque[Row] = deque()
         self._due: dict[int, tuple[int, float]] = {}  # id -> bytes, time of arrival; in the order of ids
-        self._aside: OrderedDict[tuple[str, bytes], int] = OrderedDict()  # exporter, payload -> bytes; oldest first
+        # exporter, payload -> bytes; the oldest first
+        self._dead_letters: OrderedDict[tuple[str, bytes], int] = OrderedDict()
         self._arrival = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -94,21 +95,22 @@ class MemoryJournal:
         for row in settlement.rows:
             size, _ = self._due.pop(row, (0, 0.0))
             self._bytes -= size
-        for item in settlement.aside:
-            self._set_aside(item)
+        for item in settlement.dead_letters:
+            self._keep(item)
         if dropped := self._drop_oldest():
             self._on_dropped(dropped)
 
-    def _set_aside(self, item: SetAside) -> None:
+    def _keep(self, item: DeadLetter) -> None:
         key = (item.exporter, item.payload)
-        if key not in self._aside:
-            self._aside[key] = len(item.payload) + len(dump(item.context))
-            self._bytes += self._aside[key]
+        if key not in self._dead_letters:
+            self._dead_letters[key] = len(item.payload) + len(dump(item.context))
+            self._bytes += self._dead_letters[key]
 
     def _drop_oldest(self) -> int:
-        dropped, held = 0, sum(self._aside.values())
-        while len(self._aside) > 1 and (len(self._aside) > self._limits.rows or held > self._limits.bytes):
-            _, size = self._aside.popitem(last=False)
+        kept, limits = self._dead_letters, self._limits
+        dropped, held = 0, sum(kept.values())
+        while len(kept) > 1 and (len(kept) > limits.rows or held > limits.bytes):
+            _, size = kept.popitem(last=False)
             self._bytes -= size
             held -= size
             dropped += 1
@@ -122,4 +124,4 @@ class MemoryJournal:
         """Return the current reading."""
         _, oldest = next(iter(self._due.values()), (0, 0.0))
         age = max(0.0, self._clock() - oldest) if self._due else 0.0
-        return JournalState(self._bytes, self._capacity, len(self._due), age, len(self._aside))
+        return JournalState(self._bytes, self._capacity, len(self._due), age, len(self._dead_letters))

@@ -3,7 +3,8 @@
 https://protobuf.dev/programming-guides/encoding: a message is a sequence of fields, each a tag and a value, and nothing
 around them. So fields may be left out, and put into another message, byte for byte: what is cut is not read, and what
 this version does not know is kept. A length is that of the value alone, so a message from which something was cut needs
-a new one, and so does each message around it (`wrapped`).
+a new one, and so does each message around it (`wrapped`). A tag is a number: the field's number, and in the lowest
+three bits how the value ends.
 
 The functions work by places in one `bytes` instead of slices: to copy each nested message would make the work grow with
 the depth. `end` bounds each of them: with a length that reaches beyond its message, the cut would take bytes of the
@@ -80,8 +81,3 @@ def wrapped(number: int, value: bytes) -> bytes:
         length >>= 7
     head.append(length)
     return bytes(head) + value
-
-
-def small(number: int, value: int) -> bytes:
-    """Return a field that holds a number below 128; `number` is below 16."""
-    return bytes((number << 3 | _VARINT, value))

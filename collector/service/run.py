@@ -33,12 +33,13 @@ from spanbridge.collector.extensions.config import FileStorageConfig, HealthChec
 from spanbridge.collector.flow.assembly import Assembly
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
-from spanbridge.collector.flow.flow import Flow, FlowOptions, Head, Stage, fan_out
+from spanbridge.collector.flow.flow import Flow, FlowOptions
+from spanbridge.collector.flow.head import Head, HeadStage, fan_out
 from spanbridge.collector.flow.processors.log_selection import LogSelection
 from spanbridge.collector.flow.processors.memory_limiter import MIB, total_memory
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.flow.send_queue import SendLimits
-from spanbridge.collector.journal import AsideLimits, Journal
+from spanbridge.collector.journal import DeadLetterLimits, Journal
 from spanbridge.collector.journal.memory import MemoryJournal
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.collector.journal.sqlite.paths import journal_path
@@ -184,7 +185,7 @@ async def _start_admin(service: Service, health: Health) -> None:
 
 async def _start_traces(service: Service, pipeline: PipelineConfig) -> None:
     journal = await _open_journal(service, pipeline)
-    made = _plan(service, pipeline, Remembered(journal.released()))
+    made = _plan(service, pipeline, ReleasedTraces(journal.released()))
     assembly = Assembly(made.assembly, made.remembered)
     memory = MEMORY if made.sampling is None else max(MEMORY, total_memory() // SAMPLING_SHARE)
     options = FlowOptions(memory, made.sampling, _takes_logs(service, pipeline))
@@ -194,7 +195,7 @@ async def _start_traces(service: Service, pipeline: PipelineConfig) -> None:
         assembly,
         made.trace,
         telemetry=service.telemetry,
-        remembered=made.remembered,
+        released_traces=made.remembered,
         options=options,
     )
     for exporter_id in pipeline.exporters:
@@ -213,9 +214,9 @@ async def _start_logs(service: Service, pipeline: PipelineConfig) -> None:
         for other in service.config.pipelines.values()
         if other.signal == "traces" and set(other.exporters) & set(pipeline.exporters)
     )
-    made = _plan(service, pipeline, Remembered())
+    made = _plan(service, pipeline, ReleasedTraces())
     add_stages(made, _redactions_of(service, partner, besides=pipeline))
-    made.head.insert(0, Stage("genai", LogSelection(service.telemetry)))
+    made.head.insert(0, HeadStage("genai", LogSelection(service.telemetry)))
     await _add_head(service, pipeline, made, service.journals[partner.id])
 
 
@@ -232,7 +233,7 @@ def _takes_logs(service: Service, pipeline: PipelineConfig) -> bool:
     return any(other.signal == "logs" and set(other.exporters) & set(pipeline.exporters) for other in others)
 
 
-def _plan(service: Service, pipeline: PipelineConfig, remembered: Remembered) -> Plan:
+def _plan(service: Service, pipeline: PipelineConfig, remembered: ReleasedTraces) -> Plan:
     made = Plan(service.telemetry, remembered, os.environ)
     return add_stages(made, [(id_, service.config.processors[id_]) for id_ in pipeline.processors])
 
@@ -247,20 +248,20 @@ async def _add_head(service: Service, pipeline: PipelineConfig, made: Plan, jour
 
 async def _open_journal(service: Service, pipeline: PipelineConfig) -> Journal:
     capacity = pipeline.journal.capacity
-    aside, on_dropped = AsideLimits(bytes=capacity // ASIDE_SHARE), _on_dropped(service, pipeline)
+    dead_letter_limits, on_dropped = DeadLetterLimits(bytes=capacity // ASIDE_SHARE), _on_dropped(service, pipeline)
     if pipeline.journal.storage:
         storage = service.config.extensions[pipeline.journal.storage]
         assert isinstance(storage, FileStorageConfig)  # noqa: S101  wiring has seen to it
         journal: SqliteJournal | MemoryJournal = SqliteJournal(
             _journal_path(storage, pipeline),
             capacity=capacity,
-            aside=aside,
+            dead_letter_limits=dead_letter_limits,
             fsync=storage.fsync,
             on_corrupt=_on_corrupt(service, pipeline),
             on_dropped=on_dropped,
         )
     else:
-        journal = MemoryJournal(capacity, aside=aside, on_dropped=on_dropped)
+        journal = MemoryJournal(capacity, dead_letter_limits=dead_letter_limits, on_dropped=on_dropped)
     service.journals[pipeline.id] = await service.stack.enter_async_context(journal)
     return journal
 
@@ -323,7 +324,7 @@ def _watch(service: Service, pipeline: PipelineConfig, journal: Journal, assembl
     telemetry.journal_bytes.labels(pipeline.id).set_function(lambda: journal.state().bytes)
     telemetry.journal_capacity.labels(pipeline.id).set_function(lambda: journal.state().capacity)
     telemetry.journal_oldest.labels(pipeline.id).set_function(lambda: journal.state().oldest_age)
-    telemetry.journal_aside.labels(pipeline.id).set_function(lambda: journal.state().aside)
+    telemetry.journal_aside.labels(pipeline.id).set_function(lambda: journal.state().dead_letters)
     telemetry.assembling_traces.labels(pipeline.id).set_function(lambda: len(assembly))
     telemetry.assembling_spans.labels(pipeline.id).set_function(lambda: assembly.spans)
     for exporter in pipeline.exporters:

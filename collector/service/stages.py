@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from spanbridge.collector.config.components import split_id
 from spanbridge.collector.flow.assembly import AssemblyLimits
-from spanbridge.collector.flow.flow import Stage
+from spanbridge.collector.flow.head import HeadStage
 from spanbridge.collector.flow.processors.config import BatchConfig, GroupByTraceConfig, MemoryLimiterConfig
 from spanbridge.collector.flow.processors.memory_limiter import MIB, MemoryLimiter, MemoryLimits, total_memory
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.flow.send_queue import SendLimits
+from spanbridge.collector.flow.trace_stage import TraceStage
 from spanbridge.collector.otlp.requests import Request
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.settings import ConfigModel
-from spanbridge.processors.types import Batch, Processor, Trace, TraceProcessor
+from spanbridge.processors.types import Batch, Processor, Trace
 
 if TYPE_CHECKING:
     from spanbridge.collector.flow.processors.tail_sampling import TailSampling
@@ -41,10 +42,10 @@ class Plan:
     """
 
     telemetry: Telemetry
-    remembered: Remembered
+    remembered: ReleasedTraces
     environ: Mapping[str, str]
-    head: list[Stage[Callable[[Request], Request]]] = field(default_factory=list)
-    trace: list[Stage[TraceProcessor]] = field(default_factory=list)
+    head: list[HeadStage] = field(default_factory=list)
+    trace: list[TraceStage] = field(default_factory=list)
     assembly: AssemblyLimits = field(default_factory=AssemblyLimits)
     sampling: TailSampling | None = None
     batch: BatchConfig | None = None
@@ -57,8 +58,8 @@ class Plan:
         return replace(
             usual,
             max_spans=self.batch.send_batch_max_size or max(usual.max_spans, self.batch.send_batch_size),
-            min_spans=self.batch.send_batch_size,
-            linger=self.batch.timeout,
+            send_batch_size=self.batch.send_batch_size,
+            timeout=self.batch.timeout,
         )
 
 
@@ -77,7 +78,7 @@ def _memory_limiter(made: Plan, component_id: str, config: MemoryLimiterConfig) 
         MemoryLimits(hard, hard - (spike or hard // 5), config.check_interval, config.min_gc_interval_when_hard_limited)
     )
     made.limiters.append(limiter)
-    made.head.append(Stage(component_id, limiter))
+    made.head.append(HeadStage(component_id, limiter))
 
 
 def _batch(made: Plan, _component_id: str, config: BatchConfig) -> None:
@@ -89,7 +90,7 @@ def _groupbytrace(made: Plan, _component_id: str, config: GroupByTraceConfig) ->
         return  # it does both
     made.assembly = AssemblyLimits(
         wait_duration=config.wait_duration,
-        after_root=config.wait_duration_after_root_received,
+        wait_duration_after_root_received=config.wait_duration_after_root_received,
         num_traces=config.num_traces,
     )
 
@@ -99,25 +100,25 @@ def _tail_sampling(made: Plan, component_id: str, config: TailSamplingConfig) ->
 
     made.assembly = AssemblyLimits(
         wait_duration=config.decision_wait,
-        after_root=config.decision_wait_after_root_received or None,
+        wait_duration_after_root_received=config.decision_wait_after_root_received or None,
         num_traces=config.num_traces,
-        max_bytes=config.maximum_trace_size_bytes,
-        max_spans=config.maximum_trace_spans,
-        evict=not config.block_on_overflow,
-        keep_at_shutdown=config.drop_pending_traces_on_shutdown,
+        maximum_trace_size_bytes=config.maximum_trace_size_bytes,
+        maximum_trace_spans=config.maximum_trace_spans,
+        block_on_overflow=config.block_on_overflow,
+        drop_pending_traces_on_shutdown=config.drop_pending_traces_on_shutdown,
     )
     remembered, cache = made.remembered, config.decision_cache
     remembered.kept_size = max(remembered.kept_size, cache.sampled_cache_size)
     remembered.dropped_size = max(remembered.dropped_size, cache.non_sampled_cache_size)
     made.sampling = TailSampling(config, remembered, made.telemetry)
-    made.trace.append(Stage(component_id, made.sampling))
+    made.trace.append(TraceStage(component_id, made.sampling))
 
 
 def _genai(made: Plan, component_id: str, config: GenAiConfig) -> None:
     from spanbridge.processors.genai import GenAi, GenAiTrace
 
-    made.head.append(Stage(component_id, spans_only(GenAi(config))))
-    made.trace.append(Stage(component_id, GenAiTrace(config), counts=False))
+    made.head.append(HeadStage(component_id, spans_only(GenAi(config))))
+    made.trace.append(TraceStage(component_id, GenAiTrace(config), counts=False))
 
 
 def _tag_schema(made: Plan, component_id: str, config: TagSchemaConfig) -> None:
@@ -125,7 +126,7 @@ def _tag_schema(made: Plan, component_id: str, config: TagSchemaConfig) -> None:
 
     violations = made.telemetry.schema_violations
     schema = TagSchema(config, made.environ, lambda tag, rule: violations.labels(tag, rule).inc())
-    made.trace.append(Stage(component_id, schema))
+    made.trace.append(TraceStage(component_id, schema))
 
 
 def _redaction(made: Plan, component_id: str, config: RedactionConfig) -> None:
@@ -133,7 +134,7 @@ def _redaction(made: Plan, component_id: str, config: RedactionConfig) -> None:
 
     redactions = made.telemetry.redactions
     redact = Redaction(config, lambda rule, count: redactions.labels(rule).inc(count))
-    made.head.append(Stage(component_id, redact))  # type: ignore[arg-type]  # it takes each signal, not their union
+    made.head.append(HeadStage(component_id, redact))  # type: ignore[arg-type]  # it takes each signal, not their union
 
 
 def _probabilistic_sampler(made: Plan, component_id: str, config: ProbabilisticSamplerConfig) -> None:
@@ -150,8 +151,8 @@ def _probabilistic_sampler(made: Plan, component_id: str, config: ProbabilisticS
             write_weight(trace, component_id, arriving_count(trace))
         return trace
 
-    made.head.append(Stage(component_id, spans_only(ProbabilisticSampler(config, count))))
-    made.trace.append(Stage(component_id, weigh, counts=False))
+    made.head.append(HeadStage(component_id, spans_only(ProbabilisticSampler(config, count))))
+    made.trace.append(TraceStage(component_id, weigh, counts=False))
 
 
 def _span_metrics(made: Plan, component_id: str, config: SpanMetricsConfig) -> None:
@@ -165,7 +166,7 @@ def _span_metrics(made: Plan, component_id: str, config: SpanMetricsConfig) -> N
             metrics.record(request)
         return request
 
-    made.head.append(Stage(component_id, observe, observes=True))
+    made.head.append(HeadStage(component_id, observe, observes=True))
 
 
 def spans_only(process: Processor) -> Callable[[Request], Request]:

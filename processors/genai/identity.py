@@ -159,7 +159,6 @@ def _place(trace: Trace, top: SpanView, views: Sequence[SpanView], key: str, val
 
 def _move_to_front(trace: Trace, span_id: bytes) -> None:
     """Sorting is stable, so only the one span moves, and its scope and resource with it."""
-    trace.read = None  # which is in the order of the batch
     for resource_spans in trace.batch.resource_spans:
         for scope_spans in resource_spans.scope_spans:
             scope_spans.spans.sort(key=lambda span: span.span_id != span_id)

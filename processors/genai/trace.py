@@ -32,7 +32,6 @@ class GenAiTrace:
         read = [self._reading.read(span) for span in spans(trace.batch)]
         if not read:
             return trace
-        trace.read = [view for view, _ in read]
         parents = {view.span.span_id: view.span.parent_span_id for view, _ in read}
         if trace.logs is not None:
             join_logs(read, trace.logs)
@@ -51,7 +50,6 @@ class GenAiTrace:
             write_previews(root[0], [view for view, _ in by_start])
         if self._removed or self._removed_custom:
             self._remove_originals(ordered)
-            trace.read = None
         return trace
 
     def _remove_originals(self, known: Sequence[tuple[SpanView, Plan]]) -> None:

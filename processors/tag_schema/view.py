@@ -8,26 +8,22 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from spanbridge.processors.attributes import Value, by_key, find_last, keys_of, places_of, to_python
-from spanbridge.processors.types import NO_PARENT, ReadSpan, Trace, spans
+from spanbridge.processors.types import NO_PARENT, Trace, spans
 
 SPAN_TYPE = "mlflow.spanType"
 _ERROR = Status.STATUS_CODE_ERROR
 
 
 class SpanView:
-    """A span, its MLflow span type and its attributes, which may have been `read` before."""
+    """A span, its MLflow span type and its attributes, which are read when one is asked for."""
 
     __slots__ = ("_attributes", "_places", "span", "type")
 
-    def __init__(self, span: Span, read: ReadSpan | None = None) -> None:
+    def __init__(self, span: Span) -> None:
         self.span = span
         self._attributes: Sequence[KeyValue] = ()
         self._places: Mapping[str, int] | None = None
-        if read is None:
-            found = find_last(span.attributes, SPAN_TYPE)  # where the `genai` processor has put it
-        else:
-            self._attributes, self._places = read.attributes, read.places
-            found = self.find(SPAN_TYPE)
+        found = find_last(span.attributes, SPAN_TYPE)  # where the `genai` processor has put it
         # MLflow's own tracing writes attributes as JSON, so a type may stand in quotes.
         self.type = "" if found is None else found.string_value.strip('"')
 
@@ -66,7 +62,7 @@ class TraceView:
 
     def __init__(self, trace: Trace) -> None:
         self.metadata = trace.metadata
-        self.spans = _views(trace)
+        self.spans = list(map(SpanView, spans(trace.batch)))
         self.resources: list[dict[str, KeyValue]] = []
         homes: list[int] = []
         for home, resource_spans in enumerate(trace.batch.resource_spans):
@@ -110,9 +106,3 @@ class TraceView:
         present = {each.span.span_id for each in self.spans}
         orphans = [place for place, each in enumerate(self.spans) if each.span.parent_span_id not in present]
         return orphans or list(range(len(self.spans)))
-
-
-def _views(trace: Trace) -> list[SpanView]:
-    if trace.read is None:
-        return list(map(SpanView, spans(trace.batch)))
-    return [SpanView(one.span, one) for one in trace.read]

@@ -6,11 +6,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from spanbridge.collector.errors import Denied
+from spanbridge.collector.exporters import SerializedTrace
 from spanbridge.collector.exporters.mlflow.routing import Router
 from spanbridge.collector.exporters.mlflow.settings import settings_from
-from spanbridge.collector.flow.assembly import Assembly, AssemblyLimits, Pending
+from spanbridge.collector.flow.assembly import Assembly, AssemblyLimits
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
-from spanbridge.collector.flow.fragments import pieces
+from spanbridge.collector.flow.fragments import fragments
+from spanbridge.collector.flow.settlement import SettlementAccount
 from spanbridge.collector.journal import Entry, Row
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.types import Context
@@ -31,7 +33,7 @@ def assembled(*parts):
     assembly = Assembly(AssemblyLimits())
     for number, (context, batch) in enumerate(parts, 1):
         row = Row(number, Entry(batch.SerializeToString(), context))
-        assembly.add(row, pieces(row), 0.0)
+        assembly.add(row, fragments(row), 0.0)
     (pending,) = assembly.drain()
     return pending
 
@@ -48,7 +50,7 @@ def test_only_tenants_of_the_same_rights_share_a_trace(first, second, joined):
     assert pending.spans == (3 if joined else 2)
     assert pending.foreign == (0 if joined else 1)
     assert pending.context is (second if joined else first)
-    assert pending.rows == [1, 2]  # both requests are settled with the trace
+    assert pending.account.rows == [1, 2]  # both requests are settled with the trace
 
 
 @pytest.mark.parametrize("late", [B, ANYBODY])
@@ -57,18 +59,18 @@ def test_a_trace_that_was_handed_on_stays_its_tenant_s(late):
 
     def add(number, context):
         row = Row(number, Entry(trace_batch(trace_id, 1).SerializeToString(), context))
-        assembly.add(row, pieces(row), 0.0)
+        assembly.add(row, fragments(row), 0.0)
 
     def handed_on():
         (pending,) = assembly.drain()
-        assembly.done(pending)
+        assembly.done(pending.trace_id)
         return pending
 
     add(1, A)
     handed_on()
     add(2, late)
     foreign = handed_on()
-    assert (foreign.spans, foreign.pieces, foreign.foreign, foreign.rows) == (0, [], 1, [2])
+    assert (foreign.spans, foreign.fragments, foreign.foreign, foreign.account.rows) == (0, [], 1, [2])
     add(3, late)
     add(4, A_TOO)
     own = handed_on()
@@ -110,12 +112,13 @@ async def test_what_is_denied_is_dropped_and_counted_and_the_rest_goes_on():
     running = asyncio.create_task(delivery.run())
     for number, context in enumerate((A, B, A), 1):
         subject = trace([span(bytes([number] * 16), b"s" * 8)], context=context)
-        await delivery.offer(subject, Pending(subject.trace_id, context, 0.0, 0.0, spans=1, open=1))
+        account = SettlementAccount(subject.trace_id, open_parts=1)
+        await delivery.offer(subject, SerializedTrace.of(subject), account)
     await until(lambda: len(settled) == 3)
     running.cancel()
     delivery.close()
     assert {trace_id[0] for trace_id, _ in exporter.spans} == {1, 3}
-    assert not [aside for pending in settled for aside in pending.aside]
+    assert not [letter for account in settled for letter in account.dead_letters]
     labels = {"otel_signal": "traces", "reason": "experiment not allowed"}
     assert telemetry.registry.get_sample_value("spanbridge_dropped_items_total", labels) == 1
 

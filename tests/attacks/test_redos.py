@@ -10,7 +10,7 @@ from spanbridge.collector.config.components import component_of
 from spanbridge.collector.config.validation import build
 from spanbridge.collector.errors import ConfigError
 from spanbridge.collector.exporters.mlflow.record.record import Recorder
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.receivers.otlp.config import CorsConfig
 from spanbridge.collector.receivers.otlp.cors import Cors
 from spanbridge.collector.service.stages import Plan, add_stages
@@ -71,7 +71,7 @@ def test_patterns_of_processors(place, pattern):
     name, section = place(pattern)
     telemetry = Telemetry(CollectorRegistry())
     config = build(component_of("processor", name).config, section, ("processors", name), {})
-    plan = add_stages(Plan(telemetry, Remembered(), {}), [(name, config)])
+    plan = add_stages(Plan(telemetry, ReleasedTraces(), {}), [(name, config)])
     subject = trace([span(b"t" * 16, b"s" * 8, values={"x": VALUE, VALUE: "a"})])
     started = time.monotonic()
     for stage in plan.head:

@@ -16,7 +16,7 @@ from tests.paths import ROOT
 from tests.polling import until_sync
 from tests.samples.sender import Sender
 from tests.samples.spans import trace_batch
-from tests.samples.traces import span, trace
+from tests.samples.traces import serialized, span, trace
 from tests.servers.program import POOL, Ports, Program, configuration
 
 HASH = bcrypt.hashpw(b"pa55-hashed", bcrypt.gensalt(4)).decode()
@@ -218,6 +218,6 @@ def test_credentials_in_an_address_are_sent_and_not_shown(headers, sent):
         host = address.removeprefix("http://")
         exporter = OtlpHttpExporter(pool, f"http://ann:p%40ss@{host}/v1?k=QUERY", headers=headers, compression="none")
         with pytest.raises(Retryable) as failure:
-            exporter.send([trace([span(b"t" * 16, b"s" * 8)])])
+            exporter.send(serialized([trace([span(b"t" * 16, b"s" * 8)])]))
     assert (seen[0].headers["authorization"], seen[0].query) == (sent, {"k": "QUERY"})
     assert str(failure.value) == f"http://{host}/v1 answered 500"

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from spanbridge.collector.cli.journal import main as journal_command
 from spanbridge.collector.exporters.mlflow.routing import Router
 from spanbridge.collector.exporters.mlflow.settings import settings_from
-from spanbridge.collector.journal import Entry, SetAside, Settlement
+from spanbridge.collector.journal import DeadLetter, Entry, Settlement
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.collector.telemetry.logs import ConsoleFormatter, JsonFormatter
 from spanbridge.collector.telemetry.metrics import Telemetry, render
@@ -99,7 +99,9 @@ async def test_what_was_set_aside_is_listed_in_one_line(text, tmp_path, capsys):
         payload = trace_batch(name=text.encode("utf-8", "replace").decode()).SerializeToString()
         await journal.put(Entry(payload, Context()))
         row = await journal.take()
-        await journal.settle(Settlement([row.id], aside=[SetAside(payload, Context(tenant="t"), "mlflow", text)]))
+        await journal.settle(
+            Settlement([row.id], dead_letters=[DeadLetter(payload, Context(tenant="t"), "mlflow", text)])
+        )
     journal_command(["ls", "--journal", str(path)])
     lines = capsys.readouterr().out.removesuffix("\n").split("\n")
     assert len(lines) == 2

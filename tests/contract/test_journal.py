@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from spanbridge.collector.errors import Busy, TooLarge
 from spanbridge.collector.journal import (
     REMEMBERED,
-    AsideLimits,
+    DeadLetter,
+    DeadLetterLimits,
     Entry,
     Journal,
     JournalState,
     Row,
-    SetAside,
     Settlement,
 )
 from spanbridge.collector.journal.context import dump, load
@@ -237,52 +237,53 @@ async def test_a_row_whose_parts_are_settled_stays_due(journal: MakeJournal) -> 
 
 
 async def test_what_is_set_aside_is_kept_once_and_takes_room(journal: MakeJournal) -> None:
-    aside = SetAside(bytes(80), Context(), "mlflow", "why")
+    aside = DeadLetter(bytes(80), Context(), "mlflow", "why")
     async with journal(capacity=100) as opened:
         await opened.put(entry(bytes(90)))
         (row,) = await taken(opened, 1)
-        await opened.settle(Settlement(aside=[aside, aside]))  # over the capacity: it is never refused
+        await opened.settle(Settlement(dead_letters=[aside, aside]))  # over the capacity: it is never refused
         assert opened.state().bytes == 170
-        await opened.settle(Settlement(rows=[row.id], aside=[aside]))
+        await opened.settle(Settlement(rows=[row.id], dead_letters=[aside]))
         assert opened.state().bytes == 80
-        assert opened.state().aside == 1
+        assert opened.state().dead_letters == 1
         with pytest.raises(Busy):
             await opened.put(entry(bytes(21)))
         await opened.put(entry(bytes(20)))
 
 
 async def test_what_two_exporters_set_aside_are_two(journal: MakeJournal) -> None:
-    both = [SetAside(b"spans", Context(), exporter, "why") for exporter in ("mlflow/a", "mlflow/b")]
+    both = [DeadLetter(b"spans", Context(), exporter, "why") for exporter in ("mlflow/a", "mlflow/b")]
     async with journal() as opened:
-        await opened.settle(Settlement(aside=both))
-        assert opened.state().aside == 2
+        await opened.settle(Settlement(dead_letters=both))
+        assert opened.state().dead_letters == 2
 
 
-@pytest.mark.parametrize("limits", [AsideLimits(bytes=10_000, rows=3), AsideLimits(bytes=250, rows=100)])
+@pytest.mark.parametrize("limits", [DeadLetterLimits(bytes=10_000, rows=3), DeadLetterLimits(bytes=250, rows=100)])
 async def test_the_oldest_that_is_set_aside_goes_for_the_latest_and_is_told(
-    journal: MakeJournal, limits: AsideLimits
+    journal: MakeJournal, limits: DeadLetterLimits
 ) -> None:
     dropped: list[int] = []
-    async with journal(aside=limits, on_dropped=dropped.append) as opened:
+    async with journal(dead_letter_limits=limits, on_dropped=dropped.append) as opened:
         for number in range(5):
-            batch = SetAside(b"%d" % number * 80, Context(), "mlflow", "why")
-            await opened.settle(Settlement(aside=[batch, batch]))
-        assert (opened.state().aside, opened.state().bytes) == (3, 240)
+            batch = DeadLetter(b"%d" % number * 80, Context(), "mlflow", "why")
+            await opened.settle(Settlement(dead_letters=[batch, batch]))
+        assert (opened.state().dead_letters, opened.state().bytes) == (3, 240)
         assert sum(dropped) == 2
-        await opened.settle(Settlement(aside=[SetAside(bytes(20_000), Context(), "mlflow", "larger than all")]))
-        assert (opened.state().aside, opened.state().bytes) == (1, 20_000), "the latest stays"
+        larger = DeadLetter(bytes(20_000), Context(), "mlflow", "larger than all others")
+        await opened.settle(Settlement(dead_letters=[larger]))
+        assert (opened.state().dead_letters, opened.state().bytes) == (1, 20_000), "the latest stays"
         assert sum(dropped) == 5
 
 
 async def test_state_tells_rows_and_the_age_of_the_oldest(journal: MakeJournal) -> None:
     now = 1000.0
     async with journal(capacity=100, clock=lambda: now) as opened:
-        assert opened.state() == JournalState(bytes=0, capacity=100, rows=0, oldest_age=0.0, aside=0)
+        assert opened.state() == JournalState(bytes=0, capacity=100, rows=0, oldest_age=0.0, dead_letters=0)
         await opened.put(entry(b"1"))
         now += 5
         await opened.put(entry(b"22"))
         now += 1
-        assert opened.state() == JournalState(bytes=3, capacity=100, rows=2, oldest_age=6.0, aside=0)
+        assert opened.state() == JournalState(bytes=3, capacity=100, rows=2, oldest_age=6.0, dead_letters=0)
         (first, _) = await taken(opened, 2)
         assert opened.state().rows == 2
         await opened.settle(Settlement(rows=[first.id]))
@@ -351,10 +352,10 @@ async def test_after_a_restart_the_state_is_what_it_was(durable: MakeJournal) ->
     now = 1000.0
     async with durable(capacity=100, clock=lambda: now) as opened:
         await opened.put(entry(b"row"))
-        await opened.settle(Settlement(aside=[SetAside(b"spans", Context(), "mlflow", "why")]))
+        await opened.settle(Settlement(dead_letters=[DeadLetter(b"spans", Context(), "mlflow", "why")]))
     now += 60
     async with durable(capacity=100, clock=lambda: now) as opened:
-        assert opened.state() == JournalState(bytes=8, capacity=100, rows=1, oldest_age=60.0, aside=1)
+        assert opened.state() == JournalState(bytes=8, capacity=100, rows=1, oldest_age=60.0, dead_letters=1)
         with pytest.raises(Busy):
             await opened.put(entry(bytes(93)))
 

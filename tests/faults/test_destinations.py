@@ -225,5 +225,5 @@ async def test_one_experiment_that_is_refused_holds_no_other(tmp_path):
             for _ in range(20):
                 await ground.put(trace_batch())
             await until(lambda: len(server.downstream.taken) == 60, what="the others")
-            await until(lambda: ground.journal.state().aside > 0, what="what is set aside")
+            await until(lambda: ground.journal.state().dead_letters > 0, what="what is set aside")
     assert len(server.downstream.taken) == 60

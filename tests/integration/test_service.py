@@ -10,7 +10,7 @@ import pytest
 
 from spanbridge.collector.cli.up import configuration as built_in
 from spanbridge.collector.config.loading import load
-from spanbridge.collector.journal import SetAside, Settlement
+from spanbridge.collector.journal import DeadLetter, Settlement
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.collector.service.run import ONE_SIGNAL
 from spanbridge.processors.types import Context
@@ -88,8 +88,8 @@ def journal(tmp_path):
 
     async def fill():
         async with SqliteJournal(path) as journal:
-            aside = SetAside(trace_batch(size=2).SerializeToString(), Context(), "mlflow", "no\x1b[2J <b>good</b>")
-            await journal.settle(Settlement(aside=[aside]))
+            aside = DeadLetter(trace_batch(size=2).SerializeToString(), Context(), "mlflow", "no\x1b[2J <b>good</b>")
+            await journal.settle(Settlement(dead_letters=[aside]))
 
     asyncio.run(fill())
     return path

@@ -9,7 +9,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from prometheus_client import CollectorRegistry
 
 from spanbridge.collector.errors import Retryable
-from spanbridge.collector.flow.flow import TRUNCATED_TAG, Head
+from spanbridge.collector.flow.head import Head
+from spanbridge.collector.flow.trace_stage import TRUNCATED_TAG
 from spanbridge.collector.journal.memory import MemoryJournal
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.collector.telemetry.metrics import Telemetry

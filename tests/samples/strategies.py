@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from spanbridge.collector.journal import Entry, SetAside
+from spanbridge.collector.journal import DeadLetter, Entry
 from spanbridge.processors.types import Context
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -34,7 +34,7 @@ def trace_ids() -> st.SearchStrategy[bytes]:
     return st.integers(0, 7).map(lambda number: number.to_bytes(16, "big"))
 
 
-def set_asides(max_size: int = 100) -> st.SearchStrategy[SetAside]:
+def refused_spans(max_size: int = 100) -> st.SearchStrategy[DeadLetter]:
     """Spans that were set aside; few different ones, so that the same comes again."""
     payloads = st.binary(max_size=1) | st.binary(max_size=max_size)
-    return st.builds(SetAside, payloads, st.just(Context()), st.sampled_from(["mlflow", "mlflow/b"]), words)
+    return st.builds(DeadLetter, payloads, st.just(Context()), st.sampled_from(["mlflow", "mlflow/b"]), words)

@@ -15,6 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyVa
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
+from spanbridge.collector.exporters import SerializedTrace
 from spanbridge.processors.attributes import assign
 from spanbridge.processors.types import Batch, Context, Trace
 
@@ -84,6 +85,11 @@ def trace(spans: Iterable[Span], resource: Mapping[str, Any] | None = None, cont
         scope_spans=[ScopeSpans(scope=InstrumentationScope(name="tests", version="1"), spans=spans)],
     )
     return Trace(spans[0].trace_id, Batch(resource_spans=[resource_spans]), context or Context())
+
+
+def serialized(traces: Iterable[Trace]) -> list[SerializedTrace]:
+    """Traces as an exporter gets them."""
+    return [SerializedTrace.of(one) for one in traces]
 
 
 def batch(traces: Iterable[Trace]) -> Batch:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from spanbridge.collector.errors import ExportError, Held, Permanent, Retryable
+from spanbridge.collector.exporters import SerializedTrace
 from spanbridge.collector.exporters.mlflow.destination import Destination, open_destination
 from spanbridge.collector.exporters.mlflow.record.record import Recorder
 from spanbridge.collector.exporters.mlflow.routing import Route, Router
@@ -65,16 +66,11 @@ class MlflowSpanExporter(SpanExporter):
         """
         return self._router(trace)
 
-    def send(self, traces: Sequence[Trace]) -> int:
-        """Write traces of one group; see `spanbridge.collector.exporters.Exporter`.
-
-        One thread prepares at a time: more would take nothing but the interpreter from those who accept spans.
-        """
+    def send(self, traces: Sequence[SerializedTrace]) -> int:
+        """Write traces of one group; see `spanbridge.collector.exporters.Exporter`."""
         with self._preparing:
-            now = time.time_ns()
-            records = [record for trace in traces if (record := self._record(trace, now)) is not None]
-        if records:
-            self._destination.write(self.group(traces[0]), records)
+            decoded = [trace.decode() for trace in traces]
+        self._write(decoded)
         return 0  # MLflow takes a request as a whole or not at all
 
     def close(self) -> None:
@@ -102,6 +98,17 @@ class MlflowSpanExporter(SpanExporter):
         self._stopping.set()
         self.close()
 
+    def _write(self, traces: Sequence[Trace]) -> None:
+        """Write traces of one group. Raises ExportError as `send` does.
+
+        One thread prepares at a time: more would take nothing but the interpreter from those who accept spans.
+        """
+        with self._preparing:
+            now = time.time_ns()
+            records = [record for trace in traces if (record := self._record(trace, now)) is not None]
+        if records:
+            self._destination.write(self.group(traces[0]), records)
+
     def _deliver(self, traces: Sequence[Trace], timeout: float | None = None) -> bool:
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         groups: dict[Route, list[Trace]] = {}
@@ -118,7 +125,7 @@ class MlflowSpanExporter(SpanExporter):
         wait = _FIRST_WAIT
         while True:
             try:
-                self.send(traces)
+                self._write(traces)
             except ExportError as error:
                 if isinstance(error, Permanent) and len(traces) > 1:
                     return self._send_each(deadline, ([trace] for trace in traces))

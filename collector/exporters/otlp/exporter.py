@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from spanbridge.collector.errors import Held, Permanent, Retryable
+from spanbridge.collector.exporters import SerializedTrace
 from spanbridge.collector.net.retry_after import grpc_retry_after, http_retry_after
 from spanbridge.processors.types import Trace
 
@@ -38,9 +39,9 @@ HELD_STATUSES = (401, 403, 404)
 PERMANENT_STATUSES = (400, 413, 415, 422)
 
 
-def merge(traces: Sequence[Trace]) -> bytes:
-    """One serialized request of all traces: a concatenation of requests is a request."""
-    return b"".join(trace.serialized for trace in traces)
+def merge(traces: Sequence[SerializedTrace]) -> bytes:
+    """Return one serialized request of all traces: a concatenation of requests is a request."""
+    return b"".join(trace.payload for trace in traces)
 
 
 class OtlpGrpcExporter:
@@ -59,7 +60,7 @@ class OtlpGrpcExporter:
         """All traces may go together."""
         return None
 
-    def send(self, traces: Sequence[Trace]) -> int:
+    def send(self, traces: Sequence[SerializedTrace]) -> int:
         """Send; see `Exporter.send`."""
         try:
             answer = self._export(
@@ -105,7 +106,7 @@ class OtlpHttpExporter:
         """All traces may go together."""
         return None
 
-    def send(self, traces: Sequence[Trace]) -> int:
+    def send(self, traces: Sequence[SerializedTrace]) -> int:
         """Send; see `Exporter.send`."""
         body = merge(traces)
         body = gzip.compress(body, compresslevel=1) if self._gzip else body

@@ -21,7 +21,7 @@ class LogSelection:
         self._dropped = telemetry.dropped_items
 
     def __call__(self, request: Request) -> Request:
-        """The request with what is of use."""
+        """Return the request with what is of use."""
         if isinstance(request, Batch):
             return request
         for resource_logs in request.resource_logs:
@@ -44,7 +44,7 @@ class LogSelection:
 
 
 def why_not(record: LogRecord) -> str:
-    """Why a record is of no use, or nothing."""
+    """Return why a record is of no use; empty if it is."""
     if len(record.trace_id) != ID_BYTES or not any(record.trace_id):
         return "belongs to no trace"
     name = record.event_name

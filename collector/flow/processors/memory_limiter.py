@@ -32,7 +32,7 @@ class MemoryLimits:
 
 
 def total_memory(cgroup_files: tuple[Path, ...] = CGROUP_LIMITS, meminfo: Path = Path("/proc/meminfo")) -> int:
-    """The bytes this process may use: its cgroup's bound, or else the machine's memory."""
+    """Return the bytes this process may use: its cgroup's bound, or else the machine's memory."""
     machine = next(int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if "MemTotal" in line)
     for file in cgroup_files:
         if file.exists() and (text := file.read_text().strip()).isdigit():
@@ -50,7 +50,11 @@ class MemoryLimiter:
         self.refusing = False
 
     def __call__(self, request: Request) -> Request:
-        """The request, untouched."""
+        """Return the request, untouched.
+
+        Raises:
+            Busy: memory is short.
+        """
         if self.refusing:
             raise Busy("data refused due to high memory usage")
         return request

@@ -11,8 +11,8 @@ import time
 import orjson
 from prometheus_client import Counter
 
-from spanbridge.collector.flow.assembly import Pending
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.assembly import PendingTrace
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.tail_sampling import Decision, TailSampler, TailSamplingConfig, mark
 from spanbridge.processors.types import Trace
@@ -21,38 +21,49 @@ from spanbridge.processors.types import Trace
 class TailSampling:
     """A `TraceProcessor`, and what the flow asks it besides. Times are in seconds."""
 
-    def __init__(self, config: TailSamplingConfig, remembered: Remembered, telemetry: Telemetry) -> None:
+    def __init__(self, config: TailSamplingConfig, released_traces: ReleasedTraces, telemetry: Telemetry) -> None:
         self._sampler = TailSampler(config, time.monotonic, self._on_policy)
         self._early = config.sampling_strategy == "span-ingest"
         self._drop_evicted = config.on_eviction == "drop"
-        self._remembered = remembered
+        self._released_traces = released_traces
         self._telemetry = telemetry
+        self._asked: dict[bytes, int] = {}  # the size of each pending trace when it was last asked for
         self._counters: dict[tuple[str, str], tuple[Counter, Counter]] = {}
 
     def __call__(self, trace: Trace) -> Trace | None:
-        """The trace with its policy and weight written on it, or None."""
-        note = self._remembered.note(trace.trace_id)
+        """Return the trace with its policy and weight written on it, or None if it is not sampled."""
+        note = self._released_traces.note(trace.trace_id)
         decision = read_note(note) if note else self._decide(trace)
         if not decision.sampled:
             return None
         mark(trace, decision)
         return trace
 
-    def wants(self, pending: Pending) -> bool:
+    def wants(self, pending: PendingTrace) -> bool:
         """Whether the spans that have come so far settle the matter (sampling_strategy span-ingest).
 
         A trace is looked at whenever it has doubled: at each new span, a large one would be decoded again and again.
+        What is asked about here is forgotten in `released`, which every trace with spans comes to.
         """
-        if not self._early or pending.late or pending.size < 2 * pending.asked:
+        if not self._early or pending.late or pending.size < 2 * self._asked.get(pending.trace_id, 0):
             return False
-        pending.asked = pending.size
+        self._asked[pending.trace_id] = pending.size
         return self._sampler.decide_early(pending.decode()) is not None
 
-    def released(self, pending: Pending, now: float) -> bool:
-        """Count a trace that is handed on; False drops it, as it had to go before its time."""
+    def released(self, pending: PendingTrace, now: float) -> bool:
+        """Count a trace that is handed on.
+
+        Args:
+            pending: The trace.
+            now: Seconds of the clock that its `first_seen` is of.
+
+        Returns:
+            False if it is to be dropped, as it had to go before its time.
+        """
+        self._asked.pop(pending.trace_id, None)
         telemetry = self._telemetry
         telemetry.trace_removal_age.observe(now - pending.first_seen)
-        note = self._remembered.note(pending.trace_id)
+        note = self._released_traces.note(pending.trace_id)
         if note:
             telemetry.early_releases.labels(_label(sampled=read_note(note).sampled)).inc(pending.spans)
         elif not pending.late:
@@ -74,7 +85,7 @@ class TailSampling:
 
     def _conclude(self, trace_id: bytes, decision: Decision) -> None:
         self._telemetry.global_traces_sampled.labels(_label(sampled=decision.sampled), decision.outcome).inc()
-        self._remembered.put(trace_id, write_note(decision), dropped=not decision.sampled)
+        self._released_traces.put(trace_id, write_note(decision), dropped=not decision.sampled)
 
     def _on_policy(self, policy: str, answer: str, spans: int) -> None:
         if answer == "error":
@@ -90,12 +101,12 @@ class TailSampling:
 
 
 def write_note(decision: Decision) -> str:
-    """A decision as text."""
+    """Return a decision as text."""
     return orjson.dumps(decision).decode()
 
 
 def read_note(note: str) -> Decision:
-    """A decision from its text."""
+    """Return a decision from its text."""
     return Decision(**orjson.loads(note))
 
 

@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from spanbridge.collector.journal import ASIDE, AsideLimits, Entry, Row, Settlement
+from spanbridge.collector.journal import DEAD_LETTER_LIMITS, DeadLetterLimits, Entry, Row, Settlement
 from spanbridge.collector.journal.context import load
 from spanbridge.collector.journal.sqlite.schema import SCHEMA, check_schema, connect, transaction
 from spanbridge.collector.journal.sqlite.statements import (
@@ -48,13 +48,13 @@ class Totals(NamedTuple):
     Attributes:
         rows: Rows that are due.
         bytes: Payload and context of due rows and of dead letters.
-        aside: Dead letters.
+        dead_letters: How many are kept.
         oldest: When the oldest due row arrived, in unix seconds; None if none is due.
     """
 
     rows: int = 0
     bytes: int = 0
-    aside: int = 0
+    dead_letters: int = 0
     oldest: float | None = None
 
 
@@ -88,14 +88,16 @@ class Database:
     Args:
         path: The file; it is made if there is none.
         fsync: Whether a commit waits until the disk has it, so that it survives a loss of power.
-        aside: The limits of dead letters.
+        dead_letter_limits: The limits of dead letters.
 
     Attributes:
         totals: As of the last commit here, and the last look for what others committed.
         dropped: How many dead letters had to go for others in the last call of `apply`.
     """
 
-    def __init__(self, path: Path, *, fsync: bool = False, aside: AsideLimits = ASIDE) -> None:
+    def __init__(
+        self, path: Path, *, fsync: bool = False, dead_letter_limits: DeadLetterLimits = DEAD_LETTER_LIMITS
+    ) -> None:
         """Open the file, or make it.
 
         Raises:
@@ -105,7 +107,7 @@ class Database:
         if not path.exists():
             path.touch(mode=0o600)
         self.dropped = 0
-        self._aside = aside
+        self._dead_letter_limits = dead_letter_limits
         self.connection = connect(path)
         try:
             ours = check_schema(self.connection, path)  # before any setting: some are written into the file
@@ -155,14 +157,14 @@ class Database:
                 self.connection.execute(*statement)
             chunks = (items[i : i + _ROWS_PER_STATEMENT] for i in range(0, len(items), _ROWS_PER_STATEMENT))
             ids = [id_ for chunk in chunks for id_ in self._insert(chunk)]
-            dropped = self._drop_oldest() if any(settlement.aside for settlement in settlements) else 0
+            dropped = self._drop_oldest() if any(settlement.dead_letters for settlement in settlements) else 0
             totals = self.read_totals()
         self.totals = totals
         self.dropped = dropped
         return ids
 
     def _drop_oldest(self) -> int:
-        return self.connection.execute(*delete_oldest_dead_letters(self._aside)).rowcount
+        return self.connection.execute(*delete_oldest_dead_letters(self._dead_letter_limits)).rowcount
 
     def _insert_alone(self, items: Sequence[Record]) -> list[int]:
         """Insert by a single statement, which is a transaction of its own: the shortest way for who waits for it.
@@ -171,9 +173,9 @@ class Database:
         them until `changed` sees it, as it is for as long anyway.
         """
         ids = list(self._insert(items))
-        rows, held, aside, oldest = self.totals
+        rows, held, dead_letters, oldest = self.totals
         held += sum(record.size for record in items)
-        self.totals = Totals(rows + len(items), held, aside, items[0].time if oldest is None else oldest)
+        self.totals = Totals(rows + len(items), held, dead_letters, items[0].time if oldest is None else oldest)
         return ids
 
     def _insert(self, items: Sequence[Record]) -> range:

@@ -23,7 +23,15 @@ from pathlib import Path
 from typing import Self
 
 from spanbridge.collector.errors import Busy, SpanbridgeError, TooLarge
-from spanbridge.collector.journal import ASIDE, AsideLimits, Entry, JournalState, Row, Settlement, check_trace_ids
+from spanbridge.collector.journal import (
+    DEAD_LETTER_LIMITS,
+    DeadLetterLimits,
+    Entry,
+    JournalState,
+    Row,
+    Settlement,
+    check_trace_ids,
+)
 from spanbridge.collector.journal.context import dump
 from spanbridge.collector.journal.sqlite.database import Totals
 from spanbridge.collector.journal.sqlite.messages import (
@@ -63,7 +71,7 @@ class SqliteJournal:
             letters are never refused and may go over.
         fsync: Whether commits survive a loss of power.
         max_ready_bytes: Bytes of payload that wait in memory for `take`; rows beyond are read from the file.
-        aside: The limits of dead letters.
+        dead_letter_limits: The limits of dead letters.
         on_corrupt: Called in the event loop with the place to which a damaged file was moved.
         on_dropped: Called in the event loop with the number of dead letters that had to go for others.
         clock: Returns unix seconds.
@@ -79,7 +87,7 @@ class SqliteJournal:
         capacity: int = 1 << 30,
         fsync: bool = False,
         max_ready_bytes: int = 32 << 20,
-        aside: AsideLimits = ASIDE,
+        dead_letter_limits: DeadLetterLimits = DEAD_LETTER_LIMITS,
         on_corrupt: Callable[[Path], None] = _ignore,
         on_dropped: Callable[[int], None] = _ignore,
         clock: Callable[[], float] = time.time,
@@ -91,7 +99,7 @@ class SqliteJournal:
         self._on_dropped = on_dropped
         self._clock = clock
         self._ready = ReadyQueue(max_ready_bytes)
-        self._worker = Worker(path, self._report, fsync=fsync, aside=aside)
+        self._worker = Worker(path, self._report, fsync=fsync, dead_letter_limits=dead_letter_limits)
         self._totals = Totals()
         self._queued = 0
         self._reading = False
@@ -192,9 +200,9 @@ class SqliteJournal:
 
     def state(self) -> JournalState:
         """Return the reading as of the last commit."""
-        rows, held, aside, oldest = self._totals
+        rows, held, dead_letters, oldest = self._totals
         age = 0.0 if oldest is None else max(0.0, self._clock() - oldest)
-        return JournalState(held, self._capacity, rows, age, aside)
+        return JournalState(held, self._capacity, rows, age, dead_letters)
 
     def _on(self, event: Event) -> None:
         """Update what the loop knows by an event, and wake whoever waits for it.

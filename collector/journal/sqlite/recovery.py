@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from spanbridge.collector.journal import AsideLimits
+from spanbridge.collector.journal import DeadLetterLimits
 from spanbridge.collector.journal.sqlite.database import Database, is_damage
 from spanbridge.collector.journal.sqlite.salvage import finish_salvage, salvage
 
@@ -29,7 +29,7 @@ class RecoveringDatabase:
         path: The journal's file.
         on_corrupt: Called, in this thread, with the place where a damaged file was moved to.
         fsync: As of `Database`.
-        aside: As of `Database`.
+        dead_letter_limits: As of `Database`.
 
     Attributes:
         newest_id: The highest row id that anyone was told of. The caller raises it as it tells of rows, and a new file
@@ -37,13 +37,15 @@ class RecoveringDatabase:
         damaged: Whether the file is known to be broken and could not be replaced yet.
     """
 
-    def __init__(self, path: Path, on_corrupt: Callable[[Path], None], *, fsync: bool, aside: AsideLimits) -> None:
+    def __init__(
+        self, path: Path, on_corrupt: Callable[[Path], None], *, fsync: bool, dead_letter_limits: DeadLetterLimits
+    ) -> None:
         self.newest_id = 0
         self.damaged = False
         self._path = path
         self._on_corrupt = on_corrupt
         self._fsync = fsync
-        self._aside = aside
+        self._dead_letter_limits = dead_letter_limits
         self._database: Database | None = None
         self._salvage_at = 0.0
 
@@ -79,7 +81,7 @@ class RecoveringDatabase:
                 self._on_corrupt(moved)
             if self.damaged:
                 self._salvage()
-            self._database = Database(self._path, fsync=self._fsync, aside=self._aside)
+            self._database = Database(self._path, fsync=self._fsync, dead_letter_limits=self._dead_letter_limits)
             self.newest_id = max(self.newest_id, self._database.newest_id())
         return self._database
 

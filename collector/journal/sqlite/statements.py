@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from spanbridge.collector.journal import REMEMBERED, TRACE_ID_BYTES, AsideLimits, Entry, SetAside, Settlement
+from spanbridge.collector.journal import REMEMBERED, TRACE_ID_BYTES, DeadLetter, DeadLetterLimits, Entry, Settlement
 from spanbridge.collector.journal.context import dump
 
 Statement: TypeAlias = tuple[str, Sequence[Any]]
@@ -75,7 +75,7 @@ def apply_settlements(settlements: Sequence[Settlement]) -> Iterator[Statement]:
     if pairs := [(row, trace) for row, traces in parts for trace in traces]:
         yield insert_parts(pairs)
     for settlement in settlements:
-        yield from map(_insert_dead_letter, settlement.aside)
+        yield from map(_insert_dead_letter, settlement.dead_letters)
     if released := {trace: note for settlement in settlements for trace, note in settlement.released.items()}:
         yield _insert_released(released)
         yield "DELETE FROM released WHERE seq <= (SELECT max(seq) FROM released) - ?", (REMEMBERED,)
@@ -103,7 +103,7 @@ def insert_parts(pairs: Sequence[tuple[int, bytes]]) -> Statement:
     return insert, (b"".join(traces), orjson.dumps(rows).decode())
 
 
-def _insert_dead_letter(item: SetAside) -> Statement:
+def _insert_dead_letter(item: DeadLetter) -> Statement:
     """Keep a dead letter, once: after a crash the same may come again, and `digest` is what it is known by."""
     context = dump(item.context)
     reason = item.reason.encode(errors="replace").decode()
@@ -113,7 +113,7 @@ def _insert_dead_letter(item: SetAside) -> Statement:
     return "INSERT OR IGNORE INTO aside VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", columns
 
 
-def delete_oldest_dead_letters(limits: AsideLimits) -> Statement:
+def delete_oldest_dead_letters(limits: DeadLetterLimits) -> Statement:
     """Return the statement that deletes the oldest dead letters beyond the limits.
 
     Counted from the latest backwards, and never the latest itself: it may alone be larger than the limit, and to lose

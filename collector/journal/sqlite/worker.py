@@ -26,7 +26,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from spanbridge.collector.errors import ConfigError
-from spanbridge.collector.journal import AsideLimits
+from spanbridge.collector.journal import DeadLetterLimits
 from spanbridge.collector.journal.sqlite.database import Database, Totals
 from spanbridge.collector.journal.sqlite.lock import locked
 from spanbridge.collector.journal.sqlite.messages import (
@@ -64,7 +64,7 @@ class Worker:
         path: The journal's file.
         report: Called in the thread with each event; must be quick and must not raise.
         fsync: As of `Database`.
-        aside: As of `Database`.
+        dead_letter_limits: As of `Database`.
 
     Attributes:
         commands: Where the event loop puts what it wants done.
@@ -72,12 +72,14 @@ class Worker:
         released: The traces released before this start. Filled before `opened` is called, and not changed after.
     """
 
-    def __init__(self, path: Path, report: Callable[[Event], None], *, fsync: bool, aside: AsideLimits) -> None:
+    def __init__(
+        self, path: Path, report: Callable[[Event], None], *, fsync: bool, dead_letter_limits: DeadLetterLimits
+    ) -> None:
         self.commands: SimpleQueue[Command] = SimpleQueue()
         self.unsettled: list[Settle] = []
         self._path = path
         self._report = report
-        self._database = RecoveringDatabase(path, self._replaced, fsync=fsync, aside=aside)
+        self._database = RecoveringDatabase(path, self._replaced, fsync=fsync, dead_letter_limits=dead_letter_limits)
         self.released: dict[bytes, str] = {}
         self._unread: Read | None = None
         self._unreported = True

@@ -14,7 +14,6 @@ from typing import Any, Generic, Literal, NamedTuple, Self, TypeAlias
 
 from spanbridge.collector.errors import Busy, Invalid, Refusal, TooLarge
 from spanbridge.collector.otlp import requests as otlp
-from spanbridge.collector.otlp.bare import is_bare
 from spanbridge.collector.otlp.compression import decompress
 from spanbridge.collector.otlp.requests import Encoding, R, Status
 from spanbridge.collector.receivers import Accept, Authenticate, Identity
@@ -192,8 +191,7 @@ class Intake(Generic[R]):
         if (items := otlp.count(request)) > limits.max_items:
             raise TooLarge(f"the request holds {items} items, the limit is {limits.max_items}; send fewer at a time")
         if limits.counts and len(plain) > limits.counts.reach:
-            bare = isinstance(request, Batch) and encoding == "protobuf" and is_bare(plain)
-            self._dropped.inc(trim(request, limits.counts, bare=bare))
+            self._dropped.inc(trim(request, limits.counts))
         if 0 < self._receiver.max_value < len(plain):  # which nearly all requests are too small for
             self._truncated.inc(truncate(request, self._receiver.max_value))
         return request, otlp.drop_bad_ids(request) if isinstance(request, Batch) else 0

@@ -12,9 +12,9 @@ from spanbridge.collector.flow.assembly import Assembly, AssemblyLimits
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
 from spanbridge.collector.flow.flow import Flow, FlowOptions
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.flow.send_queue import SendLimits
-from spanbridge.collector.journal import Entry, SetAside, Settlement
+from spanbridge.collector.journal import DeadLetter, Entry, Settlement
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.types import Batch, Context, spans
@@ -32,10 +32,10 @@ class Journal(SqliteJournal):
 
     def __init__(self, path: Path, **options) -> None:
         super().__init__(path, **options)
-        self.aside: list[SetAside] = []
+        self.aside: list[DeadLetter] = []
 
     async def settle(self, settlement: Settlement) -> None:
-        self.aside += settlement.aside
+        self.aside += settlement.dead_letters
         await super().settle(settlement)
 
     def aside_ids(self) -> Ids:
@@ -66,18 +66,18 @@ async def flowing(folder: Path, exporter: Exporter, *, shutdown: float = 0.0, st
     """A whole flow; traces are handed on 20 ms after their root came."""
     telemetry = Telemetry(CollectorRegistry())
     async with Journal(folder / "journal.db", **journal) as opened:
-        remembered = Remembered(opened.released())
-        assembly = Assembly(AssemblyLimits(wait_duration=1.0, after_root=0.02), remembered)
+        released_traces = ReleasedTraces(opened.released())
+        assembly = Assembly(AssemblyLimits(wait_duration=1.0, wait_duration_after_root_received=0.02), released_traces)
         flow = Flow(
             "traces",
             opened,
             assembly,
             stages,
             telemetry=telemetry,
-            remembered=remembered,
+            released_traces=released_traces,
             options=FlowOptions(memory=16 << 20),
         )
-        options = DeliveryOptions(consumers=4, limits=SendLimits(max_traces=8), backoff=FAST)
+        options = DeliveryOptions(num_consumers=4, limits=SendLimits(max_traces=8), backoff=FAST)
         flow.deliver_to(Delivery("it", exporter, options, telemetry, flow.settled))
         async with flow.running(shutdown):
             yield Ground(opened, telemetry)

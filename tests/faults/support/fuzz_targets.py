@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from spanbridge.collector.config import loading as collector_config
 from spanbridge.collector.errors import ConfigError, Refusal
 from spanbridge.collector.exporters.mlflow.record.record import Recorder
-from spanbridge.collector.flow.fragments import pieces
+from spanbridge.collector.flow.fragments import fragments
 from spanbridge.collector.journal import Entry, Row
 from spanbridge.collector.net.http_connection import Connection, Connections
 from spanbridge.collector.otlp import requests as otlp
@@ -56,10 +56,10 @@ def otlp_protobuf() -> Callable[[bytes], None]:
         otlp.drop_bad_ids(batch)
         batch = head(redaction(batch))
         row = Row(1, Entry(batch.SerializeToString(), Context()))
-        found = pieces(row)
-        assert sum(piece.spans for piece in found) == otlp.count(batch)
-        for piece in found:
-            trace = whole(Trace(piece.trace_id, Batch.FromString(piece.payload)))
+        found = fragments(row)
+        assert sum(fragment.spans for fragment in found) == otlp.count(batch)
+        for fragment in found:
+            trace = whole(Trace(fragment.trace_id, Batch.FromString(fragment.payload)))
             assert trace is not None
             recorder(trace, 1_700_000_000_000_000_000)
 

@@ -9,7 +9,7 @@ import sys
 from functools import partial
 
 from spanbridge.collector.cli import main as cli
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.journal.sqlite import statements
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.collector.service import run as service
@@ -22,7 +22,7 @@ REMEMBERED = 500
 def main() -> int:
     service.MEMORY = MEMORY
     service.SqliteJournal = partial(SqliteJournal, max_ready_bytes=MAX_READY_BYTES)  # type: ignore[assignment,misc]
-    service.Remembered = partial(Remembered, size=REMEMBERED)  # type: ignore[assignment,misc]
+    service.ReleasedTraces = partial(ReleasedTraces, size=REMEMBERED)  # type: ignore[assignment,misc]
     statements.REMEMBERED = REMEMBERED
     return cli.main()
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from spanbridge.collector.errors import Busy
-from spanbridge.collector.journal import Entry, Row, SetAside, Settlement
+from spanbridge.collector.journal import DeadLetter, Entry, Row, Settlement
 from spanbridge.collector.journal.sqlite import dead_letters, salvage, schema, worker
 from spanbridge.collector.journal.sqlite.database import Database
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
@@ -123,7 +123,7 @@ async def filled(path: Path, count: int = 200, size: int = 3000) -> list[Entry]:
         for item in sent:
             await journal.put(item)
         parts = {20: [TRACE]}
-        await journal.settle(Settlement(parts=parts, aside=[SetAside(b"spans", Context(), "mlflow", "bad")]))
+        await journal.settle(Settlement(parts=parts, dead_letters=[DeadLetter(b"spans", Context(), "mlflow", "bad")]))
     return sent
 
 
@@ -332,7 +332,7 @@ async def test_an_id_given_to_a_put_is_not_given_again_after_damage(path: Path) 
 
 async def test_an_id_given_to_an_operator_s_retry_is_not_given_again_after_damage(path: Path) -> None:
     async with SqliteJournal(path) as journal:
-        await journal.settle(Settlement(aside=[SetAside(b"spans", Context(), "mlflow", "bad")]))
+        await journal.settle(Settlement(dead_letters=[DeadLetter(b"spans", Context(), "mlflow", "bad")]))
         assert dead_letters.retry(path) == 1
         retried = await asyncio.wait_for(journal.take(), 10)
         await journal.settle(Settlement(rows=[retried.id]))
@@ -429,7 +429,7 @@ FULL_DISK = """
 import asyncio, json, os, resource, sys
 from pathlib import Path
 from spanbridge.collector.errors import Busy
-from spanbridge.collector.journal import Entry, SetAside, Settlement
+from spanbridge.collector.journal import Entry, DeadLetter, Settlement
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.processors.types import Context
 
@@ -453,14 +453,14 @@ async def main():
         said["accepted"], said["retry_after"] = await put_until_busy(journal)
         said["again"], _ = await put_until_busy(journal)
         room(0)
-        aside = SetAside(b"spans", Context(), "mlflow", "bad")
-        settling = asyncio.create_task(journal.settle(Settlement(rows=[first.id], aside=[aside])))
+        aside = DeadLetter(b"spans", Context(), "mlflow", "bad")
+        settling = asyncio.create_task(journal.settle(Settlement(rows=[first.id], dead_letters=[aside])))
         await asyncio.wait([settling], timeout=1)
         said["settled while full"] = settling.done()
         said["rows while full"] = journal.state().rows
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         await asyncio.wait_for(settling, 10)
-        said["rows"], said["aside"] = journal.state().rows, journal.state().aside
+        said["rows"], said["aside"] = journal.state().rows, journal.state().dead_letters
         await journal.put(Entry(b"last", Context()))
         rows = [await journal.take() for _ in range(journal.state().rows)]
         said["last"] = rows[-1].entry.payload.decode()

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from spanbridge.collector.errors import Busy, TooLarge
-from spanbridge.collector.journal import Entry, Row, SetAside, Settlement
+from spanbridge.collector.journal import DeadLetter, Entry, Row, Settlement
 from spanbridge.collector.journal.context import dump
 from spanbridge.collector.journal.sqlite import dead_letters, worker
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
-from tests.samples.strategies import entries, set_asides, trace_ids
+from tests.samples.strategies import entries, refused_spans, trace_ids
 
 CAPACITY = 1500
 MEMORY = Path("/dev/shm")  # thousands of opens and closes would mostly wait for the disk's fsync
 READY_BYTES = st.sampled_from([0, 1, 400, 1 << 20])
 
 
-def size(item: Entry | SetAside) -> int:
+def size(item: Entry | DeadLetter) -> int:
     return len(item.payload) + len(dump(item.context))
 
 
@@ -40,7 +40,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.newest = 0
         self.due: dict[int, Entry] = {}
         self.settled: dict[int, set[bytes]] = {}
-        self.aside: dict[tuple[str, bytes], SetAside] = {}
+        self.aside: dict[tuple[str, bytes], DeadLetter] = {}
         self.taken: set[int] = set()
 
     @initialize(max_ready_bytes=READY_BYTES)
@@ -95,8 +95,8 @@ class JournalMachine(RuleBasedStateMachine):
             self.runner.run(asyncio.wait_for(self.journal.take(), 0.01))
 
     @precondition(lambda self: self.taken)
-    @rule(data=st.data(), items=st.lists(set_asides(), max_size=2))
-    def settle(self, data: st.DataObject, items: list[SetAside]) -> None:
+    @rule(data=st.data(), items=st.lists(refused_spans(), max_size=2))
+    def settle(self, data: st.DataObject, items: list[DeadLetter]) -> None:
         """Of rows that were taken, also such as are gone already."""
         known = st.sampled_from(sorted(self.taken))
         rows = data.draw(st.lists(known, max_size=4))
@@ -149,7 +149,7 @@ class JournalMachine(RuleBasedStateMachine):
             deadline = time.monotonic() + 10  # what another process wrote is noticed a moment later
             while True:
                 state = self.journal.state()
-                if (state.rows, state.bytes, state.aside) == (len(self.due), self.held, len(self.aside)):
+                if (state.rows, state.bytes, state.dead_letters) == (len(self.due), self.held, len(self.aside)):
                     return
                 assert time.monotonic() < deadline, state
                 await asyncio.sleep(0.001)

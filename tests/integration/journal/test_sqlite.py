@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from spanbridge.collector.errors import Busy, ConfigError, SpanbridgeError
-from spanbridge.collector.journal import AsideLimits, Entry, SetAside, Settlement
+from spanbridge.collector.journal import DeadLetter, DeadLetterLimits, Entry, Settlement
 from spanbridge.collector.journal.sqlite import dead_letters, schema
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.processors.types import Batch, Context
@@ -219,12 +219,12 @@ async def test_a_file_that_another_program_keeps_locked_is_not_started_with(
     assert await rows_of(path) == [b"waits"]
 
 
-def refused(*trace_ids: bytes, exporter: str = "mlflow", reason: str = "bad span") -> SetAside:
+def refused(*trace_ids: bytes, exporter: str = "mlflow", reason: str = "bad span") -> DeadLetter:
     batch = Batch()
     spans = batch.resource_spans.add().scope_spans.add().spans
     for trace_id in trace_ids:
         spans.add(trace_id=trace_id, name="x")
-    return SetAside(batch.SerializeToString(), Context(tenant="team"), exporter, reason)
+    return DeadLetter(batch.SerializeToString(), Context(tenant="team"), exporter, reason)
 
 
 def in_another_process(call: str, path: Path) -> str:
@@ -236,8 +236,8 @@ def in_another_process(call: str, path: Path) -> str:
 async def test_an_operator_sees_what_was_set_aside_and_why(path: Path) -> None:
     before = time.time()
     async with SqliteJournal(path) as journal:
-        first, second = refused(TRACE, TRACE, bytes(16)), SetAside(b"\xff", Context(), "debug", "line\nbreak \udcff")
-        await journal.settle(Settlement(aside=[first, second]))
+        first, second = refused(TRACE, TRACE, bytes(16)), DeadLetter(b"\xff", Context(), "debug", "line\nbreak \udcff")
+        await journal.settle(Settlement(dead_letters=[first, second]))
         listed = dead_letters.entries(path)
     assert [(item.exporter, item.reason, item.span_count, item.trace_ids) for item in listed] == [
         ("mlflow", "bad span", 3, (TRACE.hex(), "00" * 16)),
@@ -249,11 +249,11 @@ async def test_an_operator_sees_what_was_set_aside_and_why(path: Path) -> None:
 
 async def test_what_is_set_aside_is_bounded_and_the_oldest_goes(path: Path) -> None:
     items = [refused(b"%016d" % number) for number in range(50)]
-    async with SqliteJournal(path, aside=AsideLimits(rows=10)) as journal:
+    async with SqliteJournal(path, dead_letter_limits=DeadLetterLimits(rows=10)) as journal:
         for start in range(0, 50, 5):
-            await journal.settle(Settlement(aside=items[start : start + 5]))
+            await journal.settle(Settlement(dead_letters=items[start : start + 5]))
         await journal.put(entry(b"others are not shut out"))
-        assert journal.state().aside == 10
+        assert journal.state().dead_letters == 10
     assert [item.trace_ids for item in dead_letters.entries(path)] == [((b"%016d" % n).hex(),) for n in range(40, 50)]
 
 
@@ -261,7 +261,7 @@ async def test_what_an_operator_retries_comes_out_of_the_running_bridge(path: Pa
     async with SqliteJournal(path) as journal:
         items = [refused(TRACE), refused(bytes(16)), refused(b"x" * 16)]
         await journal.put(entry(b"before"))
-        await journal.settle(Settlement(aside=items))
+        await journal.settle(Settlement(dead_letters=items))
         assert await taken(journal, 1) == [b"before"]
         waiting = asyncio.create_task(taken(journal, 1))
         first, second, third = [item.id for item in dead_letters.entries(path)]
@@ -270,7 +270,7 @@ async def test_what_an_operator_retries_comes_out_of_the_running_bridge(path: Pa
         await asyncio.to_thread(in_another_process, f"retry(PATH, [{third}])", path)
         await journal.put(entry(b"after"))
         assert await taken(journal, 2) == [items[2].payload, b"after"]
-        assert journal.state().aside == 1
+        assert journal.state().dead_letters == 1
         assert journal.state().rows == 4
         assert await asyncio.to_thread(in_another_process, f"drop(PATH, [{first}])", path) == "1"
         assert dead_letters.entries(path) == []
@@ -279,11 +279,11 @@ async def test_what_an_operator_retries_comes_out_of_the_running_bridge(path: Pa
 
 async def test_a_retried_row_keeps_its_context(path: Path) -> None:
     async with SqliteJournal(path) as journal:
-        await journal.settle(Settlement(aside=[refused(TRACE)]))
+        await journal.settle(Settlement(dead_letters=[refused(TRACE)]))
     assert dead_letters.retry(path) == 1
     async with SqliteJournal(path) as journal:
         assert (await journal.take()).entry.context == Context(tenant="team")
-        assert journal.state().aside == 0
+        assert journal.state().dead_letters == 0
 
 
 def test_an_operator_with_the_wrong_path_is_told_and_makes_no_file(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from spanbridge.collector.journal import AsideLimits, Entry, Settlement
+from spanbridge.collector.journal import DeadLetterLimits, Entry, Settlement
 from spanbridge.collector.journal.sqlite import worker
 from spanbridge.collector.journal.sqlite.messages import Close, Committed, Event, Loaded, Put, Read, Refused, Settle
 from spanbridge.collector.journal.sqlite.statements import Record
@@ -46,11 +46,16 @@ class Running:
         return command
 
 
+def worker_on(folder: Path, events: list[Event]) -> Worker:
+    limits = DeadLetterLimits()
+    return Worker(folder / "traces.journal", events.append, fsync=False, dead_letter_limits=limits)
+
+
 @pytest.fixture
 def queued(tmp_path: Path) -> Running:
     """A worker that has not been started: what is asked of it waits."""
     events: list[Event] = []
-    return Running(Worker(tmp_path / "traces.journal", events.append, fsync=False, aside=AsideLimits()), events)
+    return Running(worker_on(tmp_path, events), events)
 
 
 @contextmanager
@@ -124,7 +129,7 @@ async def test_a_put_has_the_room_of_what_is_settled_with_it(
         await until(lambda: queued.commits)
     monkeypatch.setattr(worker, "_RESERVE", 1 << 60)  # no disk has so much: there is only what is free in the file
     events: list[Event] = []
-    later = Running(Worker(tmp_path / "traces.journal", events.append, fsync=False, aside=AsideLimits()), events)
+    later = Running(worker_on(tmp_path, events), events)
     put, settle = later.put(bytes(100_000)), later.settle(Settlement(rows=range(1, 21)))
     with started(later):
         await until(lambda: any(event.puts for event in later.commits) or later.refused)

@@ -16,7 +16,6 @@ from spanbridge.collector.exporters.mlflow.database.bulk import NewTrace
 from spanbridge.collector.exporters.mlflow.record.record import Recorder, TraceRecord
 from spanbridge.collector.exporters.mlflow.record.sanitize import clean_already
 from spanbridge.collector.exporters.mlflow.server.tracking_server import encode
-from spanbridge.collector.otlp.bare import is_bare
 from spanbridge.processors.genai import GenAi, GenAiConfig, GenAiTrace
 from spanbridge.processors.tag_schema import TagSchema, TagSchemaConfig
 from spanbridge.processors.types import Batch, Trace
@@ -32,13 +31,7 @@ from tests.integration.mlflow.test_bulk_truth import SETS, captured
 from tests.integration.mlflow.test_bulk_truth_generated import generated_traces
 from tests.samples.traces import START_NS, bench_trace
 
-recorder = Recorder(["*"])
-
-
-def record(trace: Trace, now: int) -> TraceRecord | None:
-    """As in a writer, which knows whether traces are bare."""
-    trace.bare = is_bare(trace.serialized)
-    return recorder(trace, now)
+record = Recorder(["*"])
 
 
 def request(one: TraceRecord) -> Batch:

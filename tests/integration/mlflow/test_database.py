@@ -20,6 +20,7 @@ from spanbridge.collector.exporters.mlflow.record.tags import tag_attribute, tag
 from spanbridge.processors.attributes import put
 from spanbridge.processors.types import Context, Trace, spans
 from tests.samples.mlflow_traces import HARMFUL, MS, REFUSED, add_span, new_trace, whole_trace
+from tests.samples.traces import serialized
 from tests.servers.mlflow_servers import postgres, postgres_bin
 
 pytestmark = [
@@ -71,8 +72,8 @@ def test_a_trace_arrives_whole(exporter, client):
     put(child.events.add(name="e", time_unix_nano=5).attributes, "k", "v")
     before = trace.batch.SerializeToString()
 
-    exporter.send([trace])
-    exporter.send([trace])  # a repetition changes nothing
+    exporter.send(serialized([trace]))
+    exporter.send(serialized([trace]))  # a repetition changes nothing
 
     assert trace.batch.SerializeToString() == before
     found = stored(client, trace)
@@ -95,7 +96,7 @@ def test_a_bad_trace_lands_and_so_do_its_neighbours(exporter, client, spoil):
     traces = [whole_trace("first", "poison"), whole_trace("bad", "poison"), whole_trace("last", "poison")]
     spoil(traces[1])
 
-    exporter.send(traces)
+    exporter.send(serialized(traces))
 
     found = [stored(client, trace) for trace in traces]
     assert [len(trace.data.spans) for trace in found] == [2, 2, 2]
@@ -106,13 +107,13 @@ def test_a_bad_trace_lands_and_so_do_its_neighbours(exporter, client, spoil):
 def test_traces_without_a_root(exporter, client):
     trace = new_trace("rootless", tags={"k": "v"})
     add_span(trace, "top", b"the-root").status.code = 2
-    exporter.send([trace])
+    exporter.send(serialized([trace]))
     info = stored(client, trace).info
     assert (info.state, info.tags["mlflow.traceName"], info.tags["k"]) == ("ERROR", "top", "v")
 
     late = Trace(trace.trace_id, new_trace("other").batch, late=True)
     add_span(late, "root", span_id=b"the-root")
-    exporter.send([late])
+    exporter.send(serialized([late]))
     info = stored(client, trace).info
     assert (info.state, info.tags["mlflow.traceName"], info.tags["service.name"]) == ("OK", "root", "other")
 
@@ -121,11 +122,11 @@ def test_runs(exporter, client):
     experiment = client.create_experiment("runs")
     run = client.create_run(experiment).info.run_id
     traces = [whole_trace(context=Context(experiment_id=experiment, run_id=run)) for _ in range(2)]
-    exporter.send(traces)
+    exporter.send(serialized(traces))
     linked = client.search_traces(locations=[experiment], filter_string=f"attributes.run_id = '{run}'")
     assert {t.info.trace_id for t in linked} == {"tr-" + t.trace_id.hex() for t in traces}
     lost = whole_trace(context=Context(experiment_id=experiment, run_id="unknown"))
-    exporter.send([lost])
+    exporter.send(serialized([lost]))
     assert stored(client, lost).info.state == "OK"
 
 
@@ -133,18 +134,18 @@ def test_experiments(exporter, client, database):
     gone = client.create_experiment("gone")
     client.delete_experiment(gone)
     with pytest.raises(Permanent, match="restore it"):
-        exporter.send([whole_trace(context=Context(experiment_name="gone"))])
+        exporter.send(serialized([whole_trace(context=Context(experiment_name="gone"))]))
     with pytest.raises(Permanent, match="experiment id '987654' does not exist"):
-        exporter.send([whole_trace(context=Context(experiment_id="987654"))])
+        exporter.send(serialized([whole_trace(context=Context(experiment_id="987654"))]))
     with pytest.raises(Permanent, match="must be a valid integer"):
-        exporter.send([whole_trace(context=Context(experiment_id="a b"))])
+        exporter.send(serialized([whole_trace(context=Context(experiment_id="a b"))]))
     with pytest.raises(Held, match="does not exist; create it"):
-        MlflowSpanExporter(database, "none", create_experiments=False, environ={}).send([whole_trace()])
+        MlflowSpanExporter(database, "none", create_experiments=False, environ={}).send(serialized([whole_trace()]))
     route = exporter.group(whole_trace(service="vanishing"))
     exporter._destination._experiments._answers[route] = (1e12, "987655")
     with pytest.raises(Retryable, match="looking it up again"):
-        exporter.send([whole_trace(service="vanishing")])
-    exporter.send([whole_trace(service="vanishing")])
+        exporter.send(serialized([whole_trace(service="vanishing")]))
+    exporter.send(serialized([whole_trace(service="vanishing")]))
 
 
 def test_several_threads_at_once(database, client):
@@ -157,7 +158,7 @@ def test_several_threads_at_once(database, client):
         for trace in mine:
             for attempt in range(20):
                 try:
-                    exporter.send([trace])
+                    exporter.send(serialized([trace]))
                     break
                 except Retryable as error:
                     if attempt == 19:
@@ -175,15 +176,15 @@ def test_several_threads_at_once(database, client):
 
 def test_a_locked_file_is_worth_another_attempt(tmp_path, monkeypatch):
     exporter = MlflowSpanExporter(f"sqlite:///{tmp_path}/mlflow.db", environ={})
-    exporter.send([whole_trace()])
+    exporter.send(serialized([whole_trace()]))
     store = exporter._destination._open()[0]
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
         with monkeypatch.context() as patch:
             patch.setattr(store, "ManagedSessionMaker", impatient(store))
             with pytest.raises(Retryable, match="database is locked"):
-                exporter.send([whole_trace()])
-    exporter.send([whole_trace()])
+                exporter.send(serialized([whole_trace()]))
+    exporter.send(serialized([whole_trace()]))
     exporter.close()
 
 
@@ -204,24 +205,24 @@ def impatient(store):
 
 def test_a_database_that_is_not_there_is_told_at_once():
     with pytest.raises(Retryable, match="Connection refused"):
-        MlflowSpanExporter("postgresql+psycopg2://u:secret@127.0.0.1:1/x", environ={}).send([whole_trace()])
+        MlflowSpanExporter("postgresql+psycopg2://u:secret@127.0.0.1:1/x", environ={}).send(serialized([whole_trace()]))
     with pytest.raises(Held, match="is not installed; install"):
-        MlflowSpanExporter("mysql://u@127.0.0.1:1/x", environ={}).send([whole_trace()])
+        MlflowSpanExporter("mysql://u@127.0.0.1:1/x", environ={}).send(serialized([whole_trace()]))
 
 
 @needs_postgres
 def test_a_wrong_database_name_is_held_with_the_mend(postgresql):
     with pytest.raises(Held, match="correct user, password or database"):
-        MlflowSpanExporter(postgresql.replace("/postgres", "/nothing"), environ={}).send([whole_trace()])
+        MlflowSpanExporter(postgresql.replace("/postgres", "/nothing"), environ={}).send(serialized([whole_trace()]))
 
 
 def test_no_payload_in_mlflows_log_lines(tmp_path, caplog):
     exporter = MlflowSpanExporter(f"sqlite:///{tmp_path}/mlflow.db", environ={})
-    exporter.send([whole_trace()])
+    exporter.send(serialized([whole_trace()]))
     with exporter._destination._open()[0].engine.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE spans RENAME TO elsewhere")
     with pytest.raises(Retryable):
-        exporter.send([whole_trace("a secret name")])
+        exporter.send(serialized([whole_trace("a secret name")]))
     assert "a secret name" not in caplog.text
     exporter.close()
 
@@ -234,7 +235,7 @@ def test_the_poison_is_poison(sqlite, spoil):
     trace = whole_trace()
     spoil(trace)
     exporter = MlflowSpanExporter(sqlite, environ={})
-    exporter.send([whole_trace()])
+    exporter.send(serialized([whole_trace()]))
     store = exporter._destination._open()[0]
 
     def write():
@@ -316,7 +317,7 @@ def test_no_combination_of_attributes_is_refused(sqlite, data):
     for key in ("service.version", "deployment.x"):
         put(trace.batch.resource_spans[0].resource.attributes, key, data.draw(values))
 
-    exporter.send([trace])
+    exporter.send(serialized([trace]))
 
 
 FUZZED: dict[str, MlflowSpanExporter] = {}

@@ -13,6 +13,7 @@ from spanbridge.processors.attributes import as_dict
 from spanbridge.processors.types import Context, Trace, spans
 from tests.fakes import Answer, Databricks
 from tests.samples.mlflow_traces import add_span, new_trace, root_of, whole_trace
+from tests.samples.traces import serialized
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -50,7 +51,7 @@ def test_a_trace_of_an_experiment(exporter, workspace):
     child.attributes.add(key="gen_ai.usage.output_tokens").value.int_value = 4
     child.attributes.add(key="gen_ai.operation.name").value.string_value = "chat"
 
-    exporter.send([trace])
+    exporter.send(serialized([trace]))
 
     trace_id = "tr-" + trace.trace_id.hex()
     info = workspace.infos[trace_id]
@@ -79,17 +80,17 @@ def test_a_trace_of_an_experiment(exporter, workspace):
 def test_late_parts_join_what_is_there(exporter, workspace):
     early = new_trace()
     top = add_span(early, "early", b"the-root")
-    exporter.send([early])
+    exporter.send(serialized([early]))
     trace_id = "tr-" + early.trace_id.hex()
     assert workspace.infos[trace_id]["tags"]["mlflow.traceName"] == "early"
     assert workspace.infos[trace_id]["state"] == "OK"
 
     root = Trace(early.trace_id, new_trace("other").batch, late=True)
     add_span(root, "root", span_id=b"the-root").status.code = 2
-    exporter.send([root])
+    exporter.send(serialized([root]))
     straggler = Trace(early.trace_id, new_trace("third").batch, late=True)
     add_span(straggler, "straggler", top.span_id)
-    exporter.send([straggler])
+    exporter.send(serialized([straggler]))
 
     assert names(workspace.artifacts[trace_id]) == ["early", "root", "straggler"]
     info = workspace.infos[trace_id]
@@ -99,10 +100,10 @@ def test_late_parts_join_what_is_there(exporter, workspace):
 def test_a_part_whose_artifact_never_came_is_written_anew(exporter, workspace):
     trace = new_trace()
     add_span(trace, "only", b"elsewher")
-    exporter.send([trace])
+    exporter.send(serialized([trace]))
     trace_id = "tr-" + trace.trace_id.hex()
     del workspace.artifacts[trace_id]
-    exporter.send([trace])
+    exporter.send(serialized([trace]))
     assert names(workspace.artifacts[trace_id]) == ["only"]
 
 
@@ -118,10 +119,10 @@ def test_a_part_whose_artifact_never_came_is_written_anew(exporter, workspace):
 @pytest.mark.parametrize("destination", ["/Shared/{service.name}", "main.traces"])
 def test_errors(workspace, destination, answer, error, match):
     exporter = MlflowSpanExporter("databricks", destination, environ={})
-    exporter.send([whole_trace()])  # so that the experiment is known
+    exporter.send(serialized([whole_trace()]))  # so that the experiment is known
     workspace.failures.append(answer)
     with pytest.raises(error, match=match):
-        exporter.send([whole_trace()])
+        exporter.send(serialized([whole_trace()]))
     exporter.close()
 
 
@@ -134,7 +135,7 @@ def test_unity_catalog(workspace, options):
     root = add_span(trace, "root", scope=("lib", "1"))
     add_span(trace, "other scope", root.span_id, scope=("other", ""))
 
-    exporter.send([trace])
+    exporter.send(serialized([trace]))
 
     [*_, request] = workspace.tables["main.traces.mlflow_experiment_trace_otel_spans"]
     assert [as_dict(rs.resource.attributes) for rs in request.resource_spans] == [{"service.name": "shop"}] * 2
@@ -151,11 +152,11 @@ def test_unity_catalog(workspace, options):
 def test_a_late_child_has_no_info_of_its_own(workspace):
     exporter = MlflowSpanExporter("databricks", "main.traces", environ={})
     trace = whole_trace()
-    exporter.send([trace])
+    exporter.send(serialized([trace]))
     late = Trace(trace.trace_id, new_trace().batch, late=True)
     add_span(late, "late", root_of(trace).span_id)
     before = len(workspace.seen)
-    exporter.send([late])
+    exporter.send(serialized([late]))
     assert [seen.path for seen in workspace.seen[before:]] == ["/api/2.0/otel/v1/traces"]
 
 
@@ -169,4 +170,4 @@ def test_no_credentials(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(Held, match="set DATABRICKS_HOST"):
-        MlflowSpanExporter("databricks://missing", "main.traces", environ={}).send([whole_trace()])
+        MlflowSpanExporter("databricks://missing", "main.traces", environ={}).send(serialized([whole_trace()]))

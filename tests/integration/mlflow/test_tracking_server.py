@@ -19,6 +19,7 @@ from spanbridge.processors.attributes import put
 from spanbridge.processors.types import Context, Trace
 from tests.paths import ROOT
 from tests.samples.mlflow_traces import HARMFUL, MS, REFUSED, add_span, new_trace, root_of, whole_trace
+from tests.samples.traces import serialized
 from tests.servers.mlflow_servers import mlflow_server
 
 pytestmark = [
@@ -74,7 +75,7 @@ def test_a_trace_arrives_whole(exporter, client):
     put(link.attributes, "why", "retry")
     before = trace.batch.SerializeToString()
 
-    exporter.send([trace])
+    exporter.send(serialized([trace]))
 
     assert trace.batch.SerializeToString() == before
     found = stored(client, trace)
@@ -113,7 +114,7 @@ def test_a_bad_trace_lands_and_so_do_its_neighbours(exporter, client, spoil):
     traces = [whole_trace("first", "poison"), whole_trace("bad", "poison"), whole_trace("last", "poison")]
     spoil(traces[1])
 
-    exporter.send(traces)
+    exporter.send(serialized(traces))
 
     found = [stored(client, trace) for trace in traces]
     assert [len(trace.data.spans) for trace in found] == [2, 2, 2]
@@ -129,7 +130,7 @@ def test_the_json_the_ui_fetches_is_json(exporter, server):
         put(root_of(trace).events.add(name="e").attributes, "k", value)
         put(root_of(trace).links.add(trace_id=b"t" * 16, span_id=b"s" * 8).attributes, "k", value)
 
-    exporter.send([trace])
+    exporter.send(serialized([trace]))
 
     def refuse(word):
         pytest.fail(f"{word} is no JSON")
@@ -146,7 +147,7 @@ def test_a_trace_without_a_root_is_finished(exporter, client):
     failed = new_trace("rootless")
     add_span(failed, "failed", b"elsewher").status.code = 2
 
-    exporter.send([trace, failed])
+    exporter.send(serialized([trace, failed]))
 
     info = stored(client, trace).info
     assert (info.state, info.tags["mlflow.traceName"]) == ("OK", "top")
@@ -161,8 +162,8 @@ def test_a_late_root_decides_state_name_and_tags(exporter, client):
     late = Trace(early.trace_id, new_trace("root-service").batch, late=True)
     add_span(late, "root", span_id=b"the-root").status.code = 2
 
-    exporter.send([early])
-    exporter.send([late])
+    exporter.send(serialized([early]))
+    exporter.send(serialized([late]))
 
     found = stored(client, early)
     assert {span.name for span in found.data.spans} == {"early", "root"}
@@ -178,11 +179,11 @@ def early_end() -> int:
 def test_a_late_child_changes_neither_state_nor_name_nor_tags(exporter, client):
     trace = whole_trace("checkout", "first-service")
     root_of(trace).status.code = 2
-    exporter.send([trace])
+    exporter.send(serialized([trace]))
     for late in (True, False):  # after a restart nobody knows that it is late
         part = Trace(trace.trace_id, new_trace("second-service").batch, late=late)
         add_span(part, "straggler", root_of(trace).span_id)
-        exporter.send([part])
+        exporter.send(serialized([part]))
 
     found = stored(client, trace)
     assert len(found.data.spans) == 4
@@ -191,11 +192,11 @@ def test_a_late_child_changes_neither_state_nor_name_nor_tags(exporter, client):
 
 def test_a_late_child_does_not_overwrite_tags(exporter, client):
     trace = whole_trace("checkout", "first-service")
-    exporter.send([trace])
+    exporter.send(serialized([trace]))
     part = Trace(trace.trace_id, new_trace("second-service").batch, late=True, tags={"late": "yes"})
     add_span(part, "straggler", root_of(trace).span_id)
 
-    exporter.send([part])
+    exporter.send(serialized([part]))
 
     found = stored(client, trace)
     assert (found.info.tags["service.name"], found.info.tags["late"]) == ("first-service", "yes")
@@ -208,7 +209,7 @@ def test_the_tags_are_those_of_the_roots_service(exporter, client):
     put(trace.batch.resource_spans[1].resource.attributes, "service.name", "frontend")
     add_span(trace, "behind", root.span_id, resource=0)
 
-    exporter.send([trace])
+    exporter.send(serialized([trace]))
 
     found = stored(client, trace)
     assert found.info.tags["service.name"] == "frontend"
@@ -220,8 +221,8 @@ def test_metadata_and_the_clients_request_id(exporter, client):
     trace = whole_trace(metadata={"mlflow.modelId": "m-1", "free": "text"}, client_request_id="request-1")
     plain = whole_trace(metadata={"free": "text"})
 
-    exporter.send([trace, plain])
-    exporter.send([trace, plain])  # a repetition changes nothing
+    exporter.send(serialized([trace, plain]))
+    exporter.send(serialized([trace, plain]))  # a repetition changes nothing
 
     info = stored(client, trace).info
     assert info.client_request_id == "request-1"
@@ -243,7 +244,7 @@ def test_headers_of_the_sender_choose_experiment_and_run(exporter, client):
     assert exporter.group(traces[0]) == exporter.group(rootless) != exporter.group(traces[1])
 
     for group in ([traces[0], rootless], [traces[1]]):
-        exporter.send(group)
+        exporter.send(serialized(group))
 
     assert stored(client, traces[0]).info.experiment_id == by_id
     assert client.get_experiment(stored(client, traces[1]).info.experiment_id).name == "by name"
@@ -253,17 +254,17 @@ def test_headers_of_the_sender_choose_experiment_and_run(exporter, client):
 
 def test_an_unknown_experiment_of_a_sender_is_its_own_fault(exporter, server):
     with pytest.raises(Permanent, match="experiment id '987654' does not exist"):
-        exporter.send([whole_trace(context=Context(experiment_id="987654"))])
+        exporter.send(serialized([whole_trace(context=Context(experiment_id="987654"))]))
     with pytest.raises(Permanent, match="400"):
-        exporter.send([whole_trace(context=Context(experiment_id="a b"))])
+        exporter.send(serialized([whole_trace(context=Context(experiment_id="a b"))]))
     with pytest.raises(Held, match="experiment id '987654' does not exist"):
-        MlflowSpanExporter(server, experiment_id="987654", environ={}).send([whole_trace()])
+        MlflowSpanExporter(server, experiment_id="987654", environ={}).send(serialized([whole_trace()]))
 
 
 def test_an_experiment_is_not_created_when_told_so(server):
     exporter = MlflowSpanExporter(server, "nowhere", create_experiments=False, environ={})
     with pytest.raises(Held, match="experiment 'nowhere' does not exist; create it"):
-        exporter.send([whole_trace()])
+        exporter.send(serialized([whole_trace()]))
 
 
 def test_a_deleted_experiment_is_held_with_the_mend(server, client):
@@ -271,29 +272,29 @@ def test_a_deleted_experiment_is_held_with_the_mend(server, client):
     client.delete_experiment(gone)
     exporter = MlflowSpanExporter(server, "gone", environ={})
     with pytest.raises(Held, match=f"restore it with `mlflow experiments restore --experiment-id {gone}`"):
-        exporter.send([whole_trace()])
+        exporter.send(serialized([whole_trace()]))
 
 
 def test_an_experiment_that_vanished_is_looked_up_again(exporter, client):
-    exporter.send([whole_trace(service="vanishing")])
+    exporter.send(serialized([whole_trace(service="vanishing")]))
     route = exporter.group(whole_trace(service="vanishing"))
     exporter._destination._experiments._answers[route] = (1e12, "987655")
     with pytest.raises(Retryable, match="looking it up again"):
-        exporter.send([whole_trace(service="vanishing")])
-    exporter.send([whole_trace(service="vanishing")])
+        exporter.send(serialized([whole_trace(service="vanishing")]))
+    exporter.send(serialized([whole_trace(service="vanishing")]))
 
 
 def test_a_wrong_address_is_held_with_the_mend(server):
     with pytest.raises(Held, match="static prefix"):
-        MlflowSpanExporter(server + "/wrong", environ={}).send([whole_trace()])
+        MlflowSpanExporter(server + "/wrong", environ={}).send(serialized([whole_trace()]))
     with pytest.raises(Retryable, match="can't be reached"):
-        MlflowSpanExporter("http://127.0.0.1:1", environ={}).send([whole_trace()])
+        MlflowSpanExporter("http://127.0.0.1:1", environ={}).send(serialized([whole_trace()]))
 
 
 def test_a_host_name_the_server_rejects_is_held_with_the_mend(server):
     exporter = MlflowSpanExporter(server, headers={"Host": "mlflow:5000"}, environ={})
     with pytest.raises(Held, match="MLFLOW_SERVER_ALLOWED_HOSTS"):
-        exporter.send([whole_trace()])
+        exporter.send(serialized([whole_trace()]))
 
 
 def test_mlflow_is_not_imported(server):
@@ -301,8 +302,9 @@ def test_mlflow_is_not_imported(server):
 import sys
 from spanbridge.collector.exporters.mlflow import MlflowSpanExporter
 from tests.samples.mlflow_traces import whole_trace
+from tests.samples.traces import serialized
 exporter = MlflowSpanExporter({server!r}, "small", environ={{}})
-exporter.send([whole_trace(metadata={{"a": "b"}})])
+exporter.send(serialized([whole_trace(metadata={{"a": "b"}})]))
 exporter.close()
 assert not [name for name in sys.modules if name.partition(".")[0] in ("mlflow", "sqlalchemy", "pandas")]
 """

@@ -26,6 +26,7 @@ from tests.paths import ROOT
 from tests.polling import until_sync
 from tests.samples.mlflow_traces import whole_trace
 from tests.samples.reading import span_ids
+from tests.samples.traces import serialized
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # at the import of mlflow
@@ -69,24 +70,24 @@ def test_databases_are_written_by_a_process_of_their_own(uri: str):
 def test_what_is_sent_is_there(exporter: ExporterProcess, uri: str):
     sent = [whole_trace() for _ in range(20)]
     with ThreadPoolExecutor(2) as threads:
-        assert sum(threads.map(exporter.send, ([trace] for trace in sent))) == 0
+        assert sum(threads.map(exporter.send, (serialized([trace]) for trace in sent))) == 0
     assert set(span_ids(uri, "apart")) == ids(*sent)
 
 
 def test_a_send_whose_process_dies_is_to_be_repeated(exporter: ExporterProcess, uri: str):
     first, second = whole_trace(), whole_trace()
-    exporter.send([first])
+    exporter.send(serialized([first]))
     before, child = pid(exporter), exporter._child
     assert child is not None
     child.process.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(1) as thread:
-        sending = thread.submit(exporter.send, [second])
+        sending = thread.submit(exporter.send, serialized([second]))
         until_sync(lambda: child._free.qsize() == 1, what="the send")
         child.process.kill()
         with pytest.raises(Retryable, match="has ended"):
             sending.result()
     child.process.wait()
-    assert exporter.send([second]) == 0
+    assert exporter.send(serialized([second])) == 0
     assert pid(exporter) != before
     assert sorted(span_ids(uri, "apart")) == sorted(ids(first, second))
 
@@ -104,7 +105,7 @@ def gone(process: int) -> bool:
 def sent_at_last(exporter: ExporterProcess, trace: Trace) -> None:
     def sent() -> bool:
         with contextlib.suppress(Retryable):
-            return exporter.send([trace]) == 0
+            return exporter.send(serialized([trace])) == 0
         return False
 
     until_sync(sent, what="a send")
@@ -137,9 +138,9 @@ def test_two_writers_share_an_sqlite_database_that_neither_has_initialised(uri: 
     exporter = ExporterProcess(4, {}, tracking_uri=uri, experiment="apart")
     sent = [[whole_trace() for _ in range(20)] for _ in range(20)]
     with ThreadPoolExecutor(4) as threads:
-        first = threads.submit(exporter.send, sent[0])
+        first = threads.submit(exporter.send, serialized(sent[0]))
         until_sync(begun, what="the first table", every=0.001)
-        assert sum(threads.map(exporter.send, sent[1:])) == 0
+        assert sum(threads.map(exporter.send, map(serialized, sent[1:]))) == 0
         assert first.result() == 0
     assert len(writers(exporter)) == 2
     exporter.close()
@@ -149,7 +150,7 @@ def test_two_writers_share_an_sqlite_database_that_neither_has_initialised(uri: 
 def test_errors_come_across(uri: str):
     exporter = ExporterProcess(1, {}, tracking_uri=uri, experiment="nobody made it", create_experiments=False)
     with pytest.raises(Held, match="nobody made it"):
-        exporter.send([whole_trace()])
+        exporter.send(serialized([whole_trace()]))
     exporter.close()
 
 
@@ -158,7 +159,7 @@ def test_log_lines_come_across(
 ):
     monkeypatch.setenv("MLFLOW_SQL_TRACE_ROLLUPS_ENABLED", "true")
     with caplog.at_level(logging.WARNING):
-        exporter.send([whole_trace()])
+        exporter.send(serialized([whole_trace()]))
     assert any("MLFLOW_SQL_TRACE_ROLLUPS_ENABLED" in record.getMessage() for record in caplog.records)
 
 
@@ -172,8 +173,9 @@ import os, sys
 from spanbridge.collector.exporters.mlflow.database import writer_process
 from spanbridge.collector.exporters.mlflow.database.writer_process import ExporterProcess
 from tests.samples.mlflow_traces import whole_trace
+from tests.samples.traces import serialized
 exporter = ExporterProcess(2, {}, tracking_uri=sys.argv[1], experiment="apart")
-exporter.send([whole_trace()])
+exporter.send(serialized([whole_trace()]))
 print(exporter._child.process.pid, flush=True)
 sys.stdin.read()
 """

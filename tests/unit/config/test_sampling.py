@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from spanbridge.collector.config.loading import Config, load
 from spanbridge.collector.errors import ConfigError
 from spanbridge.collector.flow.assembly import AssemblyLimits
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.released_traces import ReleasedTraces
 from spanbridge.collector.service.stages import Plan, add_stages
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.tail_sampling.policy_config import PolicyConfig
@@ -23,7 +23,7 @@ def good(name: str) -> Config:
 
 def plan(config: Config) -> Plan:
     """What the processors of the file's pipeline come to."""
-    made = Plan(Telemetry(CollectorRegistry()), Remembered(), {})
+    made = Plan(Telemetry(CollectorRegistry()), ReleasedTraces(), {})
     return add_stages(made, [(id_, config.processors[id_]) for id_ in config.pipelines["traces"].processors])
 
 
@@ -56,9 +56,15 @@ def test_between_them_the_files_have_every_policy():
 
 
 def test_tail_sampling_says_how_traces_are_assembled():
-    assert plan(good("every_policy")).assembly == AssemblyLimits(wait_duration=10, after_root=None, num_traces=100)
+    assert plan(good("every_policy")).assembly == AssemblyLimits(
+        wait_duration=10, wait_duration_after_root_received=None, num_traces=100
+    )
     assert plan(good("genai_policies")).assembly == AssemblyLimits(
-        wait_duration=60, after_root=5, num_traces=20_000, max_bytes=10_485_760, max_spans=5000
+        wait_duration=60,
+        wait_duration_after_root_received=5,
+        num_traces=20_000,
+        maximum_trace_size_bytes=10_485_760,
+        maximum_trace_spans=5000,
     )
 
 
@@ -85,11 +91,11 @@ def test_beside_groupbytrace_too(order):
 
     assert plan(config).assembly == AssemblyLimits(
         wait_duration=30,
-        after_root=None,
+        wait_duration_after_root_received=None,
         num_traces=50_000,
-        max_bytes=1_000_000,
-        evict=False,
-        keep_at_shutdown=True,
+        maximum_trace_size_bytes=1_000_000,
+        block_on_overflow=True,
+        drop_pending_traces_on_shutdown=True,
     )
 
 

@@ -5,6 +5,7 @@ import pytest
 from spanbridge.collector.exporters.debug import DebugExporter
 from spanbridge.processors.types import Trace, spans
 from tests.samples.spans import add_span, new_id, trace_batch
+from tests.samples.traces import serialized
 
 
 def traces():
@@ -16,7 +17,7 @@ def traces():
 def written(verbosity, sent):
     lines = []
     exporter = DebugExporter(verbosity, lines.append)
-    exporter.send(sent)
+    exporter.send(serialized(sent))
     exporter.close()
     return lines
 
@@ -52,11 +53,7 @@ def test_detailed_has_every_field():
     assert "start_time_unix_nano" in text
 
 
-def test_it_leaves_the_traces_as_they_were_and_takes_any_together():
-    sent, same = traces(), traces()
-    for one, other in zip(sent, same, strict=True):
-        other.batch.CopyFrom(one.batch)
-    written("detailed", sent)
-    assert [trace.batch for trace in sent] == [trace.batch for trace in same]
+def test_it_takes_any_together():
+    one, other = traces()
     exporter = DebugExporter("basic", list)
-    assert exporter.group(sent[0]) == exporter.group(sent[1])
+    assert exporter.group(one) == exporter.group(other)

@@ -18,6 +18,7 @@ from spanbridge.collector.exporters.otlp.exporter import EXPORT, OtlpGrpcExporte
 from spanbridge.processors.types import Batch, Trace, span_count
 from tests.fakes import Answer, http_server
 from tests.samples.spans import trace_batch
+from tests.samples.traces import serialized
 
 
 def traces():
@@ -64,7 +65,7 @@ def grpc_exporter(service, **options):
 
 def failure(exporter) -> ExportError:
     with pytest.raises(ExportError) as caught:
-        exporter.send(traces())
+        exporter.send(serialized(traces()))
     return caught.value
 
 
@@ -74,8 +75,8 @@ def test_all_traces_go_in_one_call(compression):
     with grpc_exporter(service, compression=compression, headers={"X-Team": "a"}) as exporter:
         sent = traces()
         assert exporter.group(sent[0]) == exporter.group(sent[1])
-        exporter.send(sent)
-        exporter.send(sent)
+        exporter.send(serialized(sent))
+        exporter.send(serialized(sent))
     assert [span_count(request) for request in service.requests] == [5, 5]
     assert service.metadata["x-team"] == "a"
 
@@ -141,7 +142,7 @@ def test_all_traces_go_in_one_request(compression):
 
     with http_server(respond) as address:
         exporter = http_exporter(address, compression=compression, headers={"X-Team": "a"})
-        exporter.send(traces())
+        exporter.send(serialized(traces()))
         exporter.close()
     [request] = seen
     assert (request.method, request.path) == ("POST", "/v1/traces")
@@ -178,7 +179,7 @@ def test_what_a_status_means(status, kind):
     with http_server(lambda _: Answer(status, b"", {"Retry-After": "3"})) as address:
         exporter = http_exporter(address)
         if kind is None:
-            exporter.send(traces())
+            exporter.send(serialized(traces()))
             return
         error = failure(exporter)
     assert type(error) is kind
@@ -211,10 +212,10 @@ def test_what_a_partial_success_rejects_is_told_and_not_sent_again(protocol, ans
         service = Service()
         service.answer = answer
         with grpc_exporter(service) as exporter:
-            rejected = exporter.send(traces())
+            rejected = exporter.send(serialized(traces()))
     else:
         with http_server(lambda _: Answer(200, answer)) as address:
-            rejected = http_exporter(address).send(traces())
+            rejected = http_exporter(address).send(serialized(traces()))
     assert caplog.messages == told
     assert rejected == 2 * len(told)
 

@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 import pytest
 from prometheus_client import CollectorRegistry
 
-from spanbridge.collector.errors import Held, Misplaced, Permanent, Retryable
-from spanbridge.collector.flow.assembly import Pending
+from spanbridge.collector.errors import Denied, Held, Misplaced, Permanent, Retryable
+from spanbridge.collector.exporters import SerializedTrace
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
 from spanbridge.collector.flow.send_queue import SendLimits
+from spanbridge.collector.flow.settlement import SettlementAccount
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.types import Batch, Context, Trace, span_count, spans
 from tests.fakes import MemoryExporter, fail_first, refuse_spans
@@ -32,15 +33,16 @@ class Ground:
 
     async def offer(self, batch, **context):
         trace_id = next(spans(batch)).trace_id
-        account = Pending(trace_id, Context(), 0, 0, open=1)
-        await self.delivery.offer(Trace(trace_id, batch, Context(**context)), account)
+        account = SettlementAccount(trace_id, open_parts=1)
+        trace = Trace(trace_id, batch, Context(**context))
+        await self.delivery.offer(trace, SerializedTrace.of(trace), account)
         return account
 
     def metric(self, name, **labels):
         return self.telemetry.registry.get_sample_value(name, {"exporter": "fake", **labels})
 
-    def aside(self):
-        return [entry for account in self.settled for entry in account.aside]
+    def dead_letters(self):
+        return [entry for account in self.settled for entry in account.dead_letters]
 
 
 @asynccontextmanager
@@ -90,7 +92,7 @@ async def test_what_fails_for_now_is_repeated_until_it_succeeds(error):
             await ground.offer(trace_batch())
         await until(lambda: len(ground.settled) == 10)
         assert ground.metric("spanbridge_delivery_held") == 0
-    assert not ground.aside()
+    assert not ground.dead_letters()
     assert len(ground.exporter.spans) == 30
     assert ground.metric("spanbridge_delivery_retries_total") == 50
 
@@ -114,10 +116,10 @@ async def test_only_the_bad_span_of_a_batch_of_50_is_set_aside(error):
             await ground.offer(batch)
         await until(lambda: len(ground.settled) == 50)
 
-    [aside] = ground.aside()
+    [letter] = ground.dead_letters()
     assert len(ground.exporter.spans) == 150
-    assert aside.reason == "a span it does not like"
-    assert [span.name for span in spans(Batch.FromString(aside.payload))] == ["bad"]
+    assert letter.reason == "a span it does not like"
+    assert [span.name for span in spans(Batch.FromString(letter.payload))] == ["bad"]
     assert ground.metric("spanbridge_set_aside_spans_total", reason="refused") == 1
 
 
@@ -135,7 +137,7 @@ async def test_a_destination_that_refuses_everything_gets_nothing_set_aside():
         assert not ground.settled
         broken[0] = False
         await until(lambda: len(ground.settled) == 5)
-    assert not ground.aside()
+    assert not ground.dead_letters()
     assert len(ground.exporter.spans) == 15
 
 
@@ -144,11 +146,11 @@ async def test_a_trace_that_fails_alone_while_others_succeed_is_split_in_the_end
         bad = trace_batch(size=2)
         add_span(bad, next(spans(bad)).trace_id, "bad", parent=new_id())
         await ground.offer(bad)
-        while not ground.aside():
+        while not ground.dead_letters():
             await ground.offer(trace_batch(size=1))
             await asyncio.sleep(0)
             assert len(ground.exporter.calls) < 100_000
-    assert sum(span_count(Batch.FromString(entry.payload)) for entry in ground.aside()) == 1
+    assert sum(span_count(Batch.FromString(entry.payload)) for entry in ground.dead_letters()) == 1
 
 
 async def test_one_group_that_is_held_does_not_stop_the_others():
@@ -161,7 +163,7 @@ async def test_one_group_that_is_held_does_not_stop_the_others():
         for _ in range(20):
             await ground.offer(trace_batch(), experiment_name="right")
         await until(lambda: len(ground.settled) == 20)
-    assert all(account.open == 0 for account in ground.settled)
+    assert all(account.open_parts == 0 for account in ground.settled)
 
 
 async def test_an_exporter_that_raises_something_else_loses_nothing():
@@ -194,7 +196,7 @@ async def test_offer_waits_while_there_is_no_room():
 
 
 async def test_sends_wait_for_enough_spans_or_the_linger():
-    limits = SendLimits(min_spans=9, linger=0.1)
+    limits = SendLimits(send_batch_size=9, timeout=0.1)
     async with running(MemoryExporter(), limits=limits) as ground:
         for _ in range(3):
             await ground.offer(trace_batch())
@@ -219,12 +221,12 @@ async def test_what_waits_for_an_experiment_that_is_gone_leaves_room_for_the_oth
             async with asyncio.timeout(10):
                 await ground.offer(trace_batch(), experiment_name="gone" if number % 10 else "there")
         await until(lambda: len(ground.exporter.spans) == 300)
-        aside = len(ground.aside())
-        assert ground.metric("spanbridge_set_aside_spans_total", reason="refused") == 3 * aside
-        assert 100 <= 3 * (900 - aside) <= 150 + 3  # half of the room, and one on its way
+        given_up = len(ground.dead_letters())
+        assert ground.metric("spanbridge_set_aside_spans_total", reason="refused") == 3 * given_up
+        assert 100 <= 3 * (900 - given_up) <= 150 + 3  # half of the room, and one on its way
         restored = True
         await until(lambda: len(ground.settled) == 1000)
-    assert len(ground.exporter.spans) + 3 * aside == 3000
+    assert len(ground.exporter.spans) + 3 * given_up == 3000
 
 
 async def test_nothing_is_set_aside_while_no_other_gets_through():
@@ -237,7 +239,7 @@ async def test_nothing_is_set_aside_while_no_other_gets_through():
         restored = True
         await asyncio.gather(*offers)
         await until(lambda: len(ground.settled) == 500)
-    assert not ground.aside()
+    assert not ground.dead_letters()
 
 
 async def test_suspects_have_a_room_of_their_own():
@@ -251,7 +253,7 @@ async def test_suspects_have_a_room_of_their_own():
             for _ in range(50):
                 await ground.offer(trace_batch())
         await until(lambda: len(ground.settled) == 50)
-        assert not ground.aside()
+        assert not ground.dead_letters()
 
 
 @pytest.mark.parametrize(("rejects", "sent"), [(2, 4), (99, 0)])
@@ -263,3 +265,24 @@ async def test_what_a_destination_says_it_rejected_is_not_counted_as_sent(reject
         await until(lambda: ground.settled)
     assert ground.metric("otelcol_exporter_sent_spans_total") == sent
     assert ground.metric("otelcol_exporter_send_failed_spans_total") == 6 - sent
+
+
+async def test_a_half_that_may_go_nowhere_is_dropped_and_the_rest_goes_on():
+    class Guarded(MemoryExporter):
+        def group(self, trace):
+            if trace.root is None:
+                raise Denied("not there")
+
+    def verdict(traces):
+        if any(span_count(trace.batch) > 1 for trace in traces):
+            raise Permanent("not both")
+
+    async with running(Guarded(verdict)) as ground:
+        await ground.offer(trace_batch(size=2))
+        await until(lambda: ground.settled)
+        await ground.offer(trace_batch(size=1, name="next"))
+        await until(lambda: len(ground.settled) == 2)
+    assert sorted(ground.exporter.spans.values()) == ["next", "root"]
+    assert not ground.dead_letters()
+    labels = {"otel_signal": "traces", "reason": "experiment not allowed"}
+    assert ground.telemetry.registry.get_sample_value("spanbridge_dropped_items_total", labels) == 1

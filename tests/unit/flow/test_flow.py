@@ -14,9 +14,11 @@ from spanbridge.collector.errors import Held, Permanent
 from spanbridge.collector.flow.assembly import Assembly, AssemblyLimits
 from spanbridge.collector.flow.backoff import Backoff
 from spanbridge.collector.flow.delivery import Delivery, DeliveryOptions
-from spanbridge.collector.flow.flow import PORTION, TRUNCATED_TAG, Flow, FlowOptions, Head, Stage
+from spanbridge.collector.flow.flow import Flow, FlowOptions
+from spanbridge.collector.flow.head import PORTION, Head, HeadStage
 from spanbridge.collector.flow.processors.tail_sampling import TailSampling
-from spanbridge.collector.flow.released_traces import Remembered
+from spanbridge.collector.flow.released_traces import ReleasedTraces
+from spanbridge.collector.flow.trace_stage import TRUNCATED_TAG, TraceStage
 from spanbridge.collector.journal import Entry
 from spanbridge.collector.journal.memory import MemoryJournal
 from spanbridge.collector.telemetry.metrics import Telemetry
@@ -26,8 +28,8 @@ from tests.fakes import MemoryExporter, refuse_spans
 from tests.polling import until
 from tests.samples.spans import add_span, new_id, trace_batch
 
-QUICK = AssemblyLimits(wait_duration=0.05, after_root=0.0)
-PATIENT = AssemblyLimits(wait_duration=3600, after_root=3600)
+QUICK = AssemblyLimits(wait_duration=0.05, wait_duration_after_root_received=0.0)
+PATIENT = AssemblyLimits(wait_duration=3600, wait_duration_after_root_received=3600)
 ROOMY = FlowOptions(memory=1 << 20)
 KEEP_ERRORS = {"name": "errors", "type": "status_code", "status_code": {"status_codes": ["ERROR"]}}
 
@@ -39,18 +41,18 @@ class Ground:
         self.exporters = exporters
         self.journal = MemoryJournal()
         self.telemetry = Telemetry(CollectorRegistry())
-        remembered = Remembered()
-        self.assembly = Assembly(limits, remembered)
+        released_traces = ReleasedTraces()
+        self.assembly = Assembly(limits, released_traces)
         if sampling:
             config = TailSamplingConfig.model_validate({"policies": [KEEP_ERRORS], **sampling})
-            options = replace(options, sampling=TailSampling(config, remembered, self.telemetry))
+            options = replace(options, sampling=TailSampling(config, released_traces, self.telemetry))
         self.flow = Flow(
             "traces",
             self.journal,
             self.assembly,
-            [Stage(process.__name__, process) for process in stages],
+            [TraceStage(process.__name__, process) for process in stages],
             telemetry=self.telemetry,
-            remembered=remembered,
+            released_traces=released_traces,
             options=options,
         )
         fast = DeliveryOptions(backoff=Backoff(0.001, 0.01))
@@ -136,7 +138,7 @@ async def test_a_row_that_is_no_request_is_set_aside():
         await ground.journal.put(Entry(b"\xff\xff\xff", Context()))
         await ground.put(trace_batch(size=1))
         await ground.settled()
-    assert ground.journal.state().aside == 1
+    assert ground.journal.state().dead_letters == 1
     assert ground.names() == ["root"]
 
 
@@ -160,7 +162,7 @@ async def test_a_trace_is_settled_when_each_destination_has_it():
 async def test_what_one_destination_refuses_is_set_aside_for_it_alone():
     async with flowing(exporters=[MemoryExporter(), MemoryExporter(refuse_spans("bad"))]) as ground:
         await ground.put(trace_batch(size=1, name="bad"))
-        while not ground.journal.state().aside:
+        while not ground.journal.state().dead_letters:
             await ground.put(trace_batch(size=1, name="good"))
             await asyncio.sleep(0.005)
         await ground.settled()
@@ -188,7 +190,7 @@ async def test_what_is_evicted_can_be_dropped_and_is_counted():
 
 
 async def test_no_more_is_taken_in_while_there_is_no_room_for_traces():
-    limits = replace(PATIENT, num_traces=3, evict=False)
+    limits = replace(PATIENT, num_traces=3, block_on_overflow=True)
     async with flowing(limits=limits) as ground:
         for _ in range(10):
             await ground.put(trace_batch())
@@ -217,7 +219,9 @@ async def test_a_trace_beyond_its_cap_says_how_much_is_missing():
         return trace
 
     trace_id = new_id(16)
-    async with flowing(limits=replace(QUICK, after_root=0.05, max_spans=2), stages=[look]) as ground:
+    async with flowing(
+        limits=replace(QUICK, wait_duration_after_root_received=0.05, maximum_trace_spans=2), stages=[look]
+    ) as ground:
         await ground.put(trace_batch(trace_id, size=2))
         for _ in range(3):
             child = Batch()
@@ -258,7 +262,7 @@ async def test_log_records_that_come_late_meet_the_spans_that_went_before():
 
 @pytest.mark.parametrize("keep", [False, True])
 async def test_at_the_end_what_waits_is_handed_on_or_kept(keep):
-    limits = replace(PATIENT, keep_at_shutdown=keep)
+    limits = replace(PATIENT, drop_pending_traces_on_shutdown=keep)
     async with flowing(limits=limits, shutdown=5) as ground:
         await ground.put(trace_batch(size=1))
         await until(lambda: len(ground.assembly) == 1)
@@ -307,7 +311,11 @@ async def test_a_large_request_is_worked_on_in_portions_and_committed_as_one():
         return request
 
     observed = []
-    stages = [Stage("metrics", observed.append, observes=True), Stage("look", look), Stage("drop", drop_even)]
+    stages = [
+        HeadStage("metrics", observed.append, observes=True),
+        HeadStage("look", look),
+        HeadStage("drop", drop_even),
+    ]
     request = Batch()
     for service in range(3):
         scope = request.resource_spans.add(schema_url=f"{service}").scope_spans.add(schema_url="scope")

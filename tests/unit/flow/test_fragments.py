@@ -5,7 +5,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanbridge.collector.flow.fragments import pieces
+from spanbridge.collector.flow.fragments import fragments
 from spanbridge.collector.journal import Entry, Row
 from spanbridge.processors.types import Batch, Context, spans_in_context
 
@@ -34,19 +34,19 @@ def flat(batch):
 
 
 @given(batches(), st.frozensets(ids, max_size=2), st.booleans())
-def test_pieces_put_together_are_the_request_less_what_was_settled(batch, settled, sound):
-    found = pieces(Row(1, Entry(batch.SerializeToString(), Context(), sound=sound), settled))
+def test_fragments_put_together_are_the_request_less_what_was_settled(batch, settled, sound):
+    found = fragments(Row(1, Entry(batch.SerializeToString(), Context(), sound=sound), settled))
 
-    together = Batch.FromString(b"".join(piece.payload for piece in found))
+    together = Batch.FromString(b"".join(fragment.payload for fragment in found))
     expected = [item for item in spans_in_context(batch) if item[2].trace_id not in settled]
     assert flat(together) == sorted(
         (r.SerializeToString(), s.SerializeToString(), x.SerializeToString()) for r, s, x in expected
     )
-    for piece in found:
-        own = list(spans_in_context(Batch.FromString(piece.payload)))
-        assert {span.trace_id for _, _, span in own} == {piece.trace_id}
-        assert piece.spans == len(own)
-        assert piece.has_root == any(span.parent_span_id in (b"", bytes(8)) for _, _, span in own)
+    for fragment in found:
+        own = list(spans_in_context(Batch.FromString(fragment.payload)))
+        assert {span.trace_id for _, _, span in own} == {fragment.trace_id}
+        assert fragment.spans == len(own)
+        assert fragment.has_root == any(span.parent_span_id in (b"", bytes(8)) for _, _, span in own)
 
 
 def test_what_nobody_vouches_for_is_read_before_it_is_taken_apart():
@@ -55,4 +55,4 @@ def test_what_nobody_vouches_for_is_read_before_it_is_taken_apart():
     payload = batch.SerializeToString().replace(b"name", b"\xff\xff\xff\xff")  # no UTF-8
 
     with pytest.raises(DecodeError):
-        pieces(Row(1, Entry(payload, Context())))
+        fragments(Row(1, Entry(payload, Context())))

@@ -5,7 +5,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanbridge.collector.flow.fragments import pieces
+from spanbridge.collector.flow.fragments import fragments
 from spanbridge.collector.journal import Entry, Row
 from spanbridge.collector.otlp.wire import field, varint, wrapped
 from spanbridge.processors.types import Batch, Context, spans
@@ -40,11 +40,11 @@ def test_whatever_is_no_message_is_told_so(data):
         pass
 
 
-def piece_of(span: bytes, *around: bytes):
-    """The piece of a request with one span in serialized form, and fields beside it in its scope."""
+def fragment_of(span: bytes, *around: bytes):
+    """The fragment of a request with one span in serialized form, and fields beside it in its scope."""
     scope = b"".join(around) + wrapped(2, span)
-    [piece] = pieces(Row(1, Entry(wrapped(1, wrapped(2, scope)), Context())))
-    return piece
+    [fragment] = fragments(Row(1, Entry(wrapped(1, wrapped(2, scope)), Context())))
+    return fragment
 
 
 IDS = wrapped(1, TRACE) + wrapped(2, ID)
@@ -71,16 +71,16 @@ IDS = wrapped(1, TRACE) + wrapped(2, ID)
     ],
 )
 def test_a_span_is_known_by_its_trace_and_as_a_root(span, has_root):
-    piece = piece_of(span, message(1000, payload=b"new"))
+    fragment = fragment_of(span, message(1000, payload=b"new"))
 
-    assert (piece.trace_id, piece.spans, piece.has_root) == (TRACE, 1, has_root)
-    [decoded] = spans(Batch.FromString(piece.payload))
+    assert (fragment.trace_id, fragment.spans, fragment.has_root) == (TRACE, 1, has_root)
+    [decoded] = spans(Batch.FromString(fragment.payload))
     assert (decoded.trace_id, decoded.span_id) == (TRACE, ID)
-    assert piece.payload.count(span) == 1
-    assert b"new" in piece.payload
+    assert fragment.payload.count(span) == 1
+    assert b"new" in fragment.payload
 
 
 @pytest.mark.parametrize("payload", [b"\x0a\x05abc", b"\x0a", b"\xff" * 12, wrapped(1, b"\x12\x7f"), b"\x0b\x0c"])
 def test_what_is_no_request_is_not_taken_apart(payload):
     with pytest.raises(DecodeError):
-        pieces(Row(1, Entry(payload, Context())))
+        fragments(Row(1, Entry(payload, Context())))

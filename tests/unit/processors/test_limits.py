@@ -90,11 +90,11 @@ def test_of_too_many_the_first_stay_and_the_rest_is_counted_where_otlp_counts_it
     assert trim(batch, FEW) == 0
 
 
-def test_of_a_bare_batch_attributes_alone_are_counted():
+def test_of_a_span_without_events_and_links_attributes_are_counted():
     batch = Batch()
     span = batch.resource_spans.add().scope_spans.add().spans.add()
     many(span, 5)
-    assert trim(batch, FEW, bare=True) == 2
+    assert trim(batch, FEW) == 2
     assert (len(span.attributes), span.dropped_attributes_count) == (3, 2)
 
 

@@ -26,8 +26,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from spanbridge.collector.errors import ExportError, Retryable
+from spanbridge.collector.exporters import SerializedTrace
 from spanbridge.collector.exporters.mlflow.database.tracking_database import import_store
-from spanbridge.collector.exporters.mlflow.database.transfer import read, written
 from spanbridge.collector.exporters.mlflow.exporter import MlflowSpanExporter
 from spanbridge.collector.exporters.mlflow.routing import Route, Router
 from spanbridge.collector.exporters.mlflow.settings import settings_from
@@ -58,10 +58,10 @@ class ExporterProcess:
         """See `MlflowSpanExporter.group`."""
         return self._router(trace)
 
-    def send(self, traces: Sequence[Trace]) -> int:
+    def send(self, traces: Sequence[SerializedTrace]) -> int:
         """See `spanbridge.collector.exporters.Exporter`."""
         try:
-            outcome, records = self._running().ask(written(traces))
+            outcome, records = self._running().ask(pickle.dumps(list(traces)))
         except (EOFError, OSError) as error:
             raise Retryable(
                 "the process that writes to the tracking database has ended; it is started again"
@@ -146,11 +146,11 @@ def serve(line: Connection, exporter: MlflowSpanExporter, collected: Collected) 
     """Answer one send after the other, until nobody is there to ask."""
     with contextlib.suppress(EOFError, OSError):
         while True:
-            traces = read(line.recv_bytes())
+            traces = pickle.loads(line.recv_bytes())  # noqa: S301  from our own process
             line.send_bytes(pickle.dumps((_outcome(exporter, traces), collected.taken())))
 
 
-def _outcome(exporter: MlflowSpanExporter, traces: Sequence[Trace]) -> ExportError | int:
+def _outcome(exporter: MlflowSpanExporter, traces: Sequence[SerializedTrace]) -> ExportError | int:
     try:
         return exporter.send(traces)
     except ExportError as error:

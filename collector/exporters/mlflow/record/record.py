@@ -62,7 +62,7 @@ class TraceRecord:
     `sent` are its valid spans, which are not to be changed, and `origins` where each came from; the first is the head:
     the root, or without a root the earliest top-most span. `name`, `state` and `tags` are read from it. `start_ms` and
     `end_ms` bound the spans. `has_root` says that the head is the root, `late` that MLflow has seen another part
-    before, `bare` that no span has events or links (False if that is not known).
+    before.
     """
 
     trace_id: bytes
@@ -77,7 +77,6 @@ class TraceRecord:
     client_request_id: str
     has_root: bool
     late: bool
-    bare: bool = False
     _spans: list[Span] = field(default_factory=list)
 
     @property
@@ -100,7 +99,7 @@ class TraceRecord:
 
     def attributes(self) -> list[tuple[Span, Attributes]]:
         """Each span with the attributes that it has in `spans`; a span with nothing to clean is not copied for it."""
-        found = [] if self._spans else [clean_already(span, bare=self.bare) for span in self.sent]
+        found = [] if self._spans else [clean_already(span) for span in self.sent]
         if not found or None in found:
             return [(span, by_key(span.attributes)) for span in self.spans]
         attributes = [own for own in found if own is not None]
@@ -177,7 +176,6 @@ class Recorder:
             client_request_id=from_python(trace.client_request_id)[:REQUEST_ID_LENGTH],
             has_root=has_root,
             late=trace.late,
-            bare=trace.bare,
         )
 
     def _tags(self, head: Span, resource: Resource) -> dict[str, str]:

@@ -127,13 +127,13 @@ def _value(value: AnyValue) -> Value:
             return value
 
 
-def clean_already(span: Span, *, bare: bool = False) -> Attributes | None:
+def clean_already(span: Span) -> Attributes | None:
     """The attributes of a span that `clean_span` would leave as it is; None if that is not certain.
 
     Nearly all spans are such, and to see it takes a fifth of what it takes to copy and clean one: texts are looked at
-    all at once, and only attributes that have a rule one by one. A `bare` span has no events or links, nor is asked.
+    all at once, and only attributes that have a rule one by one.
     """
-    if len(span.name) > NAME_LENGTH or (not bare and (span.events or span.links)):
+    if len(span.name) > NAME_LENGTH or span.events or span.links:
         return None
     attributes = by_key(span.attributes)
     if len(attributes) != len(span.attributes):

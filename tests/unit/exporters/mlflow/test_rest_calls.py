@@ -21,6 +21,7 @@ from spanbridge.collector.exporters.mlflow.settings import MlflowSettings
 from spanbridge.processors.types import Context
 from tests.fakes import Answer, Seen, http_server
 from tests.samples.mlflow_traces import whole_trace
+from tests.samples.traces import serialized
 
 
 @pytest.mark.parametrize(("compression", "encoding"), [("gzip", "gzip"), ("none", None)])
@@ -71,9 +72,9 @@ def test_an_experiment_a_sender_may_not_write_to_is_its_own_fault():
     with http_server(respond) as address:
         exporter = MlflowSpanExporter(address, environ={})
         with pytest.raises(Permanent, match="permission denied for experiment 'x'"):
-            exporter.send([whole_trace(context=Context(experiment_name="x"))])
+            exporter.send(serialized([whole_trace(context=Context(experiment_name="x"))]))
         with pytest.raises(Held, match="give this user EDIT"):
-            exporter.send([whole_trace()])
+            exporter.send(serialized([whole_trace()]))
         exporter.close()
 
 

@@ -267,7 +267,6 @@ def test_a_span_that_is_clean_already_is_left_as_it_is(pairs, name, message):
     for key, value in pairs:
         assign(span.attributes.add(key=key).value, value)
     found = clean_already(span)
-    assert clean_already(span, bare=True) == found
     event("clean" if found is not None else "not certain")
     if found is None:
         return

@@ -71,15 +71,11 @@ class TraceIds:
 
 
 class Source(NamedTuple):
-    """A span, its attributes, and what a root gets as attribute `service.name` ("" for nothing).
-
-    A `bare` span is known to have no events or links.
-    """
+    """A span, its attributes, and what a root gets as attribute `service.name` ("" for nothing)."""
 
     span: Span
     attributes: Attributes
     service_name: str = ""
-    bare: bool = False
 
 
 @dataclass(slots=True)
@@ -103,14 +99,14 @@ def span_facts(source: Source, ids: TraceIds, experiment_id: int, prices: Prices
     Raises:
         Unfit: the span is one that MLflow refuses, or takes in a way unknown here.
     """
-    span, sent, service_name, bare = source
+    span, sent, service_name = source
     span_id, parent = _ids(span)
     attributes = {key: stored(value) for key, value in sent.items()}
     attributes[SpanAttributeKey.REQUEST_ID] = ids.mlflow_json
     if service_name and parent is None:
         attributes["service.name"] = quote(service_name)
-    events = [] if bare else [_event(event) for event in span.events]
-    links = [] if bare else [_link(link) for link in span.links]
+    events = [_event(event) for event in span.events]
+    links = [_link(link) for link in span.links]
     translate(attributes, events)
     usage = mapping(attributes.get(SpanAttributeKey.CHAT_USAGE))
     model, provider = _model(attributes)

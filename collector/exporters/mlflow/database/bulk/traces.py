@@ -78,8 +78,8 @@ class NewTrace:
         return cls(
             record.trace_id,
             [
-                Source(head, its_attributes, service if service in KNOWN_SERVICES else "", record.bare),
-                *(Source(span, attributes, bare=record.bare) for span, attributes in others),
+                Source(head, its_attributes, service if service in KNOWN_SERVICES else ""),
+                *(Source(span, attributes) for span, attributes in others),
             ],
             {**record.tags, TraceTagKey.TRACE_NAME: record.name} if ends and record.name else record.tags,
             record.metadata,
