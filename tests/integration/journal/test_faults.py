@@ -19,7 +19,7 @@ import pytest
 
 from spanbridge.collector.errors import Busy
 from spanbridge.collector.journal import DeadLetter, Entry, Row, Settlement
-from spanbridge.collector.journal.sqlite import dead_letters, salvage, schema, worker
+from spanbridge.collector.journal.sqlite import dead_letters, recovery, salvage, schema, worker
 from spanbridge.collector.journal.sqlite.database import Database
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.processors.types import Context
@@ -352,6 +352,33 @@ async def test_an_id_given_before_a_restart_is_not_given_again_after_damage(path
         await journal.put(entry(b"new"))
         assert len(moved) == 1
         assert (await asyncio.wait_for(journal.take(), 10)).id > rows[-1].id
+
+
+async def test_an_id_that_was_saved_is_not_given_again(path: Path) -> None:
+    sent = await filled(path, count=10)
+    overwrite(path, page_of(path, sent[5].payload), random.Random(2).randbytes(4096))
+    async with SqliteJournal(path) as journal:
+        rows = await all_due(journal)
+        await journal.settle(Settlement(rows=[row.id for row in rows]))
+        await journal.put(entry(b"new"))
+        assert (await asyncio.wait_for(journal.take(), 10)).id > rows[-1].id
+
+
+async def test_a_salvage_that_failed_is_not_tried_again_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt may copy the whole file before the disk refuses, and each put would set one off."""
+    sent = await filled(path)
+    overwrite(path, page_of(path, sent[5].payload), random.Random(2).randbytes(4096))
+    monkeypatch.setattr(recovery, "_SALVAGE_INTERVAL", 3600.0)
+    in_the_way = path.with_name("traces.db.salvaging")
+    in_the_way.mkdir()
+    async with SqliteJournal(path) as journal:
+        in_the_way.rmdir()
+        for _ in range(3):
+            with pytest.raises(Busy):
+                await journal.put(entry(b"refused"))
+    rows, moved = await survivors(path)
+    assert_moved(path, moved)
+    assert [row.entry for row in rows] == sent[:5] + sent[6:]
 
 
 async def test_a_missing_table_is_damage(path: Path) -> None:
