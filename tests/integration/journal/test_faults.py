@@ -210,6 +210,39 @@ async def test_bad_rows_cost_no_others(path: Path, bad: Sequence[int]) -> None:
     assert [row.entry for row in rows] == [entry for number, entry in enumerate(sent) if number not in bad]
 
 
+@pytest.mark.parametrize("last", range(110, 120))
+async def test_a_stretch_too_long_for_single_steps_costs_no_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    monkeypatch.setattr(salvage, "_SINGLE_STEPS", 3)
+    sent = await filled(path)
+    for number in range(50, last):
+        overwrite(path, place_of(path, sent[number].payload) + 500, b"rotten")
+    rows, _ = await survivors(path)
+    assert [row.entry for row in rows] == sent[:50] + sent[last:]
+
+
+async def test_the_wal_of_a_damaged_file_goes_with_it_also_while_somebody_reads(path: Path) -> None:
+    """Left in its place, it would be played into the new file, whose pages are others."""
+    sent = await filled(path)
+    overwrite(path, place_of(path, sent[100].payload) + 500, b"rotten")
+    late = [entry(b"late %d " % number + bytes(3000)) for number in range(20)]
+    moved: list[Path] = []
+    async with SqliteJournal(path, on_corrupt=moved.append) as journal:
+        for item in late:
+            await journal.put(item)
+        with opened_raw(path) as operator:
+            operator.execute("BEGIN")
+            operator.execute("SELECT count(*) FROM rows").fetchone()  # so that the WAL can't be folded into the file
+            rows = [await asyncio.wait_for(journal.take(), 10) for _ in range(219)]
+            await journal.put(entry(b"new"))
+    assert [row.entry for row in rows] == sent[:100] + sent[101:] + late
+    assert moved[0].with_name(moved[0].name + "-wal").stat().st_size > 60_000
+    async with SqliteJournal(path, on_corrupt=moved.append) as journal:
+        assert [row.entry for row in await all_due(journal)] == [*sent[:100], *sent[101:], *late, entry(b"new")]
+    assert len(moved) == 1
+
+
 async def test_what_a_crash_left_in_the_wal_is_saved_from_a_damaged_file(path: Path) -> None:
     sent = await filled(path)
     late = [entry(b"late %d " % number + bytes(3000)) for number in range(20)]
