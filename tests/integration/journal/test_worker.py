@@ -11,9 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from spanbridge.collector.journal import DeadLetterLimits, Entry, Settlement
-from spanbridge.collector.journal.sqlite import worker
-from spanbridge.collector.journal.sqlite.messages import Close, Committed, Event, Loaded, Put, Read, Refused, Settle
+from spanbridge.collector.journal import DeadLetter, DeadLetterLimits, Entry, Settlement
+from spanbridge.collector.journal.sqlite import dead_letters, worker
+from spanbridge.collector.journal.sqlite.messages import (
+    Changed,
+    Close,
+    Committed,
+    Event,
+    Loaded,
+    Put,
+    Read,
+    Refused,
+    Settle,
+)
 from spanbridge.collector.journal.sqlite.statements import Record
 from spanbridge.collector.journal.sqlite.worker import Worker
 from spanbridge.processors.types import Context
@@ -34,6 +44,11 @@ class Running:
     @property
     def refused(self) -> list[Put]:
         return [put for event in self.events if isinstance(event, Refused) for put in event.puts]
+
+    @property
+    def told(self) -> list[int]:
+        """How many dead letters there were, each time something was told that no commit of this worker did."""
+        return [event.totals.dead_letters for event in self.events if isinstance(event, Changed)]
 
     def put(self, payload: bytes = b"payload") -> Put:
         command = Put(Record(0.0, Entry(payload, Context()), b""), asyncio.get_running_loop().create_future())
@@ -136,3 +151,19 @@ async def test_a_put_has_the_room_of_what_is_settled_with_it(
     assert later.refused == []
     assert [list(event.settles) for event in later.commits] == [[settle], []]
     assert [list(event.puts) for event in later.commits] == [[], [put]]
+
+
+async def test_what_an_operator_did_is_told_once(
+    queued: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time it is told, rows have to be read from the file again instead of going on from memory."""
+    monkeypatch.setattr(worker, "_POLL", 0.001)  # a look at nearly each turn
+    queued.settle(Settlement(dead_letters=[DeadLetter(spans, Context(), "mlflow", "bad") for spans in (b"a", b"b")]))
+    with started(queued):
+        await until(lambda: queued.commits)
+        assert dead_letters.drop(tmp_path / "traces.journal", [1]) == 1
+        await until(lambda: queued.told == [0, 1])
+        for turn in range(1, 6):
+            queued.put()
+            await until(lambda turn=turn: len(queued.commits) > turn)
+    assert queued.told == [0, 1], "at the start, and once more"
