@@ -69,6 +69,15 @@ async def test_what_is_beyond_the_limits_of_a_span_is_dropped_and_counted(way: s
 
 
 @ways
+async def test_events_and_links_are_limited_also_where_attributes_are_few(way: str) -> None:
+    async with serving(configuration(way), counts=LIMITS) as served:
+        await send(served, way, full_span(attributes=1, events=4, links=3))
+        span = served.sink.requests[0].resource_spans[0].scope_spans[0].spans[0]
+        assert (len(span.attributes), len(span.events), len(span.links)) == (1, 2, 1)
+        assert served.sample("spanbridge_receiver_dropped_elements", transport(way)) == 4
+
+
+@ways
 async def test_a_span_within_the_limits_is_left_as_it_is(way: str) -> None:
     async with serving(configuration(way), counts=LIMITS, max_value=100) as served:
         sent = full_span(attributes=3, events=2, links=1)
