@@ -1,4 +1,4 @@
-"""Every exception of the program.
+"""Every exception of the program, and what each means to who gets it.
 
 SpanbridgeError
 ├── ConfigError             the configuration is wrong; holds every problem, each "path: what is wrong; the mend"
@@ -26,7 +26,11 @@ class SpanbridgeError(Exception):
 
 
 class ConfigError(SpanbridgeError):
-    """The configuration is wrong. `problems` holds one sentence each, beginning with the path."""
+    """The configuration is wrong.
+
+    Args:
+        problems: All that is wrong, one sentence each: the path, what is wrong there, and the mend.
+    """
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -38,7 +42,13 @@ class Refusal(SpanbridgeError):
 
 
 class Busy(Refusal):
-    """No room right now. `retry_after` is in seconds; above about 1 s the OpenTelemetry Python SDK drops at once."""
+    """There is no room right now.
+
+    Args:
+        reason: What the client is told.
+        retry_after: Seconds after which it may send again. Keep it at about 1 s: the OpenTelemetry Python SDK drops the
+            batch at once when it is more than what is left of the export's deadline (its exporter.py).
+    """
 
     def __init__(self, reason: str, retry_after: float = 1.0) -> None:
         super().__init__(reason)
@@ -66,7 +76,12 @@ class ExportError(SpanbridgeError):
 
 
 class Retryable(ExportError):
-    """The destination may take the same batch later. `retry_after`: seconds it asked for, or None."""
+    """The destination may take the same batch later.
+
+    Args:
+        reason: What went wrong, fit for a log line.
+        retry_after: Seconds that it asked for; None if it did not.
+    """
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
@@ -82,7 +97,7 @@ class Misplaced(Held):
 
 
 class Permanent(ExportError):
-    """The destination says this batch is bad, which it may say by whim: see delivery for when that is believed."""
+    """The destination says that this batch is bad, which need not be so: `flow.delivery` says when it is believed."""
 
 
 class Denied(ExportError):

@@ -1,7 +1,7 @@
-"""Which experiments a tenant may write to: pure.
+"""The experiments that a tenant may write to. Pure.
 
-`allow_experiments` of a token are globs. A plain one is matched against the experiment's name, `id:12` against its
-id: what experiment an id stands for is not known here, so a name allows no id. An empty list binds to nothing.
+`allow_experiments` of a token are globs. A plain one is matched against the experiment's name, `id:12` against its id:
+which experiment an id stands for is not known here, so a name allows no id. An empty list binds a tenant to nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ _BY_ID = "id:"
 
 
 def may_write(allow: Sequence[str], experiment: str, *, by_id: bool) -> bool:
-    """Whether a tenant bound to `allow` may write to an experiment, given by its name or its id."""
+    """Return whether a tenant may write to an experiment.
+
+    Args:
+        allow: The globs that the tenant is bound to, at least one: without any it may write everywhere, which is the
+            caller's to see.
+        experiment: Its name, or its id.
+        by_id: Whether it is the id.
+    """
     if by_id:
         return any(fnmatchcase(experiment, glob[len(_BY_ID) :]) for glob in allow if glob.startswith(_BY_ID))
     return any(fnmatchcase(experiment, glob) for glob in allow if not glob.startswith(_BY_ID))
@@ -27,8 +34,11 @@ def check_headers(context: Context) -> None:
 
     A bound tenant writes in the exporter's own workspace, as experiments of one name may be in many.
 
+    Args:
+        context: What the request came with; `allow_experiments` is of its credentials.
+
     Raises:
-        Forbidden: the tenant may not write there.
+        Forbidden: The tenant may not write there.
     """
     allow = context.allow_experiments
     if not allow:

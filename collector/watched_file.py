@@ -14,19 +14,30 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _INTERVAL = 1.0
-"""Seconds between two looks."""
+"""Seconds between two looks at the file."""
 
 
-class FollowedFile(Generic[T]):
-    """What a file holds. What can't be read or understood any more leaves what there was, and is logged."""
+class WatchedFile(Generic[T]):
+    """The parsed content of a file, as of a second ago at most.
+
+    When it can't be read or parsed any more, what there was stays, and that is logged: a secret is often replaced by a
+    delete and a create, and in between nobody should be shut out.
+    """
 
     def __init__(
         self, key: str, path: str, parse: Callable[[str], T], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`key` is where the configuration names the file; `parse` raises a ValueError that holds no secret.
+        """Read the file for the first time.
+
+        Args:
+            key: Where the configuration names the file, for messages.
+            path: The file, a text in UTF-8.
+            parse: Makes the content from the text, or raises a ValueError whose text goes on after the file's name and
+                holds no secret.
+            clock: Returns seconds.
 
         Raises:
-            ConfigError: the file can't be used.
+            ConfigError: The file can't be used.
         """
         self._key = key
         self._path = Path(path)
@@ -34,10 +45,10 @@ class FollowedFile(Generic[T]):
         self._clock = clock
         self._look_at = clock() + _INTERVAL
         self._text = self._read()
-        self._value = self._understood(self._text)
+        self._value = self._parsed(self._text)
 
     def __call__(self) -> T:
-        """The content as of now, or of a second ago."""
+        """Return the content, after a look at the file if the last one was a second ago."""
         if self._clock() >= self._look_at:
             self._look_at = self._clock() + _INTERVAL
             try:
@@ -49,7 +60,7 @@ class FollowedFile(Generic[T]):
     def _look(self) -> None:
         text = self._read()
         if text != self._text:
-            self._text, self._value = text, self._understood(text)
+            self._text, self._value = text, self._parsed(text)
 
     def _read(self) -> str:
         try:
@@ -59,7 +70,7 @@ class FollowedFile(Generic[T]):
         except OSError as error:
             raise ConfigError([f"{self._key}: can't read {str(self._path)!r}: {error.strerror}"]) from None
 
-    def _understood(self, text: str) -> T:
+    def _parsed(self, text: str) -> T:
         try:
             return self._parse(text)
         except ValueError as error:

@@ -14,13 +14,17 @@ _VALUES = attrgetter(*_NAMES)
 
 
 def dump(context: Context) -> bytes:
-    """The fields of `context` that are not empty, as JSON; b"" when all are."""
+    """Return the fields of `context` that are not empty, as JSON; b"" when all are, as of most senders."""
     given = {name: value for name, value in zip(_NAMES, _VALUES(context), strict=True) if value}
     return orjson.dumps(given) if given else b""
 
 
 def load(data: bytes) -> Context:
-    """The context that `dump` wrote. A field this version does not know is passed over, as after a downgrade."""
+    """Return the context that `dump` wrote. A field that this version does not know is ignored, as after a downgrade.
+
+    Raises:
+        orjson.JSONDecodeError: `data` is no JSON. (What comes from a journal's file has been checked by then.)
+    """
     given = orjson.loads(data) if data else {}
     if "allow_experiments" in given:
         given["allow_experiments"] = tuple(given["allow_experiments"])

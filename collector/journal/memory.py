@@ -1,4 +1,4 @@
-"""A journal without a disk: for tests, and for those who would rather lose spans than write them to one."""
+"""A journal without a disk: for tests, and for whoever would rather lose spans than write them to one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from spanbridge.collector.journal import (
     JournalState,
     Row,
     Settlement,
+    check_trace_ids,
 )
 from spanbridge.collector.journal.context import dump
 
@@ -24,9 +25,13 @@ from spanbridge.collector.journal.context import dump
 class MemoryJournal:
     """The journal's contract kept in memory: bounded the same way, and gone with the process.
 
-    `capacity` is in bytes of payload and context, of rows that are due and of what was set aside. What is set aside
-    can only be counted here: no other process can reach it to retry or drop it. `dead_letter_limits` bound it, and
-    `on_dropped` is called with the number of entries that had to go for others.
+    Dead letters are counted only: no other process can reach them to retry or drop them.
+
+    Args:
+        capacity: Bytes of payload and context, due and dead letters, above which puts are refused.
+        dead_letter_limits: The limits of dead letters.
+        on_dropped: Called with the number of dead letters that had to go for others.
+        clock: Returns unix seconds.
     """
 
     def __init__(
@@ -45,19 +50,23 @@ class MemoryJournal:
         self._last_id = 0
         self._ready: deque[Row] = deque()
         self._due: dict[int, tuple[int, float]] = {}  # id -> bytes, time of arrival; in the order of ids
-        self._dead_letters: OrderedDict[tuple[str, bytes], int] = (
-            OrderedDict()
-        )  # exporter, payload -> bytes; oldest first
+        # exporter, payload -> bytes; the oldest first
+        self._dead_letters: OrderedDict[tuple[str, bytes], int] = OrderedDict()
         self._arrival = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Nothing is open and nothing is kept."""
+        """Do nothing: there is nothing open, and nothing to keep."""
 
     async def put(self, entry: Entry) -> None:
-        """Keep the entry. Raises `Busy` when it does not fit now, `TooLarge` when it never will."""
+        """Keep the entry.
+
+        Raises:
+            Busy: It does not fit now.
+            TooLarge: It would not fit into an empty journal.
+        """
         size = len(entry.payload) + len(dump(entry.context))
         if size > self._capacity:
             raise TooLarge(f"the request is larger than the whole journal ({self._capacity} bytes)")
@@ -70,14 +79,19 @@ class MemoryJournal:
         self._arrival.set()
 
     async def take(self) -> Row:
-        """The next due row, each once; waits for one."""
+        """Return the next due row, each once; wait for one if there is none."""
         while not self._ready:
             self._arrival.clear()
             await self._arrival.wait()
         return self._ready.popleft()
 
     async def settle(self, settlement: Settlement) -> None:
-        """Forget settled rows. Parts need no record: nothing is due again in the life of the process."""
+        """Forget settled rows. Parts need no record: nothing is due again in the life of the process.
+
+        Raises:
+            ValueError: A trace id is not 16 bytes long.
+        """
+        check_trace_ids(settlement)
         for row in settlement.rows:
             size, _ = self._due.pop(row, (0, 0.0))
             self._bytes -= size
@@ -93,22 +107,21 @@ class MemoryJournal:
             self._bytes += self._dead_letters[key]
 
     def _drop_oldest(self) -> int:
-        dropped, held = 0, sum(self._dead_letters.values())
-        while len(self._dead_letters) > 1 and (
-            len(self._dead_letters) > self._limits.rows or held > self._limits.bytes
-        ):
-            _, size = self._dead_letters.popitem(last=False)
+        kept, limits = self._dead_letters, self._limits
+        dropped, held = 0, sum(kept.values())
+        while len(kept) > 1 and (len(kept) > limits.rows or held > limits.bytes):
+            _, size = kept.popitem(last=False)
             self._bytes -= size
             held -= size
             dropped += 1
         return dropped
 
     def released(self) -> Mapping[bytes, str]:
-        """None: nothing is known from before."""
+        """Return no traces: nothing is known from before."""
         return {}
 
     def state(self) -> JournalState:
-        """The current reading."""
+        """Return the current reading."""
         _, oldest = next(iter(self._due.values()), (0, 0.0))
         age = max(0.0, self._clock() - oldest) if self._due else 0.0
         return JournalState(self._bytes, self._capacity, len(self._due), age, len(self._dead_letters))

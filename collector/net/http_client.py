@@ -1,7 +1,8 @@
-"""HTTP calls with an end: the answer is there, whole, within the timeout, or the call fails.
+"""HTTP calls with a deadline: the whole answer is there within the timeout, or the call fails.
 
 urllib3 and the standard library bound each single read and write. A server, or a proxy in front of it, that takes or
-gives a byte now and then would keep a call, and the thread that waits for it, for ever.
+gives a byte now and then would keep a call, and the thread that waits for it, for ever. So the socket's timeout is set
+before each read and write to what is left of the call's time.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 _CONNECT = 10.0
 """Seconds for a connection to be made."""
-_PIECE = 16 << 10
-"""Bytes written at a time, one record of TLS."""
+_CHUNK = 16 << 10
+"""Bytes written at a time, one record of TLS. `SSLSocket.sendall` renews the timeout for each record that is taken, so
+that a larger write could go on past the deadline."""
 
 
 class _Reader(io.RawIOBase):
-    """What comes from a socket, until the end (on `time.monotonic`)."""
+    """The bytes of a socket until a deadline (on `time.monotonic`), after which reading raises TimeoutError."""
 
-    def __init__(self, connection: socket.socket, end: float) -> None:
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection
-        self._end = end
+        self._deadline = deadline
         self._raw = connection.makefile("rb", buffering=0)
 
     @override
@@ -38,7 +40,7 @@ class _Reader(io.RawIOBase):
 
     @override
     def readinto(self, buffer: Any) -> int | None:
-        self._connection.settimeout(_left(self._end))
+        self._connection.settimeout(_left(self._deadline))
         return self._raw.readinto(buffer)
 
     @override
@@ -47,49 +49,54 @@ class _Reader(io.RawIOBase):
         super().close()
 
 
-class _Answer(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, end: float, **options: Any) -> None:
+class _Response(http.client.HTTPResponse):
+    """A response that is read until a deadline: http.client's own file of the socket is replaced by ours."""
+
+    def __init__(self, sock: socket.socket, *args: Any, deadline: float, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         self.fp.close()
-        self.fp = io.BufferedReader(_Reader(sock, end))
+        self.fp = io.BufferedReader(_Reader(sock, deadline))
 
 
 class _Http(HTTPConnection):
-    """A connection whose calls take `seconds` at most, from the request to the end of the answer."""
+    """A connection whose calls take `seconds` at most, from the request to the end of the response."""
 
     seconds: float
-    _end: float
+    _deadline: float
 
     @override
     def request(self, *args: Any, **options: Any) -> None:
-        self._end = time.monotonic() + self.seconds
-        self.response_class = partial(_Answer, end=self._end)  # type: ignore[assignment]  # it makes them
+        self._deadline = time.monotonic() + self.seconds
+        self.response_class = partial(_Response, deadline=self._deadline)  # type: ignore[assignment]  # it makes responses, as a class does
         super().request(*args, **options)
 
     @override
     def send(self, data: bytes) -> None:  # type: ignore[override]  # nothing else is sent here
         if self.sock is None:
             self.connect()
-        for start in range(0, len(data), _PIECE):
-            self.sock.settimeout(_left(self._end))
-            self.sock.sendall(data[start : start + _PIECE])
+        for start in range(0, len(data), _CHUNK):
+            self.sock.settimeout(_left(self._deadline))
+            self.sock.sendall(data[start : start + _CHUNK])
 
 
 class _Https(_Http, HTTPSConnection):
     """The same with TLS."""
 
 
-def _left(end: float) -> float:
-    left = end - time.monotonic()
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError("timed out")
     return left
 
 
 def pool_manager(seconds: float, **options: Any) -> urllib3.PoolManager:
-    """urllib3's, whose calls take no longer than `seconds` from the request to the end of the answer.
+    """Return urllib3's PoolManager with calls that end in time, or fail with urllib3's own error of a timeout.
 
-    Not counted are looking up the name and connecting, which has a timeout of its own.
+    Args:
+        seconds: From the request to the end of the response. Not counted are looking up the name, and connecting, which
+            has a timeout of its own (10 s, or less if `seconds` is).
+        **options: As of `urllib3.PoolManager`.
     """
     pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=min(_CONNECT, seconds), read=seconds), **options)
     pool.pool_classes_by_scheme = {

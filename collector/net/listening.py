@@ -1,4 +1,4 @@
-"""Where receivers listen, and what to say when they can't."""
+"""Listening sockets of receivers and pages, and what to say when they can't be opened."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ from collections.abc import Iterator
 from spanbridge.collector.errors import ConfigError
 
 BACKLOG = 512
+"""Connections that wait to be accepted; the kernel lowers it to net.core.somaxconn."""
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Listening TCP sockets on every address of a host, as one name may stand for an IPv4 and an IPv6 one.
+    """Open listening TCP sockets on every address of a host, as one name may stand for an IPv4 and an IPv6 one.
 
-    An address that this machine does not have (IPv6 switched off, yet in /etc/hosts) is passed over. Port 0 takes a
-    free one, the same for all addresses. Raises OSError when there is no address left or one is taken.
+    An address that this machine does not have (IPv6 switched off, yet in /etc/hosts) is left out.
+
+    Args:
+        host: A name or an address; "" for all interfaces.
+        port: The port; 0 for a free one, the same for all addresses.
+
+    Returns:
+        At least one socket, non-blocking.
+
+    Raises:
+        OSError: No address is left, or one is taken; then no socket stays open.
     """
     sockets: list[socket.socket] = []
     missing: OSError | None = None
@@ -59,7 +69,15 @@ def _close(sockets: list[socket.socket]) -> None:
 
 @contextlib.contextmanager
 def starting(section: str, endpoint: str) -> Iterator[None]:
-    """Turn what goes wrong while a server starts into a `ConfigError` whose problems begin with the section's path."""
+    """Turn what goes wrong while a server starts into an error of its section.
+
+    Args:
+        section: The path of its configuration, with which each problem begins.
+        endpoint: Where it listens, as the configuration says it.
+
+    Raises:
+        ConfigError: It can't be started.
+    """
     try:
         yield
     except ConfigError as error:

@@ -1,6 +1,6 @@
-"""Undoing a Content-Encoding, with the size limit kept while doing so.
+"""Decompression of a request's body by its Content-Encoding, with the size limit kept while doing so. Pure.
 
-Input is fed in slices so small that even a bomb's slice unfolds to at most 16 MiB, and the rest is not looked at once
+Input is fed in slices so small that even one of a bomb expands to at most 16 MiB, and the rest is not looked at once
 the limit is passed: memory stays below the limit and one such slice, whatever is sent.
 """
 
@@ -29,7 +29,13 @@ class _Decompressor(Protocol):
 
 
 class _Format(NamedTuple):
-    """How to read one: `streams` may follow one another, and `step` input bytes unfold to 16 MiB at most."""
+    """How to read a compressed format.
+
+    Attributes:
+        start: Returns a decompressor of one stream.
+        step: Input bytes that expand to 16 MiB at most.
+        streams: How many streams may follow one another.
+    """
 
     start: Callable[[], _Decompressor]
     step: int
@@ -42,7 +48,7 @@ def _zstd() -> _Decompressor:
     return zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
 
 
-# deflate unfolds 1032 to 1, a zstd block of 4 bytes to 128 KiB
+# deflate expands 1032 to 1, a zstd block of 4 bytes to 128 KiB
 _GZIP = _Format(lambda: zlib.decompressobj(wbits=31), 16 << 10, _MAX_STREAMS)
 _ZLIB = _Format(zlib.decompressobj, 16 << 10, 1)
 _RAW_DEFLATE = _Format(lambda: zlib.decompressobj(wbits=-15), 16 << 10, 1)
@@ -50,7 +56,7 @@ _ZSTD = _Format(_zstd, 512, _MAX_STREAMS)
 
 
 def _deflate_of(body: bytes | bytearray) -> _Format:
-    """RFC 9110 8.4.1.2 means zlib by "deflate" and knows that some send it raw; RFC 1950 says how to tell."""
+    """Return what "deflate" means here: zlib by RFC 9110 8.4.1.2, but some send it raw; RFC 1950 tells which."""
     has_header = len(body) > 1 and body[0] & 0x0F == zlib.DEFLATED and (body[0] << 8 | body[1]) % 31 == 0
     return _ZLIB if has_header else _RAW_DEFLATE
 
@@ -67,27 +73,32 @@ CODINGS = frozenset(_FORMATS)
 
 
 def decompress(coding: str, body: bytes | bytearray, limit: int) -> bytes | bytearray:
-    """The plain body; `coding` is one of CODINGS or empty, `limit` is in bytes.
+    """Return the body without its coding.
+
+    Args:
+        coding: One of `CODINGS`, or empty for none.
+        body: The body as it was sent.
+        limit: Bytes that it may expand to.
 
     Raises:
-        Invalid: the body is not of that coding, or is cut short.
-        TooLarge: it unfolds to more than the limit.
+        Invalid: The body is not of that coding, or is cut short.
+        TooLarge: It expands to more than the limit.
     """
     if not coding:
         return body
     try:
-        return _unfold(_FORMATS[coding](body), body, limit)
+        return _expand(_FORMATS[coding](body), body, limit)
     except _broken() as error:
         raise Invalid(f"the body is not valid {coding}") from error
 
 
 def _broken() -> tuple[type[Exception], ...]:
-    """What the libraries in use raise about a body."""
+    """Return what the libraries in use raise about a body; zstandard only if it was imported."""
     zstd = sys.modules.get("zstandard")
     return (zlib.error, zstd.ZstdError) if zstd else (zlib.error,)
 
 
-def _unfold(form: _Format, body: bytes | bytearray, limit: int) -> bytearray:
+def _expand(form: _Format, body: bytes | bytearray, limit: int) -> bytearray:
     plain = bytearray()
     stream, streams = form.start(), 1
     for start in range(0, len(body), form.step):
@@ -99,7 +110,7 @@ def _unfold(form: _Format, body: bytes | bytearray, limit: int) -> bytearray:
                     raise Invalid("the body goes on after the end of its compressed stream")
             plain += stream.decompress(data)
             if len(plain) > limit:
-                raise TooLarge(f"the request unfolds to more than the limit of {limit} bytes")
+                raise TooLarge(f"the request expands to more than the limit of {limit} bytes")
             data = stream.unused_data
     if not stream.eof:
         raise Invalid("the compressed body is cut short")

@@ -1,7 +1,8 @@
-"""OTLP/JSON to protobuf messages, as the OTLP specification deviates from the proto3 JSON mapping.
+"""OTLP/JSON to protobuf messages. Pure.
 
-Ids are hexadecimal in either case, enums are integers only, names are lowerCamelCase only, unknown fields are
-ignored. The readers are derived from the message descriptors, so that every field of the proto is known here.
+OTLP deviates from the proto3 JSON mapping (OTLP specification, "JSON Protobuf Encoding"), so protobuf's own parser
+can't be used: ids are hexadecimal in either case, enums are integers only, names are lowerCamelCase only, unknown
+fields are ignored. The readers are derived from the message descriptors, so that every field of the proto is known.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from spanbridge.processors.types import Batch, Logs
 
 R = TypeVar("R", Batch, Logs)
 _Read: TypeAlias = Callable[[Any, int], Any]
-"""From a JSON value and the depth of the message it stands in to what the message's constructor takes."""
+"""A function from a JSON value, and the depth of the message that it is in, to what the message's constructor takes."""
 
 MAX_DEPTH = 100
-"""Messages in messages, as in protobuf's own decoder: what is deeper could not be read back from a journal."""
+"""Messages in messages, as in protobuf's own decoder: what is deeper could not be read again from the journal."""
 
 _HEX_FIELDS = {"trace_id", "span_id", "parent_span_id"}
 _ESCAPE = re.compile(
@@ -51,7 +52,7 @@ def parse(kind: type[R], body: bytes | bytearray) -> R:
     """Decode a request of this kind.
 
     Raises:
-        Invalid: the body is no such request; the text names the field, never its value.
+        Invalid: The body is no such request; the text names the field, never its value.
     """
     return kind(**_READERS[kind](_loads(body), 0))
 
@@ -70,7 +71,12 @@ def _loads(body: bytes | bytearray) -> Any:
 
 
 def _message_reader(descriptor: Descriptor, known: dict[str, _Read]) -> _Read:
-    """The reader of a message; `known` breaks the circle that AnyValue draws."""
+    """Return the reader of a message.
+
+    Args:
+        descriptor: The message's.
+        known: The readers made so far, by full name. They end the recursion: an AnyValue may hold an AnyValue.
+    """
     if descriptor.full_name in known:
         return known[descriptor.full_name]
     fields: dict[str, tuple[str, _Read]] = {}
@@ -88,13 +94,14 @@ def _message_reader(descriptor: Descriptor, known: dict[str, _Read]) -> _Read:
                 message[name] = read_field(item, depth)
         return message
 
-    known[descriptor.full_name] = _as_javascript_writes(read) if descriptor is AnyValue.DESCRIPTOR else read
+    # Known before its fields are: these may be of the same message.
+    known[descriptor.full_name] = _with_large_integers(read) if descriptor is AnyValue.DESCRIPTOR else read
     fields.update((field.json_name, (field.name, _field_reader(field, known))) for field in descriptor.fields)
     return known[descriptor.full_name]
 
 
-def _as_javascript_writes(read: _Read) -> _Read:
-    """Take a number beyond 64 bits in `intValue` for the double it is.
+def _with_large_integers(read: _Read) -> _Read:
+    """Return a reader of AnyValue that takes a number beyond 64 bits in `intValue` for the double that it is.
 
     OpenTelemetry JS writes every number without a fraction there (otlp-transformer, toAnyValue), 1e21 too, and one
     such number is no reason to refuse the spans of a whole batch.

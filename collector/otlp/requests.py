@@ -1,4 +1,4 @@
-"""Pure OTLP: decoding, encoding, limits, and errors as gRPC and HTTP status."""
+"""OTLP requests and responses: decoding, encoding, limits, and errors as gRPC and HTTP status. Pure."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ CONTENT_TYPES: Mapping[Encoding, str] = {"protobuf": "application/x-protobuf", "
 
 BAD_IDS = "a trace id is 16 bytes and a span id 8, and neither is all zeros"
 
-_UNFOLDING = 90
+_MAX_EXPANSION = 90
 """Bytes that one byte of a hand-made request becomes: empty spans take 2 bytes sent and 177 decoded (upb, measured)."""
 
-_MAX_UNFOLDED = 16
+_MAX_DECODED = 16
 """Decoded, a request may take about this many times the size limit. Real ones count for 2 to 9 times their size."""
 
 _LENGTH_DELIMITED = 2
@@ -38,20 +38,27 @@ _TAG_OR_SMALL = bytes(
     ord("S") if byte & 0x78 == 0 else ord("T") if byte & 7 == _LENGTH_DELIMITED else ord(".") for byte in range(256)
 )
 """Protobuf's bytes by what they may be: a small number, also in more bytes than it needs; a length-delimited tag."""
+
 _MAX_MESSAGE = 1000
 """Characters of a refusal's text that are sent: gRPC clients take 8 KiB of trailers in all."""
 
 
 def decode(kind: type[R], encoding: Encoding, body: bytes | bytearray, limit: int) -> R:
-    """The request in a plain body of at most `limit` bytes.
+    """Return the request in a body that is not compressed.
+
+    Args:
+        kind: `Batch` or `Logs`, what the endpoint takes.
+        encoding: How it is encoded.
+        body: The body.
+        limit: Bytes that it may have, and 16 times as many decoded.
 
     Raises:
-        Invalid: it is no such request.
-        TooLarge: it is over the limit, or would take far more memory than that once decoded.
+        Invalid: It is no such request.
+        TooLarge: It is over the limit, or would take far more memory than that once decoded.
     """
     if len(body) > limit:
         raise TooLarge(f"the request is larger than the limit of {limit} bytes")
-    if len(body) * _UNFOLDING > limit * _MAX_UNFOLDED and _unfolded(encoding, body) > limit * _MAX_UNFOLDED:
+    if len(body) * _MAX_EXPANSION > limit * _MAX_DECODED and _decoded_size(encoding, body) > limit * _MAX_DECODED:
         raise TooLarge("the request consists of more tiny values than there is memory for; send fewer at a time")
     if encoding == "json":
         return otlp_json.parse(kind, body)
@@ -61,26 +68,31 @@ def decode(kind: type[R], encoding: Encoding, body: bytes | bytearray, limit: in
         raise Invalid("the body is not a valid OTLP protobuf message") from error
 
 
-def _unfolded(encoding: Encoding, body: bytes | bytearray) -> int:
-    """An upper bound, at C speed, of the memory that decoding would take.
+def _decoded_size(encoding: Encoding, body: bytes | bytearray) -> int:
+    """Return an upper bound of the bytes that a request takes once decoded, at C speed.
 
-    Only protobuf messages of a few bytes unfold beyond measure; each begins with a tag of a length-delimited field
-    and a length below 8. In JSON each message has a brace.
+    It has to be known before decoding: afterwards the memory is gone. Only protobuf messages of a few bytes grow beyond
+    measure; each begins with a tag of a length-delimited field and a length below 8. Counting all such pairs of bytes,
+    which chance puts into other values too, errs on the safe side. In JSON each message has a brace.
     """
     if encoding == "json":
         return len(body) + 240 * (body.count(b"{") + body.count(b"["))
-    return len(body) + 2 * _UNFOLDING * body.translate(_TAG_OR_SMALL).count(b"TS")
+    return len(body) + 2 * _MAX_EXPANSION * body.translate(_TAG_OR_SMALL).count(b"TS")
 
 
 def count(request: Request) -> int:
-    """How many spans or log records a request holds."""
+    """Return how many spans or log records a request holds."""
     if isinstance(request, Batch):
         return span_count(request)
     return sum(len(scope.log_records) for resource in request.resource_logs for scope in resource.scope_logs)
 
 
 def drop_bad_ids(batch: Batch) -> int:
-    """Take out the spans whose ids are not valid (W3C Trace Context, OTLP trace.proto); returns how many."""
+    """Remove the spans whose ids are not valid (W3C Trace Context, OTLP trace.proto), in place.
+
+    Returns:
+        How many were removed.
+    """
     dropped = 0
     for resource_spans in batch.resource_spans:
         for scope_spans in resource_spans.scope_spans:
@@ -98,7 +110,10 @@ def _is_id(value: bytes, size: int) -> bool:
 
 
 def encode_response(kind: type[Request], encoding: Encoding, rejected: int = 0) -> bytes:
-    """The answer to a request that was taken in, but for `rejected` spans with bad ids (partial success)."""
+    """Return the body of the answer to a request that was accepted, but for `rejected` spans with bad ids.
+
+    These are a partial success (OTLP specification, "Partial Success"): the sender must not send again.
+    """
     message = f"{rejected} spans rejected: {BAD_IDS}" if rejected else ""
     if encoding == "json":
         partial = {"partialSuccess": {"rejectedSpans": str(rejected), "errorMessage": message}}
@@ -114,7 +129,14 @@ def encode_response(kind: type[Request], encoding: Encoding, rejected: int = 0) 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A refusal in both protocols' terms; `retry_after` is in seconds, None says nothing about when."""
+    """A refusal in both protocols' terms.
+
+    Attributes:
+        grpc: The gRPC status code.
+        http: The HTTP status code.
+        message: What the client is told.
+        retry_after: Seconds after which it may send again; None says nothing about when.
+    """
 
     grpc: int
     http: int
@@ -123,7 +145,7 @@ class Status:
 
     @property
     def retry_after_header(self) -> str | None:
-        """The value of Retry-After, which knows whole seconds only; None for no header."""
+        """Return the value of the header Retry-After, which knows whole seconds only; None for no header."""
         return None if self.retry_after is None else str(max(1, math.ceil(self.retry_after)))
 
 
@@ -134,13 +156,13 @@ _STATUS = (
     (Forbidden, 7, 403),
     (Exception, 14, 503),
 )
-"""Of each refusal the gRPC and the HTTP status; UNAVAILABLE for `Busy` and all that is not foreseen."""
+"""The gRPC and HTTP status of each refusal, the first that fits. UNAVAILABLE for `Busy` and what is not foreseen."""
 
 
 def status_of(error: Exception) -> Status:
-    """What to answer when a request was not taken in.
+    """Return what to answer when a request was not accepted.
 
-    As in the Collector (otlpreceiver/internal/errors) an error of unknown kind is UNAVAILABLE, so the client sends
+    As in the Collector (otlpreceiver/internal/errors) an error of unknown kind is UNAVAILABLE, so that the client sends
     again; its text stays here, as it may hold what clients should not see.
     """
     code, http = next((code, http) for kind, code, http in _STATUS if isinstance(error, kind))
@@ -149,7 +171,7 @@ def status_of(error: Exception) -> Status:
 
 
 def encode_status(status: Status, encoding: Encoding) -> bytes:
-    """The google.rpc.Status of a refusal, with a RetryInfo when there is something to say about when."""
+    """Return the google.rpc.Status of a refusal, with a RetryInfo when there is something to say about when."""
     if encoding == "json":
         return orjson.dumps(_status_json(status))
     message = RpcStatus(code=status.grpc, message=status.message)

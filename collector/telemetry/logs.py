@@ -1,4 +1,4 @@
-"""The program's log on standard error: one line a message, as text or JSON, and bounded per kind of message."""
+"""The program's log on standard error: one line a message, as text or JSON, bounded for each kind of message."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from collections.abc import Callable
 from typing import Literal
 
 BURST = 5
-"""So many messages of a kind are let through each `WINDOW` seconds; the next one then says how many were not."""
+"""Messages of a kind that are let through each `WINDOW`; the first of a later one says how many were not."""
 WINDOW = 10.0
+"""Seconds."""
 
 
 class RateLimit(logging.Filter):
-    """Lets the first `BURST` messages of a kind through in each window. A kind is a place in the code.
+    """A filter that lets the first `BURST` messages of a kind through in each window. A kind is a place in the code.
 
-    Number and kinds of messages then do not grow with the traffic, whatever the traffic is.
+    The number of messages then does not grow with the traffic, nor does what is kept of them here, whatever it is.
+
+    Args:
+        clock: Returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,7 +30,7 @@ class RateLimit(logging.Filter):
         self._windows: dict[tuple[str, int], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the message goes out; adds to it how many like it did not."""
+        """Return whether the message goes out; add to it how many like it did not."""
         kind, now = (record.pathname, record.lineno), self._clock()
         began, count = self._windows.get(kind, (now, 0))
         if now - began >= WINDOW:
@@ -39,13 +43,13 @@ class RateLimit(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with zap's keys as the Collector writes them.
+    """A formatter of one JSON object a line, with zap's keys as the Collector writes them.
 
     In ASCII: whoever shows the line need not know which characters steer a terminal or end a line.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line."""
         entry: dict[str, object] = {
             "level": record.levelname.lower(),
             "ts": round(record.created, 3),
@@ -58,19 +62,24 @@ class JsonFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """A line for people; control characters of foreign text are shown, not obeyed."""
+    """A formatter of lines for people; control characters of foreign text are shown, not obeyed."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s\t%(levelname)s\t%(name)s\t%(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the standard library's name
-        """The message, on one line."""
+        """Return the message, on one line."""
         record.message = "".join(char if char.isprintable() else repr(char)[1:-1] for char in record.message)
         return super().formatMessage(record)
 
 
 def configure(severity: int, encoding: Literal["console", "json"]) -> None:
-    """Send the log to standard error."""
+    """Send the log to standard error, in place of whatever handlers there were.
+
+    Args:
+        severity: The lowest level that is logged, as of `logging`. Of libraries that log a lot, at least WARNING.
+        encoding: For people or for machines.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if encoding == "json" else ConsoleFormatter())
     handler.addFilter(RateLimit())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prometheus_client.samples import Sample
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+"""Seconds."""
 
 
 class Telemetry:
@@ -112,7 +113,12 @@ class Telemetry:
 
 
 def render(registry: CollectorRegistry, *, total_suffix: bool) -> bytes:
-    """The Prometheus text format 0.0.4, with or without `_total` on counters."""
+    """Return the metrics of a registry in the Prometheus text format 0.0.4.
+
+    Args:
+        registry: What is read, by calling its collectors.
+        total_suffix: Whether the names of counters end in `_total`.
+    """
     lines: list[str] = []
     for family in registry.collect():
         counter_name = family.name + "_total" if total_suffix else family.name

@@ -12,14 +12,18 @@ from spanbridge.collector.telemetry.processes import cpu_seconds, resident_memor
 
 
 class ProcessMetrics(Collector):
-    """Uptime and CPU in seconds, resident memory in bytes, both of all its processes, and what it is."""
+    """A collector of uptime (s), CPU time (s) and resident memory (bytes), the latter two with all child processes.
+
+    Args:
+        version: The program's, shown as a label of `target_info`.
+    """
 
     def __init__(self, version: str) -> None:
         self._version = version
         self._started = time.monotonic()
 
     def collect(self) -> Iterator[Metric]:
-        """The families of this moment."""
+        """Yield the metrics as of now."""
         resident = resident_memory()
         yield CounterMetricFamily(
             "otelcol_process_uptime", "Seconds since the start.", value=time.monotonic() - self._started

@@ -1,4 +1,4 @@
-"""What a process and all that it has started take of the machine, as Linux's /proc has it; nothing elsewhere."""
+"""The memory and CPU time of a process and all its descendants, as Linux's /proc has them; nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from pathlib import Path
 
 _SELF = Path("/proc/self")
 _TICKS = 100
-"""A second, in the times that /proc tells: proc(5), USER_HZ."""
+"""Units a second of the times in /proc: proc(5), USER_HZ."""
 _USER, _SYSTEM = 11, 12
-"""Where they stand behind a process's name in /proc/PID/stat."""
+"""Places of the two times among the fields after the process's name in /proc/PID/stat: proc(5), utime and stime."""
 
 
 def resident_memory(process: Path = _SELF) -> int:
-    """The resident bytes of a process and of all that it has started; what they share is counted once."""
+    """Return the resident bytes of a process and all its descendants; what they share is counted once.
+
+    Args:
+        process: Its folder in /proc; by default this process's.
+    """
     family = _family(process)
     return sum(map(_part, family)) if len(family) > 1 else _resident(process)
 
 
 def cpu_seconds() -> float:
-    """What this process, those that it has started, and those of them that have ended used, user and system."""
+    """Return the CPU seconds, user and system, of this process and all its descendants, ended ones too."""
     times = os.times()
     own = times.user + times.system + times.children_user + times.children_system
     return own + sum(map(_cpu_seconds, _family(_SELF)[1:]))
@@ -37,7 +41,7 @@ def _resident(process: Path) -> int:
 
 
 def _part(process: Path) -> int:
-    """Of a page that several processes share each has its part. To work that out takes the kernel milliseconds."""
+    """Return a process's proportional set size: its part of each page that it shares. The kernel needs ms for it."""
     lines = _read(process / "smaps_rollup").splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanbridge.collector.errors import Busy, TooLarge
-from spanbridge.collector.journal import DeadLetter, DeadLetterLimits, Entry, Journal, JournalState, Row, Settlement
+from spanbridge.collector.journal import (
+    REMEMBERED,
+    DeadLetter,
+    DeadLetterLimits,
+    Entry,
+    Journal,
+    JournalState,
+    Row,
+    Settlement,
+)
 from spanbridge.collector.journal.context import dump, load
 from spanbridge.collector.journal.memory import MemoryJournal
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
@@ -28,8 +37,19 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> MakeJournal:
     def make(capacity: int = 1 << 20, **options) -> SqliteJournal | MemoryJournal:
         if request.param == "memory":
             return MemoryJournal(capacity, **options)
-        handoff = 0 if request.param == "sqlite-from-disk" else 1 << 20
-        return SqliteJournal(tmp_path / "journal.db", capacity=capacity, handoff=handoff, **options)
+        max_ready_bytes = 0 if request.param == "sqlite-from-disk" else 1 << 20
+        return SqliteJournal(tmp_path / "journal.db", capacity=capacity, max_ready_bytes=max_ready_bytes, **options)
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "sqlite-from-disk"])
+def durable(request: pytest.FixtureRequest, tmp_path: Path) -> MakeJournal:
+    """Makes a journal that outlives the process: what is made the second time finds what the first one left."""
+
+    def make(**options) -> SqliteJournal:
+        max_ready_bytes = 0 if request.param == "sqlite-from-disk" else 1 << 20
+        return SqliteJournal(tmp_path / "journal.db", max_ready_bytes=max_ready_bytes, **options)
 
     return make
 
@@ -137,6 +157,51 @@ async def test_an_entry_that_never_fits_is_too_large(journal: MakeJournal) -> No
         await opened.put(entry(bytes(100)))
 
 
+async def test_what_was_refused_is_not_there(journal: MakeJournal) -> None:
+    async with journal(capacity=100) as opened:
+        await opened.put(entry(bytes(90)))
+        for size, refusal in ((11, Busy), (101, TooLarge)):
+            with pytest.raises(refusal):
+                await opened.put(entry(bytes(size)))
+        assert (opened.state().rows, opened.state().bytes) == (1, 90)
+        await opened.put(entry(b"after"))
+        assert [row.entry.payload for row in await taken(opened, 2)] == [bytes(90), b"after"]
+
+
+async def test_senders_takers_and_settlements_may_run_at_once(journal: MakeJournal) -> None:
+    async with journal() as opened:
+
+        async def sender(name: int) -> None:
+            for number in range(50):
+                await opened.put(entry(b"%d %d" % (name, number)))
+
+        async def worker() -> list[bytes]:
+            seen = []
+            for row in [await asyncio.wait_for(opened.take(), 10) for _ in range(40)]:
+                seen.append(row.entry.payload)
+                await opened.settle(Settlement(rows=[row.id]))
+            return seen
+
+        *seen, _, _, _, _ = await asyncio.gather(*(worker() for _ in range(5)), *map(sender, range(4)))
+        assert sorted(payload for share in seen for payload in share) == sorted(
+            b"%d %d" % (name, number) for name in range(4) for number in range(50)
+        )
+        assert (opened.state().rows, opened.state().bytes) == (0, 0)
+
+
+async def test_leaving_waits_for_what_was_begun(journal: MakeJournal) -> None:
+    async with journal() as opened:
+        await opened.put(entry())
+        (row,) = await taken(opened, 1)
+        begun = [
+            *(asyncio.create_task(opened.put(entry(b"%d" % number))) for number in range(20)),
+            asyncio.create_task(opened.settle(Settlement(rows=[row.id]))),
+        ]
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*begun) == [None] * 21
+    assert opened.state().rows == 20
+
+
 async def test_settling_what_is_gone_is_no_error(journal: MakeJournal) -> None:
     async with journal() as opened:
         await opened.put(entry())
@@ -145,6 +210,20 @@ async def test_settling_what_is_gone_is_no_error(journal: MakeJournal) -> None:
         await asyncio.gather(opened.settle(gone), opened.settle(gone))
         assert (opened.state().rows, opened.state().bytes) == (0, 0)
         await opened.settle(Settlement())
+
+
+@pytest.mark.parametrize("length", [8, 17])
+async def test_a_trace_id_of_another_length_is_refused(journal: MakeJournal, length: int) -> None:
+    async with journal() as opened:
+        await opened.put(entry())
+        (row,) = await taken(opened, 1)
+        for settlement in (
+            Settlement(parts={row.id: [bytes(16), bytes(length)]}),
+            Settlement(released={bytes(length): ""}),
+        ):
+            with pytest.raises(ValueError, match="16 bytes"):
+                await opened.settle(settlement)
+        assert opened.state().rows == 1
 
 
 async def test_a_row_whose_parts_are_settled_stays_due(journal: MakeJournal) -> None:
@@ -172,6 +251,13 @@ async def test_what_is_set_aside_is_kept_once_and_takes_room(journal: MakeJourna
         await opened.put(entry(bytes(20)))
 
 
+async def test_what_two_exporters_set_aside_are_two(journal: MakeJournal) -> None:
+    both = [DeadLetter(b"spans", Context(), exporter, "why") for exporter in ("mlflow/a", "mlflow/b")]
+    async with journal() as opened:
+        await opened.settle(Settlement(dead_letters=both))
+        assert opened.state().dead_letters == 2
+
+
 @pytest.mark.parametrize("limits", [DeadLetterLimits(bytes=10_000, rows=3), DeadLetterLimits(bytes=250, rows=100)])
 async def test_the_oldest_that_is_set_aside_goes_for_the_latest_and_is_told(
     journal: MakeJournal, limits: DeadLetterLimits
@@ -183,9 +269,8 @@ async def test_the_oldest_that_is_set_aside_goes_for_the_latest_and_is_told(
             await opened.settle(Settlement(dead_letters=[batch, batch]))
         assert (opened.state().dead_letters, opened.state().bytes) == (3, 240)
         assert sum(dropped) == 2
-        await opened.settle(
-            Settlement(dead_letters=[DeadLetter(bytes(20_000), Context(), "mlflow", "larger than all")])
-        )
+        larger = DeadLetter(bytes(20_000), Context(), "mlflow", "larger than all others")
+        await opened.settle(Settlement(dead_letters=[larger]))
         assert (opened.state().dead_letters, opened.state().bytes) == (1, 20_000), "the latest stays"
         assert sum(dropped) == 5
 
@@ -205,6 +290,74 @@ async def test_state_tells_rows_and_the_age_of_the_oldest(journal: MakeJournal) 
         assert opened.state().oldest_age == 1.0
         now -= 100  # a clock that was set back makes no row younger than nothing
         assert opened.state().oldest_age == 0.0
+
+
+async def test_nothing_was_released_before_the_first_start(journal: MakeJournal) -> None:
+    async with journal() as opened:
+        await opened.settle(Settlement(released={bytes(16): "sampled"}))
+        assert opened.released() == {}, "what this process has released it knows itself"
+
+
+async def test_after_a_restart_all_that_was_not_settled_is_due_again(durable: MakeJournal) -> None:
+    traces = [bytes([number]) * 16 for number in range(1, 4)]
+    async with durable() as opened:
+        for number in range(5):
+            await opened.put(entry(b"%d" % number, tenant="a"))
+        rows = await taken(opened, 4)
+        await opened.settle(Settlement(rows=[rows[1].id], parts={rows[0].id: traces[:2], rows[2].id: traces[:1]}))
+        await opened.settle(Settlement(parts={rows[0].id: traces[1:]}))
+    async with durable() as opened:
+        assert opened.state().rows == 4
+        again = await taken(opened, 4)
+        await opened.put(entry(b"5"))
+        (new,) = await taken(opened, 1)
+    assert [row.entry for row in again] == [entry(b"%d" % number, tenant="a") for number in (0, 2, 3, 4)]
+    assert [row.id for row in again[:3]] == [rows[0].id, rows[2].id, rows[3].id], "a row keeps its id"
+    assert [row.settled for row in again] == [set(traces), set(traces[:1]), set(), set()]
+    assert new.id > again[-1].id
+
+
+async def test_an_id_is_never_given_twice(durable: MakeJournal) -> None:
+    """Settling what is gone is no error, so it must not be another row by then."""
+    async with durable() as opened:
+        await opened.put(entry())
+        (first,) = await taken(opened, 1)
+        await opened.settle(Settlement(rows=[first.id]))
+    async with durable() as opened:
+        await opened.put(entry())
+        (second,) = await taken(opened, 1)
+        await opened.settle(Settlement(rows=[first.id]))
+        assert opened.state().rows == 1
+    assert second.id > first.id
+
+
+async def test_after_a_restart_it_is_known_what_was_released(durable: MakeJournal) -> None:
+    a, b, c = (bytes([number]) * 16 for number in range(1, 4))
+    async with durable() as opened:
+        await opened.settle(Settlement(released={a: "dropped", b: "sampled"}))
+        await opened.settle(Settlement(released={c: "", a: "sampled"}))
+    async with durable() as opened:
+        assert list(opened.released().items()) == [(b, "sampled"), (c, ""), (a, "sampled")]
+
+
+async def test_the_latest_that_were_released_are_remembered(durable: MakeJournal) -> None:
+    traces = [number.to_bytes(16) for number in range(REMEMBERED + 5)]
+    async with durable() as opened:
+        await opened.settle(Settlement(released=dict.fromkeys(traces, "sampled")))
+    async with durable() as opened:
+        assert list(opened.released()) == traces[5:]
+
+
+async def test_after_a_restart_the_state_is_what_it_was(durable: MakeJournal) -> None:
+    now = 1000.0
+    async with durable(capacity=100, clock=lambda: now) as opened:
+        await opened.put(entry(b"row"))
+        await opened.settle(Settlement(dead_letters=[DeadLetter(b"spans", Context(), "mlflow", "why")]))
+    now += 60
+    async with durable(capacity=100, clock=lambda: now) as opened:
+        assert opened.state() == JournalState(bytes=8, capacity=100, rows=1, oldest_age=60.0, dead_letters=1)
+        with pytest.raises(Busy):
+            await opened.put(entry(bytes(93)))
 
 
 @given(contexts())

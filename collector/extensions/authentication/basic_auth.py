@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from spanbridge.collector.errors import Busy, Unauthenticated
 from spanbridge.collector.extensions import ExtensionContext
 from spanbridge.collector.extensions.authentication import Authenticate, Identity
-from spanbridge.collector.watched_file import FollowedFile
+from spanbridge.collector.watched_file import WatchedFile
 from spanbridge.processors.settings import ConfigModel
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def basic_auth(config: BasicAuthConfig, section: str) -> Authenticate:
     """
     htpasswd = config.htpasswd
     inline = users_of(htpasswd.inline.get_secret_value())
-    in_file = FollowedFile(f"{section}::htpasswd::file", htpasswd.file, users_of) if htpasswd.file else dict
+    in_file = WatchedFile(f"{section}::htpasswd::file", htpasswd.file, users_of) if htpasswd.file else dict
     passwords = _Passwords()
     # Checked for users there are not, so that the time does not tell who there is.
     import bcrypt  # noqa: PLC0415  the same

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from spanbridge.collector.errors import Unauthenticated
 from spanbridge.collector.extensions import ExtensionContext
 from spanbridge.collector.extensions.authentication import Authenticate, Identity
-from spanbridge.collector.watched_file import FollowedFile
+from spanbridge.collector.watched_file import WatchedFile
 from spanbridge.processors.settings import ConfigModel
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def bearer_token(config: BearerTokenAuthConfig, section: str) -> Authenticate:
 
 def _digests(token: TokenConfig, section: str) -> Callable[[], Iterable[bytes]]:
     if token.filename:
-        return FollowedFile(f"{section}::filename", token.filename, _lines)
+        return WatchedFile(f"{section}::filename", token.filename, _lines)
     only = (_digest(token.token.get_secret_value()),)
     return lambda: only
 

@@ -25,31 +25,44 @@ from spanbridge.collector.journal.sqlite.schema import SCHEMA, check_schema, con
 from spanbridge.collector.journal.sqlite.statements import (
     Damaged,
     Record,
-    dropping_oldest,
-    insertion,
+    apply_settlements,
+    delete_oldest_dead_letters,
+    insert_rows,
     records,
-    settling,
 )
 
-_PAGE = 4096  # small rows are the most frequent, and each commit writes some pages whole
-_WAL = 8 << 20  # bytes after which it goes into the file; the two fsyncs of that are what puts may have to wait for
-_CHECKED_WHOLE = (
-    64 << 20
-)  # bytes: quick_check takes about 0.2 s for this much from a cold disk; more would delay the start
+_PAGE = 4096
+"""Bytes. Small rows are the most frequent, and each commit writes some pages whole."""
+_WAL = 8 << 20
+"""Bytes of the WAL after which a commit checkpoints it, that is moves it into the file. That costs two fsyncs, for
+which the puts of that commit wait; a larger WAL would make it rarer and longer, and a start after a crash slower."""
+_CHECKED_WHOLE = 64 << 20
+"""Bytes of a file up to which all of it is checked at the start: about 0.2 s from a cold disk."""
 _ROWS_PER_STATEMENT = 64
+"""6 parameters each; SQLite's default limit was 999 before 3.32."""
 
 
 class Totals(NamedTuple):
-    """Rows due, bytes of them and of what is set aside, rows set aside, arrival of the oldest due row (unix s)."""
+    """What the file holds.
+
+    Attributes:
+        rows: Rows that are due.
+        bytes: Payload and context of due rows and of dead letters.
+        dead_letters: How many are kept.
+        oldest: When the oldest due row arrived, in unix seconds; None if none is due.
+    """
 
     rows: int = 0
     bytes: int = 0
-    aside: int = 0
+    dead_letters: int = 0
     oldest: float | None = None
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an error says that the file is broken, and not that the disk refuses."""
+    """Return whether an error says that the file is broken, and not that the disk refuses or somebody holds a lock.
+
+    Taken for damage, a full disk or a slow command of an operator would have a sound file replaced by a copy.
+    """
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return isinstance(error, Damaged) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -69,16 +82,28 @@ def _settings(*, fsync: bool) -> tuple[str, ...]:
 class Database:
     """One open journal file; belongs to the thread that makes it.
 
-    Every method raises sqlite3.Error: one for which `is_damage` is true when the file is broken, any other when the
+    Every method may raise sqlite3.Error: one for which `is_damage` is true when the file is broken, any other when the
     disk refuses (full, read-only, failing) or an operator's transaction takes too long. Nothing is half done then.
-    `totals` are as of the last commit here, and the last look for what others committed. `dropped` counts what was set
-    aside and had to go for what came after it, in the last call of `apply`.
+
+    Args:
+        path: The file; it is made if there is none.
+        fsync: Whether a commit waits until the disk has it, so that it survives a loss of power.
+        dead_letter_limits: The limits of dead letters.
+
+    Attributes:
+        totals: As of the last commit here, and the last look for what others committed.
+        dropped: How many dead letters had to go for others in the last call of `apply`.
     """
 
     def __init__(
         self, path: Path, *, fsync: bool = False, dead_letter_limits: DeadLetterLimits = DEAD_LETTER_LIMITS
     ) -> None:
-        """Open the file, or make it. Raises `ConfigError` when it is another program's, or a newer version's."""
+        """Open the file, or make it.
+
+        Raises:
+            ConfigError: It is another program's database, or a newer version's.
+            Damaged: It is broken, as far as a start may look.
+        """
         if not path.exists():
             path.touch(mode=0o600)
         self.dropped = 0
@@ -92,63 +117,83 @@ class Database:
                 self._check(path)
             else:
                 self.connection.executescript(SCHEMA)
-            self.totals = self.counted()
+            self.totals = self.read_totals()
             self._version = self._data_version()
         except BaseException:
             self.connection.close()
             raise
 
     def _check(self, path: Path) -> None:
-        """Look for damage, no longer than a start may take: a large file is only looked at where it is entered."""
+        """Look for damage, no longer than a start may take: of a large file only the pages that are read anyway.
+
+        What is missed here is met when it is read, by a checksum or by SQLite, and mended then.
+
+        Raises:
+            Damaged: There is some.
+        """
         small = path.stat().st_size <= _CHECKED_WHOLE
         if small and self.connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise Damaged("quick_check found damage")
         tables = {name for (name,) in self.connection.execute("SELECT name FROM sqlite_master")}
         if not tables >= {"rows", "parts", "aside", "totals"}:
             raise Damaged("tables are missing")
-        self.newest()
+        self.newest_id()
 
     def close(self) -> None:
-        """Fold the WAL into the file and let go of it."""
+        """Move the WAL into the file and close it."""
         self.connection.close()
 
     def apply(self, items: Sequence[Record], settlements: Sequence[Settlement] = ()) -> list[int]:
-        """Settle, then insert, in one transaction; the ids of the new rows, in order. `totals` follow."""
+        """Settle, then insert, in one transaction; `totals` and `dropped` follow.
+
+        Returns:
+            The ids of the new rows, in the order of `items`.
+        """
         self.dropped = 0
         if not settlements and len(items) <= _ROWS_PER_STATEMENT:
             return self._insert_alone(items)
         with transaction(self.connection):
-            for statement in settling(settlements):
+            for statement in apply_settlements(settlements):
                 self.connection.execute(*statement)
             chunks = (items[i : i + _ROWS_PER_STATEMENT] for i in range(0, len(items), _ROWS_PER_STATEMENT))
             ids = [id_ for chunk in chunks for id_ in self._insert(chunk)]
             dropped = self._drop_oldest() if any(settlement.dead_letters for settlement in settlements) else 0
-            totals = self.counted()
+            totals = self.read_totals()
         self.totals = totals
         self.dropped = dropped
         return ids
 
     def _drop_oldest(self) -> int:
-        return self.connection.execute(*dropping_oldest(self._dead_letter_limits)).rowcount
+        return self.connection.execute(*delete_oldest_dead_letters(self._dead_letter_limits)).rowcount
 
     def _insert_alone(self, items: Sequence[Record]) -> list[int]:
-        """A single statement is a transaction of its own: the shortest way for what a sender waits for."""
+        """Insert by a single statement, which is a transaction of its own: the shortest way for who waits for it.
+
+        The totals are then added up here instead of being read: what another process wrote meanwhile is missing in
+        them until `changed` sees it, as it is for as long anyway.
+        """
         ids = list(self._insert(items))
-        rows, held, aside, oldest = self.totals
+        rows, held, dead_letters, oldest = self.totals
         held += sum(record.size for record in items)
-        self.totals = Totals(rows + len(items), held, aside, items[0].time if oldest is None else oldest)
+        self.totals = Totals(rows + len(items), held, dead_letters, items[0].time if oldest is None else oldest)
         return ids
 
     def _insert(self, items: Sequence[Record]) -> range:
-        last = self.connection.execute(*insertion(items)).lastrowid or 0
+        last = self.connection.execute(*insert_rows(items)).lastrowid or 0
         return range(last - len(items) + 1, last + 1)
 
     def read(self, after: int, limit: int) -> tuple[list[Row], int | None]:
-        """Rows past the id `after`, at least one and until `limit` bytes are reached; the newest id, if that is all.
+        """Read rows past the id `after`, in order; `totals` follow.
 
-        `totals` follow.
+        Returns:
+            At least one row if there is any, until `limit` bytes of payload and context are reached; and the newest id
+            ever given if these were all, else None.
+
+        Raises:
+            Damaged: A row is not as it was written.
         """
-        newest: int | None = self.newest()  # first: a row that another process commits now must not seem read
+        # Before the rows: of one that another process commits in between it may only be said that it is still to come.
+        newest: int | None = self.newest_id()
         found: list[tuple[int, Entry]] = []
         with closing(records(self.connection, "rows", after)) as rows:
             for id_, _, _, signal, size, context, payload in rows:
@@ -158,7 +203,7 @@ class Database:
                     newest = None
                     break
         settled = self._settled(found[0][0], found[-1][0]) if found else {}
-        self.totals = self.counted()
+        self.totals = self.read_totals()
         return [Row(id_, entry, frozenset(settled.get(id_, ()))) for id_, entry in found], newest
 
     def _settled(self, first: int, last: int) -> dict[int, list[bytes]]:
@@ -168,8 +213,12 @@ class Database:
             settled.setdefault(row, []).append(trace)
         return settled
 
-    def counted(self) -> Totals:
-        """What the file holds, as its triggers counted it."""
+    def read_totals(self) -> Totals:
+        """Read what the file holds, as its triggers have counted it.
+
+        Raises:
+            Damaged: The record of it is missing.
+        """
         query = "SELECT rows, bytes, aside, (SELECT time FROM rows ORDER BY id LIMIT 1) FROM totals"
         found = self.connection.execute(query).fetchone()
         if found is None:
@@ -177,20 +226,23 @@ class Database:
         return Totals(*found)
 
     def released(self) -> dict[bytes, str]:
-        """The traces that were released, in that order, and a note on each."""
+        """Read the traces that were released, in that order, and the note on each."""
         return dict(self.connection.execute("SELECT trace, note FROM released ORDER BY seq"))
 
-    def newest(self) -> int:
-        """The highest id ever given to a row; 0 when there was none."""
+    def newest_id(self) -> int:
+        """Return the highest id ever given to a row, which may be gone; 0 if there was none."""
         (newest,) = self.connection.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'rows'").fetchone()
         return newest or 0
 
     def changed(self) -> bool:
-        """Whether another process has written since the last call; `totals` follow."""
+        """Return whether another process has written since the last call; `totals` follow.
+
+        `PRAGMA data_version` changes by commits of other connections only.
+        """
         version = self._data_version()
         if version == self._version:
             return False
-        self.totals = self.counted()
+        self.totals = self.read_totals()
         self._version = version
         return True
 
@@ -198,11 +250,11 @@ class Database:
         (version,) = self.connection.execute("PRAGMA data_version").fetchone()
         return int(version)
 
-    def spare(self) -> int:
-        """Bytes of the file that rows can be put into without its growing."""
+    def free_bytes(self) -> int:
+        """Return the bytes of the file that can be written without its growing."""
         (pages,) = self.connection.execute("PRAGMA freelist_count").fetchone()
         return int(pages) * _PAGE
 
     def checkpoint(self) -> None:
-        """Move what can be moved out of the WAL, so that it may be used from its beginning again."""
+        """Move what can be moved out of the WAL into the file, so that it is written from its beginning again."""
         self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

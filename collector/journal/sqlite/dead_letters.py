@@ -1,6 +1,8 @@
-"""What an operator sees and does: spans that were set aside, listed, retried or dropped while the bridge runs.
+"""What an operator does with dead letters: list, retry or drop them, while the bridge runs or not.
 
-Plain functions on the journal's path, for another process than the bridge's, which notices a retry within a second.
+Plain functions on the journal's path, for another process than the bridge's, which notices a retry within a second
+(`worker`). They write without the bridge's lock: SQLite's own keeps their transactions apart from its commits. But they
+never checkpoint, which only one connection may (`database` says why).
 """
 
 from __future__ import annotations
@@ -19,13 +21,22 @@ from spanbridge.collector.journal import Entry
 from spanbridge.collector.journal.context import load
 from spanbridge.collector.journal.sqlite.database import is_damage
 from spanbridge.collector.journal.sqlite.schema import check_schema, connect, transaction
-from spanbridge.collector.journal.sqlite.statements import Record, insertion, records
+from spanbridge.collector.journal.sqlite.statements import Record, insert_rows, records
 from spanbridge.processors.types import Batch, spans
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One entry set aside: when (unix s), by which exporter, why, and which traces (hex) it holds spans of."""
+    """A dead letter as an operator sees it.
+
+    Attributes:
+        id: What `retry` and `drop` take.
+        time: When it was given up, in unix seconds.
+        exporter: The component id of the exporter that gave up.
+        reason: What the destination said.
+        span_count: How many spans it holds; 0 if it can't be read.
+        trace_ids: The traces these are of, in hex.
+    """
 
     id: int
     time: float
@@ -36,7 +47,11 @@ class Listed:
 
 
 def entries(path: Path) -> list[Listed]:
-    """Everything that is set aside, oldest first. Raises `ConfigError` as all of these functions do."""
+    """List all dead letters, oldest first.
+
+    Raises:
+        ConfigError: There is no journal at the path, or it can't be used.
+    """
     with _opened(path) as connection:
         return [
             Listed(id_, since, exporter, reason, *_contents(payload))
@@ -45,18 +60,40 @@ def entries(path: Path) -> list[Listed]:
 
 
 def retry(path: Path, ids: Collection[int] | None = None) -> int:
-    """Make entries (all of them by default) rows that are due, for every exporter of the pipeline; how many."""
+    """Make dead letters rows that are due again, for every exporter of the pipeline.
+
+    Args:
+        path: The journal's file.
+        ids: Which ones; None for all. Ids that are not there are ignored.
+
+    Returns:
+        How many were made rows; all or none of those chosen.
+
+    Raises:
+        ConfigError: There is no journal at the path, or it can't be used.
+    """
     with _opened(path) as connection, transaction(connection):
         chosen = _chosen(connection, ids)
         for id_ in chosen:
             *_, context, payload = next(records(connection, "aside", id_ - 1))
-            connection.execute(*insertion([Record(time.time(), Entry(payload, load(context)), context)]))
+            connection.execute(*insert_rows([Record(time.time(), Entry(payload, load(context)), context)]))
             _delete(connection, id_)
     return len(chosen)
 
 
 def drop(path: Path, ids: Collection[int] | None = None) -> int:
-    """Delete entries (all of them by default) for good; how many."""
+    """Delete dead letters for good.
+
+    Args:
+        path: The journal's file.
+        ids: Which ones; None for all. Ids that are not there are ignored.
+
+    Returns:
+        How many were deleted.
+
+    Raises:
+        ConfigError: There is no journal at the path, or it can't be used.
+    """
     with _opened(path) as connection, transaction(connection):
         chosen = _chosen(connection, ids)
         for id_ in chosen:
@@ -83,10 +120,10 @@ def _contents(payload: bytes) -> tuple[int, tuple[str, ...]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """The journal, beside a bridge that may be running.
+    """Open the journal beside a bridge that may be running.
 
     Raises:
-        ConfigError: there is no journal, it is another version's or damaged, or the bridge keeps it too busy.
+        ConfigError: There is no journal, it is another version's or damaged, or the bridge keeps it too busy.
     """
     if not path.exists():
         raise ConfigError([f"{path}: there is no journal here; give the one that the bridge's configuration names"])

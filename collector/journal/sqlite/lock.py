@@ -1,4 +1,8 @@
-"""One process at a time: a lock beside the journal's file."""
+"""One process at a time: a lock beside the journal's file.
+
+Not on the file itself: SQLite locks that with fcntl, which loses its locks when any descriptor of the file is closed
+(https://www.sqlite.org/howtocorrupt.html, 2.2), and a salvage puts another file in its place.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,11 @@ from spanbridge.collector.errors import ConfigError
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold `<path>.lock`; the kernel lets go of it however the process ends.
+    """Hold `<path>.lock`; the kernel releases it however the process ends.
 
     Raises:
-        ConfigError: another process holds it.
-        OSError: the lock can't be made.
+        ConfigError: Another process holds it.
+        OSError: The lock can't be made.
     """
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

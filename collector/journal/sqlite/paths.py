@@ -1,4 +1,4 @@
-"""Where the journal of a pipeline is."""
+"""The place of a pipeline's journal."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def journal_path(directory: str, pipeline_id: str) -> Path:
-    """The file of a pipeline's journal in the directory of its file_storage extension."""
+    """Return the file of a pipeline's journal in the directory of its file_storage extension."""
     return Path(directory) / f"{pipeline_id.replace('/', '_')}.journal"

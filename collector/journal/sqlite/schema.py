@@ -1,7 +1,14 @@
 """The journal's file as SQLite sees it: its tables, and how a connection to it is opened.
 
-`totals` is kept by triggers, whoever writes: counting a large journal anew at each start would take too long. `parts`
-holds the settled traces of rows that stay. Columns of `rows` and `aside` after the checksum are what it is the sum of.
+- `rows`: what is due. AUTOINCREMENT, so that an id is not given again when the newest row was deleted: without it
+  SQLite takes the largest id that is there plus one, and a late settlement would delete another row.
+- `parts`: the settled traces of rows that stay.
+- `released`: traces that were handed on; `seq` is their order.
+- `aside`: the dead letters.
+- `totals`: one record, kept by triggers, so that it is right whoever writes, an operator's command too. To count a
+  large journal at each start would take too long.
+
+The checksum of a record in `rows` and `aside` is that of the columns after it.
 """
 
 from __future__ import annotations
@@ -53,7 +60,14 @@ COMMIT;
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection to a file that exists, in autocommit mode."""
+    """Open a connection to a file that exists, in autocommit mode.
+
+    Text that is no UTF-8, as only damage makes it, is read with replacement characters: its checksum tells, and an
+    exception of the codec would not be known as damage.
+
+    Raises:
+        sqlite3.OperationalError: There is no such file, or it can't be opened.
+    """
     uri = f"{path.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)
     connection.text_factory = lambda text: text.decode(errors="replace")
@@ -62,7 +76,14 @@ def connect(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing."""
+    """Commit what is done within as one transaction, or nothing of it when it raises.
+
+    IMMEDIATE takes the write lock at once: a transaction that reads first and writes later may be told then that
+    somebody else has written, and can't wait for that to be over.
+
+    Raises:
+        sqlite3.OperationalError: Another process holds the write lock for too long, or the disk refuses.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -73,7 +94,12 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def check_schema(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the journal's tables are there. Raises `ConfigError` when the file is another program's, or newer."""
+    """Return whether the journal's tables are there; an empty file is a new database.
+
+    Raises:
+        ConfigError: The file is another program's database, or of a newer version of this one.
+        sqlite3.DatabaseError: It is no database.
+    """
     application, version = _number(connection, "application_id"), _number(connection, "user_version")
     if application == APPLICATION_ID and version <= SCHEMA_VERSION:
         return True

@@ -10,17 +10,18 @@ from functools import partial
 
 from spanbridge.collector.cli import main as cli
 from spanbridge.collector.flow.released_traces import ReleasedTraces
-from spanbridge.collector.journal.sqlite.journal import SqliteJournal, statements
+from spanbridge.collector.journal.sqlite import statements
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.collector.service import run as service
 
 MEMORY = 4 << 20
-HANDOFF = 1 << 20
+MAX_READY_BYTES = 1 << 20
 REMEMBERED = 500
 
 
 def main() -> int:
     service.MEMORY = MEMORY
-    service.SqliteJournal = partial(SqliteJournal, handoff=HANDOFF)  # type: ignore[assignment,misc]
+    service.SqliteJournal = partial(SqliteJournal, max_ready_bytes=MAX_READY_BYTES)  # type: ignore[assignment,misc]
     service.ReleasedTraces = partial(ReleasedTraces, size=REMEMBERED)  # type: ignore[assignment,misc]
     statements.REMEMBERED = REMEMBERED
     return cli.main()

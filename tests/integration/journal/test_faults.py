@@ -7,10 +7,11 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -18,10 +19,11 @@ import pytest
 
 from spanbridge.collector.errors import Busy
 from spanbridge.collector.journal import DeadLetter, Entry, Row, Settlement
-from spanbridge.collector.journal.sqlite import dead_letters, salvage, schema, worker
+from spanbridge.collector.journal.sqlite import dead_letters, recovery, salvage, schema, worker
 from spanbridge.collector.journal.sqlite.database import Database
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.processors.types import Context
+from tests.polling import until
 
 TRACE = b"0123456789abcdef"
 
@@ -65,7 +67,7 @@ async def taker(journal):
             say("settled", name.decode(), int(number))
 
 async def main():
-    async with SqliteJournal(Path(sys.argv[1]), handoff=20_000) as journal:
+    async with SqliteJournal(Path(sys.argv[1]), max_ready_bytes=20_000) as journal:
         await asyncio.gather(taker(journal), *(putter(journal, f"{sys.argv[2]}-{n}") for n in range(6)))
 
 asyncio.run(main())
@@ -199,6 +201,96 @@ async def test_what_is_around_a_bad_page_is_saved(path: Path) -> None:
     assert (await survivors(path))[1] == [], "the file in its place is sound"
 
 
+@pytest.mark.parametrize("bad", [range(50, 111), range(10, 190), range(150, 200), (50, 51, 53), range(11, 199, 3)])
+async def test_bad_rows_cost_no_others(path: Path, bad: Sequence[int]) -> None:
+    sent = await filled(path)
+    for number in bad:
+        overwrite(path, place_of(path, sent[number].payload) + 500, b"rotten")
+    rows, _ = await survivors(path)
+    assert [row.entry for row in rows] == [entry for number, entry in enumerate(sent) if number not in bad]
+
+
+@pytest.mark.parametrize("last", range(110, 120))
+async def test_a_stretch_too_long_for_single_steps_costs_no_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    monkeypatch.setattr(salvage, "_SINGLE_STEPS", 3)
+    sent = await filled(path)
+    for number in range(50, last):
+        overwrite(path, place_of(path, sent[number].payload) + 500, b"rotten")
+    rows, _ = await survivors(path)
+    assert [row.entry for row in rows] == sent[:50] + sent[last:]
+
+
+async def test_the_wal_of_a_damaged_file_goes_with_it_also_while_somebody_reads(path: Path) -> None:
+    """Left in its place, it would be played into the new file, whose pages are others."""
+    sent = await filled(path)
+    overwrite(path, place_of(path, sent[100].payload) + 500, b"rotten")
+    late = [entry(b"late %d " % number + bytes(3000)) for number in range(20)]
+    moved: list[Path] = []
+    async with SqliteJournal(path, on_corrupt=moved.append) as journal:
+        for item in late:
+            await journal.put(item)
+        with opened_raw(path) as operator:
+            operator.execute("BEGIN")
+            operator.execute("SELECT count(*) FROM rows").fetchone()  # so that the WAL can't be folded into the file
+            rows = [await asyncio.wait_for(journal.take(), 10) for _ in range(219)]
+            await journal.put(entry(b"new"))
+    assert [row.entry for row in rows] == sent[:100] + sent[101:] + late
+    assert moved[0].with_name(moved[0].name + "-wal").stat().st_size > 60_000
+    async with SqliteJournal(path, on_corrupt=moved.append) as journal:
+        assert [row.entry for row in await all_due(journal)] == [*sent[:100], *sent[101:], *late, entry(b"new")]
+    assert len(moved) == 1
+
+
+async def test_what_a_crash_left_in_the_wal_is_saved_from_a_damaged_file(path: Path) -> None:
+    sent = await filled(path)
+    late = [entry(b"late %d " % number + bytes(3000)) for number in range(20)]
+    left = path.parent / "left" / path.name
+    left.parent.mkdir()
+    async with SqliteJournal(path) as journal:
+        for item in late:
+            await journal.put(item)
+        for name in (path.name, path.name + "-wal"):
+            shutil.copy(path.with_name(name), left.with_name(name))
+    overwrite(left, place_of(left, sent[50].payload) + 500, b"rotten")
+    rows, moved = await survivors(left)
+    assert [row.entry for row in rows] == sent[:50] + sent[51:] + late
+    assert_moved(left, moved)
+    assert await survivors(left) == (rows, []), "the WAL went with the damaged file and is not applied to the new one"
+
+
+async def test_settled_traces_that_can_not_be_read_are_due_again(path: Path) -> None:
+    sent = await filled(path)
+    with opened_raw(path) as connection:
+        root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'parts'").fetchone()[0]
+    overwrite(path, (root - 1) * 4096, random.Random(5).randbytes(4096))
+    rows, moved = await survivors(path)
+    assert_moved(path, moved)
+    assert [row.entry for row in rows] == sent
+    assert rows[19].settled == frozenset()
+
+
+async def test_settled_traces_that_are_refused_for_a_moment_are_not_forgotten(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No damage, so there is nothing to be done without: the rows are saved when all can be read."""
+    await filled(path)
+
+    def refusing_parts(opened: Path) -> sqlite3.Connection:
+        connection = schema.connect(opened)
+        connection.set_authorizer(lambda _, table, *__: sqlite3.SQLITE_DENY if table == "parts" else sqlite3.SQLITE_OK)
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(salvage, "connect", refusing_parts)
+        with pytest.raises(sqlite3.DatabaseError, match="prohibited"):
+            salvage.salvage(path)
+    assert salvage.salvage(path)[1] == 200
+    rows, _ = await survivors(path)
+    assert rows[19].settled == {TRACE}
+
+
 async def test_bytes_that_rot_within_a_row_are_noticed_when_it_is_read(path: Path) -> None:
     sent = await filled(path, count=20, size=30_000)
     overwrite(path, place_of(path, sent[7].payload) + 100, b"rotten")
@@ -211,7 +303,7 @@ async def test_damage_in_use_disturbs_neither_rows_on_their_way_nor_new_ones(pat
     sent = await filled(path)
     overwrite(path, place_of(path, sent[100].payload) + 500, b"rotten")
     moved: list[Path] = []
-    async with SqliteJournal(path, handoff=50_000, on_corrupt=moved.append) as journal:
+    async with SqliteJournal(path, max_ready_bytes=50_000, on_corrupt=moved.append) as journal:
         before = [await journal.take() for _ in range(50)]
         await journal.settle(Settlement(rows=[row.id for row in before[:25]]))
         rows = before + [await journal.take() for _ in range(149)]
@@ -223,19 +315,103 @@ async def test_damage_in_use_disturbs_neither_rows_on_their_way_nor_new_ones(pat
     assert_moved(path, moved)
 
 
-async def test_damage_met_by_a_put_does_not_fail_it(path: Path) -> None:
-    sent = await filled(path)
+def break_totals(path: Path) -> None:
+    """Damage what each commit and each look at the totals has to read, under a journal that is open."""
     with opened_raw(path) as connection:
         root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'totals'").fetchone()[0]
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or the sound page would be read from the WAL
+    overwrite(path, (root - 1) * 4096, random.Random(3).randbytes(4096))
+    with opened_raw(path) as connection:
+        connection.execute("UPDATE sqlite_sequence SET seq = seq + 1")  # so that the journal's cache is stale
+        connection.commit()
+
+
+async def test_damage_met_by_a_put_does_not_fail_it(path: Path) -> None:
+    sent = await filled(path)
     moved: list[Path] = []
     async with SqliteJournal(path, on_corrupt=moved.append) as journal:
-        overwrite(path, (root - 1) * 4096, random.Random(3).randbytes(4096))
-        with opened_raw(path) as connection:
-            connection.execute("UPDATE sqlite_sequence SET seq = seq + 1")  # so that the journal's cache is stale
-            connection.commit()
+        break_totals(path)
         await journal.put(entry(b"new"))
         assert [row.entry for row in await all_due(journal)] == [*sent, entry(b"new")]
     assert_moved(path, moved)
+
+
+async def test_damage_met_while_nothing_comes_is_mended_and_told(path: Path) -> None:
+    sent = await filled(path)
+    overwrite(path, place_of(path, sent[100].payload) + 500, b"rotten")
+    moved: list[Path] = []
+    async with SqliteJournal(path, on_corrupt=moved.append) as journal:
+        assert journal.state().rows == 200
+        break_totals(path)
+        await until(lambda: journal.state().rows == 199)
+        assert [row.entry for row in await all_due(journal)] == sent[:100] + sent[101:]
+    assert_moved(path, moved)
+
+
+async def test_an_id_given_to_a_put_is_not_given_again_after_damage(path: Path) -> None:
+    """Whoever settles a row late, which is no error, must not settle another's."""
+    async with SqliteJournal(path) as journal:
+        rows = []
+        for number in range(50):
+            await journal.put(entry(b"%d" % number))
+            rows.append(await journal.take())
+        await journal.settle(Settlement(rows=[row.id for row in rows[20:]]))
+        break_totals(path)
+        await journal.put(entry(b"new"))
+        await journal.settle(Settlement(rows=[row.id for row in rows]))
+        assert (await asyncio.wait_for(journal.take(), 10)).entry == entry(b"new")
+        assert journal.state().rows == 1
+
+
+async def test_an_id_given_to_an_operator_s_retry_is_not_given_again_after_damage(path: Path) -> None:
+    async with SqliteJournal(path) as journal:
+        await journal.settle(Settlement(dead_letters=[DeadLetter(b"spans", Context(), "mlflow", "bad")]))
+        assert dead_letters.retry(path) == 1
+        retried = await asyncio.wait_for(journal.take(), 10)
+        await journal.settle(Settlement(rows=[retried.id]))
+        break_totals(path)
+        await journal.put(entry(b"new"))
+        assert (await asyncio.wait_for(journal.take(), 10)).id > retried.id
+
+
+async def test_an_id_given_before_a_restart_is_not_given_again_after_damage(path: Path) -> None:
+    await filled(path, count=10)
+    async with SqliteJournal(path) as journal:
+        rows = await all_due(journal)
+        await journal.settle(Settlement(rows=[row.id for row in rows]))
+    moved: list[Path] = []
+    async with SqliteJournal(path, on_corrupt=moved.append) as journal:
+        break_totals(path)
+        await journal.put(entry(b"new"))
+        assert len(moved) == 1
+        assert (await asyncio.wait_for(journal.take(), 10)).id > rows[-1].id
+
+
+async def test_an_id_that_was_saved_is_not_given_again(path: Path) -> None:
+    sent = await filled(path, count=10)
+    overwrite(path, page_of(path, sent[5].payload), random.Random(2).randbytes(4096))
+    async with SqliteJournal(path) as journal:
+        rows = await all_due(journal)
+        await journal.settle(Settlement(rows=[row.id for row in rows]))
+        await journal.put(entry(b"new"))
+        assert (await asyncio.wait_for(journal.take(), 10)).id > rows[-1].id
+
+
+async def test_a_salvage_that_failed_is_not_tried_again_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt may copy the whole file before the disk refuses, and each put would set one off."""
+    sent = await filled(path)
+    overwrite(path, page_of(path, sent[5].payload), random.Random(2).randbytes(4096))
+    monkeypatch.setattr(recovery, "_SALVAGE_INTERVAL", 3600.0)
+    in_the_way = path.with_name("traces.db.salvaging")
+    in_the_way.mkdir()
+    async with SqliteJournal(path) as journal:
+        in_the_way.rmdir()
+        for _ in range(3):
+            with pytest.raises(Busy):
+                await journal.put(entry(b"refused"))
+    rows, moved = await survivors(path)
+    assert_moved(path, moved)
+    assert [row.entry for row in rows] == sent[:5] + sent[6:]
 
 
 async def test_a_missing_table_is_damage(path: Path) -> None:
@@ -259,6 +435,27 @@ async def test_a_file_that_is_only_busy_is_not_given_up(path: Path, monkeypatch:
     assert salvage.salvage(path)[1] == 200
 
 
+async def test_a_journal_that_is_only_busy_refuses_what_comes_and_is_not_replaced(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = await filled(path, count=10)
+    monkeypatch.setattr(schema, "_BUSY_TIMEOUT", 0.01)
+    moved: list[Path] = []
+    async with SqliteJournal(path, on_corrupt=moved.append) as journal:
+        with opened_raw(path) as operator:
+            operator.execute("BEGIN IMMEDIATE")
+            for _ in range(3):
+                with pytest.raises(Busy, match="can't be written to at the moment"):
+                    await journal.put(entry(b"refused"))
+        await journal.put(entry(b"new"))
+        assert [row.entry for row in await all_due(journal)] == [*sent, entry(b"new")]
+    assert moved == []
+    assert not list(path.parent.glob("*corrupt*"))
+    (line,) = [record for record in caplog.records if record.name.startswith("spanbridge")]
+    assert "locked" in line.getMessage(), "the reason is told, once for all that fail within a minute"
+    assert not line.exc_info
+
+
 def saved_files(path: Path) -> None:
     """As a crash leaves it when the rows are saved and nothing is moved yet."""
     with closing(Database(path.with_name("traces.db.salvaging"))) as target:
@@ -280,8 +477,9 @@ async def test_a_crash_while_rows_are_saved_loses_none_of_them(path: Path, cut: 
         path.with_name("traces.db-wal").rename(path.with_name("traces.db.corrupt-20200101T000000Z-wal"))
     elif cut == "all moved":
         path.rename(path.with_name("traces.db.corrupt-20200101T000000Z"))
-    rows, _ = await survivors(path)
+    rows, moved = await survivors(path)
     assert [row.entry for row in rows] == sent[:50] + sent[51:]
+    assert len(moved) == 1, "the operator is told, though the damage was found in an earlier life"
     assert not path.with_name("traces.db.salvaged").exists()
 
 
@@ -308,7 +506,7 @@ async def put_until_busy(journal):
 
 async def main():
     said = {}
-    async with SqliteJournal(Path(sys.argv[1]), handoff=0) as journal:
+    async with SqliteJournal(Path(sys.argv[1]), max_ready_bytes=0) as journal:
         await journal.put(Entry(b"first", Context()))
         first = await journal.take()
         room(3_000_000)
@@ -355,6 +553,44 @@ async def test_a_full_disk_is_busy_and_what_is_settled_meanwhile_is_settled_late
         assert len(await all_due(journal)) == said["rows"] + 1
 
 
+FULL_DISK_IN_USE = """
+import asyncio, json, os, resource, sys
+from pathlib import Path
+from spanbridge.collector.errors import Busy
+from spanbridge.collector.journal import Entry, Settlement
+from spanbridge.collector.journal.sqlite.journal import SqliteJournal
+from spanbridge.processors.types import Context
+
+async def put_until_busy(journal):
+    done = 0
+    try:
+        while True:
+            await journal.put(Entry(os.urandom(50_000), Context()))
+            done += 1
+    except Busy:
+        return done
+
+async def main():
+    async with SqliteJournal(Path(sys.argv[1])) as journal:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, resource.RLIM_INFINITY))
+        rounds = []
+        for _ in range(4):
+            rounds.append(await put_until_busy(journal))
+            rows = [(await journal.take()).id for _ in range(journal.state().rows)]
+            await asyncio.wait_for(journal.settle(Settlement(rows=rows)), 10)
+        print(json.dumps(rounds))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_full_disk_goes_on_in_the_room_that_settled_rows_leave(path: Path) -> None:
+    """The WAL can't grow any more, and to delete rows is to write: it has to be moved into the file for that."""
+    said = subprocess.check_output([sys.executable, "-c", FULL_DISK_IN_USE, path], text=True, timeout=60)
+    rounds = json.loads(said)
+    assert min(rounds) >= 20, "each time about as many as the file holds"
+
+
 async def test_the_last_of_the_disk_is_left_for_settling(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with SqliteJournal(path) as journal:
         for _ in range(20):
@@ -376,11 +612,11 @@ import asyncio, json, resource, sys
 from pathlib import Path
 from spanbridge.collector.errors import Busy
 from spanbridge.collector.journal import Entry
-from spanbridge.collector.journal.sqlite import store
+from spanbridge.collector.journal.sqlite import recovery
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.processors.types import Context
 
-store._SALVAGE_INTERVAL = 0.2
+recovery._SALVAGE_INTERVAL = 0.2
 
 async def main():
     said, moved = {}, []

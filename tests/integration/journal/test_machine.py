@@ -22,7 +22,7 @@ from tests.samples.strategies import entries, refused_spans, trace_ids
 
 CAPACITY = 1500
 MEMORY = Path("/dev/shm")  # thousands of opens and closes would mostly wait for the disk's fsync
-HANDOFFS = st.sampled_from([0, 1, 400, 1 << 20])
+READY_BYTES = st.sampled_from([0, 1, 400, 1 << 20])
 
 
 def size(item: Entry | DeadLetter) -> int:
@@ -43,9 +43,9 @@ class JournalMachine(RuleBasedStateMachine):
         self.aside: dict[tuple[str, bytes], DeadLetter] = {}
         self.taken: set[int] = set()
 
-    @initialize(handoff=HANDOFFS)
-    def open(self, handoff: int) -> None:
-        self.journal = SqliteJournal(self.path, capacity=CAPACITY, handoff=handoff)
+    @initialize(max_ready_bytes=READY_BYTES)
+    def open(self, max_ready_bytes: int) -> None:
+        self.journal = SqliteJournal(self.path, capacity=CAPACITY, max_ready_bytes=max_ready_bytes)
         self.runner.run(self.journal.__aenter__())
         self.taken.clear()
 
@@ -110,19 +110,19 @@ class JournalMachine(RuleBasedStateMachine):
         for item in items:
             self.aside.setdefault((item.exporter, item.payload), item)
 
-    @rule(handoff=HANDOFFS)
-    def restart(self, handoff: int) -> None:
+    @rule(max_ready_bytes=READY_BYTES)
+    def restart(self, max_ready_bytes: int) -> None:
         self.close()
-        self.open(handoff)
+        self.open(max_ready_bytes)
 
-    @rule(handoff=HANDOFFS)
-    def crash(self, handoff: int) -> None:
+    @rule(max_ready_bytes=READY_BYTES)
+    def crash(self, max_ready_bytes: int) -> None:
         left = Path(tempfile.mkdtemp(dir=self.folder))
         for name in (self.path.name, self.path.name + "-wal"):
             shutil.copy(self.path.parent / name, left / name)
         self.close()
         self.path = left / self.path.name
-        self.open(handoff)
+        self.open(max_ready_bytes)
 
     @precondition(lambda self: self.aside)
     @rule()

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from spanbridge.collector.errors import Busy, ConfigError
+from spanbridge.collector.errors import Busy, ConfigError, SpanbridgeError
 from spanbridge.collector.journal import DeadLetter, DeadLetterLimits, Entry, Settlement
-from spanbridge.collector.journal.sqlite import dead_letters
+from spanbridge.collector.journal.sqlite import dead_letters, schema
 from spanbridge.collector.journal.sqlite.journal import SqliteJournal
 from spanbridge.processors.types import Batch, Context
 
@@ -100,12 +100,14 @@ async def test_leaving_waits_for_what_was_queued(path: Path) -> None:
     assert await rows_of(path) == [b"%d" % number for number in range(100)]
     with pytest.raises(Busy):
         await journal.put(entry())
+    with pytest.raises(SpanbridgeError, match="the journal is closed; the rows stay due"):
+        await journal.settle(Settlement(rows=[1]))
 
 
-@pytest.mark.parametrize("handoff", [0, 50, 1000, 1 << 20])
-async def test_rows_keep_their_order_when_takers_and_putters_race(path: Path, handoff: int) -> None:
-    chance = random.Random(handoff)
-    async with SqliteJournal(path, handoff=handoff) as journal:
+@pytest.mark.parametrize("max_ready_bytes", [0, 50, 1000, 1 << 20])
+async def test_rows_keep_their_order_when_takers_and_putters_race(path: Path, max_ready_bytes: int) -> None:
+    chance = random.Random(max_ready_bytes)
+    async with SqliteJournal(path, max_ready_bytes=max_ready_bytes) as journal:
 
         async def putter(name: int) -> None:
             for number in range(100):
@@ -141,7 +143,7 @@ async def test_the_file_does_not_grow_while_rows_come_and_go(path: Path) -> None
 
 
 async def test_commits_with_fsync_and_small_hand_off_work_alike(path: Path) -> None:
-    async with SqliteJournal(path, fsync=True, handoff=10) as journal:
+    async with SqliteJournal(path, fsync=True, max_ready_bytes=10) as journal:
         await asyncio.gather(*(journal.put(entry(b"%d" % number)) for number in range(50)))
         assert len(set(await taken(journal, 50))) == 50
 
@@ -150,12 +152,6 @@ async def test_only_the_owner_may_read_the_files(path: Path) -> None:
     async with SqliteJournal(path) as journal:
         await journal.put(entry())
         assert {file.stat().st_mode & 0o077 for file in path.parent.iterdir()} == {0}
-
-
-async def test_a_trace_id_of_another_length_is_refused(path: Path) -> None:
-    async with SqliteJournal(path) as journal:
-        with pytest.raises(ValueError, match="16 bytes"):
-            await journal.settle(Settlement(parts={1: [b"short"]}))
 
 
 HOLD = """
@@ -205,6 +201,22 @@ async def test_a_place_that_can_not_be_written_to_is_named(path: Path) -> None:
     path.parent.write_text("a file, not a folder")
     with pytest.raises(ConfigError, match=r"traces\.db: the journal can't be opened .*; give it a folder"):
         await SqliteJournal(path).__aenter__()
+
+
+async def test_a_file_that_another_program_keeps_locked_is_not_started_with(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SqliteJournal(path) as journal:
+        await journal.put(entry(b"waits"))
+    monkeypatch.setattr(schema, "_BUSY_TIMEOUT", 0.01)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(
+            ConfigError, match=r"traces\.db: the journal can't be opened \(database is locked\); give it"
+        ):
+            await SqliteJournal(path).__aenter__()
+    assert await rows_of(path) == [b"waits"]
 
 
 def refused(*trace_ids: bytes, exporter: str = "mlflow", reason: str = "bad span") -> DeadLetter:

@@ -23,7 +23,7 @@ from spanbridge.collector.journal.context import load as load_context
 from spanbridge.collector.net.pages import serve
 from spanbridge.collector.net.tls import TlsServerConfig
 from spanbridge.collector.tenancy import check_headers, may_write
-from spanbridge.collector.watched_file import FollowedFile
+from spanbridge.collector.watched_file import WatchedFile
 from spanbridge.processors.types import Context
 from tests.servers.certificates import Authority
 
@@ -103,7 +103,7 @@ def test_a_file_that_is_gone_or_spoilt_leaves_what_there_was(tmp_path, caplog):
     now = [0.0]
     file = tmp_path / "numbers"
     file.write_text("7")
-    read = FollowedFile("here", str(file), int, lambda: now[0])
+    read = WatchedFile("here", str(file), int, lambda: now[0])
     file.write_text("8")
     assert read() == 7  # not every call looks
     now[0] = 2.0

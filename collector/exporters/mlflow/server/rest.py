@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError, SSLError
 from spanbridge.collector.errors import ExportError, Held, Permanent, Retryable
 from spanbridge.collector.exporters.mlflow.settings import MlflowSettings
 from spanbridge.collector.net.http_client import pool_manager
-from spanbridge.collector.watched_file import FollowedFile
+from spanbridge.collector.watched_file import WatchedFile
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONNECTIONS = 16
@@ -78,7 +78,7 @@ class Rest:
         self._headers = {"User-Agent": "spanbridge", "Accept-Encoding": "identity"}
         if settings.authorization:
             self._headers["Authorization"] = settings.authorization
-        self._token = FollowedFile("token_file", settings.token_file, _token) if settings.token_file else None
+        self._token = WatchedFile("token_file", settings.token_file, _token) if settings.token_file else None
         self._headers.update(settings.headers)
         self._pool = _pool(settings)
 

@@ -1,4 +1,7 @@
-"""The journal's file through damage: what fails because the file is broken is done again on one put in its place."""
+"""The journal's file through damage: what fails because the file is broken is done again on the one that replaces it.
+
+Whoever writes to the journal need not know of damage: nothing that was asked of it fails for that alone.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import TypeVar
 
 from spanbridge.collector.journal import DeadLetterLimits
 from spanbridge.collector.journal.sqlite.database import Database, is_damage
-from spanbridge.collector.journal.sqlite.salvage import finish, salvage
+from spanbridge.collector.journal.sqlite.salvage import finish_salvage, salvage
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -19,17 +22,25 @@ logger = logging.getLogger(__name__)
 _SALVAGE_INTERVAL = 5.0  # s between attempts, as each may copy the whole file before the disk refuses
 
 
-class Store:
-    """The open `Database` of a path, replaced when it is damaged. Belongs to one thread.
+class RecoveringDatabase:
+    """The open `Database` of a path, replaced by what can be saved of it when it is damaged. Belongs to one thread.
 
-    `newest` is the highest row id that anyone was told of: the caller keeps it, and a new file goes on from there.
-    `on_corrupt` is called with the place where a damaged file was moved to.
+    Args:
+        path: The journal's file.
+        on_corrupt: Called, in this thread, with the place where a damaged file was moved to.
+        fsync: As of `Database`.
+        dead_letter_limits: As of `Database`.
+
+    Attributes:
+        newest_id: The highest row id that anyone was told of. The caller raises it as it tells of rows, and a new file
+            goes on from there: the damaged one may be too broken to say, and an id given twice settles the wrong row.
+        damaged: Whether the file is known to be broken and could not be replaced yet.
     """
 
     def __init__(
         self, path: Path, on_corrupt: Callable[[Path], None], *, fsync: bool, dead_letter_limits: DeadLetterLimits
     ) -> None:
-        self.newest = 0
+        self.newest_id = 0
         self.damaged = False
         self._path = path
         self._on_corrupt = on_corrupt
@@ -41,9 +52,12 @@ class Store:
     def run(self, work: Callable[[Database], T]) -> T:
         """Do `work` on the database; on damage, once more on its replacement.
 
+        Returns:
+            What `work` returned.
+
         Raises:
-            sqlite3.Error, OSError: the disk refuses, for the work or for the replacement; it may be tried again.
-            ConfigError: the file is not this journal's.
+            sqlite3.Error, OSError: The disk refuses, for the work or for the replacement; it may be tried again.
+            ConfigError: The file is not this journal's.
         """
         try:
             return work(self._opened())
@@ -51,8 +65,8 @@ class Store:
             if not is_damage(error):
                 raise
             logger.warning("journal %s is damaged: %s", self._path, error)
-        self.close()
-        self.damaged = True
+        self.close()  # first: a salvage moves the files, and SQLite would go on writing to moved ones
+        self.damaged = True  # until a salvage has worked, which may take several calls on a full disk
         return work(self._opened())
 
     def close(self) -> None:
@@ -63,19 +77,19 @@ class Store:
 
     def _opened(self) -> Database:
         if self._database is None:
-            if moved := finish(self._path):
+            if moved := finish_salvage(self._path):
                 self._on_corrupt(moved)
             if self.damaged:
                 self._salvage()
             self._database = Database(self._path, fsync=self._fsync, dead_letter_limits=self._dead_letter_limits)
-            self.newest = max(self.newest, self._database.newest())
+            self.newest_id = max(self.newest_id, self._database.newest_id())
         return self._database
 
     def _salvage(self) -> None:
         if time.monotonic() < self._salvage_at:
             raise sqlite3.OperationalError("the journal is damaged, and there is no room to save it")
         self._salvage_at = time.monotonic() + _SALVAGE_INTERVAL
-        moved, saved = salvage(self._path, newest=self.newest)
+        moved, saved = salvage(self._path, newest_id=self.newest_id)
         self.damaged = False
         self._salvage_at = 0.0
         logger.warning("journal %s: %d rows were saved; the damaged file is now %s", self._path, saved, moved)
