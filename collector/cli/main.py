@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -149,11 +150,11 @@ def load_config(options: argparse.Namespace) -> Config:
 
 
 def version_string() -> str:
-    """The installed version."""
-    try:
-        return version("spanbridge")
-    except PackageNotFoundError:
-        return "(not installed)"
+    """Return the installed version, of whichever distribution it is."""
+    for distribution in ("spanbridge", "spanbridge-sidecar"):
+        with suppress(PackageNotFoundError):
+            return version(distribution)
+    return "(not installed)"
 
 
 if __name__ == "__main__":

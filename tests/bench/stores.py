@@ -3,8 +3,8 @@
 Each way writes the bench mix (`tests.samples.traces`); the ways take turns within a round, and rates and ratios are
 medians over rounds. What goes to the MLflow server has an experiment of its own in the server's database. Ready rows,
 and the bridge that writes to a database, have a new one each time, so that rounds are alike. A way's clock starts with
-its first request and stops when the store holds every span, which is read off its tables; a trace search then has to find
-every trace.
+its first request and stops when the store holds every span, which is read off its tables; a trace search then has to
+find every trace.
 
 `MLFLOW_WORKERS` is how many workers the MLflow server gets: 1 unless it is set, where `mlflow server` would start 4.
 """
