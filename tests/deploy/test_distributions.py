@@ -84,6 +84,20 @@ def test_both_wheels_hold_the_source_and_nothing_else(wheels):
 
 
 @pytest.mark.slow
+def test_a_wheel_made_of_the_source_distribution_is_the_same(wheels, tmp_path):
+    """Whoever publishes makes the one of the other, and a link that is lost on the way is a program that is lost."""
+    source = subprocess.run(
+        [sys.executable, "-c", SDIST, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    pip("wheel", "--no-deps", "--wheel-dir", tmp_path, tmp_path / source)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert of_package(wheel) == of_package(wheels["spanbridge"])
+
+
+SDIST = "import sys; from hatchling.build import build_sdist; print(build_sdist(sys.argv[1]))"
+
+
+@pytest.mark.slow
 def test_both_wheels_have_the_license_and_the_version(wheels):
     for name, wheel in wheels.items():
         with zipfile.ZipFile(wheel) as archive:
