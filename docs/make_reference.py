@@ -141,7 +141,7 @@ def duration_text(seconds: float) -> str:
 def type_text(annotation: Any) -> str:
     """Return what may be written for a type."""
     if isinstance(annotation, type) and issubclass(annotation, ConfigModel):
-        return f"[{title(annotation).lower()}](#{slug(title(annotation))})"
+        return f"[{title(annotation)}](#{slug(title(annotation))})"
     if annotation in PLAIN:
         return PLAIN[annotation]
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -202,11 +202,13 @@ def models_in(annotation: Any) -> Iterator[Model]:
 
 
 def title(model: Model) -> str:
-    """Return a heading: "Tls server" for TlsServerConfig, with the folder before it where another one is called so."""
+    """Return a heading: "TLS server" for TlsServerConfig, with the folder before it where another one is called so."""
     words = re.findall(r"[A-Z][a-z]*|[0-9]+", model.__name__.removesuffix("Config"))
     if sum(other.__name__ == model.__name__ for other in every_model()) > 1:
         words.insert(0, model.__module__.split(".")[-2].replace("_", " "))
-    return " ".join(words).capitalize()
+    return re.sub(
+        r"\b(tls|ottl|http)\b", lambda word: word[0].upper(), " ".join(words).capitalize(), flags=re.IGNORECASE
+    )
 
 
 def slug(heading: str) -> str:
