@@ -21,8 +21,11 @@ from tests.servers.program import POOL, Ports
 
 @pytest.fixture
 def started(tmp_path):
-    """The ports of `spanbridge up --no-ui`, with its data in the test's folder."""
+    """The ports of `spanbridge up --no-ui`, in a folder with packages of a user's own, and its data there."""
     ports = Ports()
+    for name in ("collector", "processors"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the package of somebody else')")
     settings = {
         "receivers.otlp.protocols.grpc.endpoint": f"127.0.0.1:{ports.grpc}",
         "receivers.otlp.protocols.http.endpoint": f"127.0.0.1:{ports.http}",

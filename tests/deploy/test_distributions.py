@@ -146,6 +146,25 @@ def test_what_needs_mlflow_says_what_to_install(sidecar, tmp_path, command):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_packages_of_common_names_are_the_users_own(sidecar, tmp_path):
+    """Of the working directory, which `-c` and `-m` look into first."""
+    for name in ("collector", "processors"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"whose = 'the user'; print('{name}', end=' ')")
+    program = "import collector, processors, spanbridge; spanbridge.MlflowSpanExporter; print(processors.whose)"
+    for arguments, said in (
+        (["-c", program], "collector processors the user\n"),
+        (["-m", "spanbridge", "--help"], "usage"),
+    ):
+        done = subprocess.run(
+            [sidecar / "bin/python", *arguments],
+            env=clean_environment(), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        assert done.stdout.startswith(said)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_sidecar_delivers_to_a_server(sidecar, tmp_path, monkeypatch):
     monkeypatch.setenv("SPANBRIDGE_TEST_PYTHON", os.fspath(sidecar / "bin/python"))
     monkeypatch.delenv("PYTHONPATH", raising=False)
