@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+
+DISTRIBUTIONS = ("spanbridge", "spanbridge-sidecar")
+"""Both hold the same program; a sidecar's comes without MLflow."""
 
 
 def version_string() -> str:
     """Return the installed version; "(not installed)" when it runs from a folder that no installation knows."""
-    try:
-        return version("spanbridge")
-    except PackageNotFoundError:
-        return "(not installed)"
+    for distribution in DISTRIBUTIONS:
+        with suppress(PackageNotFoundError):
+            return version(distribution)
+    return "(not installed)"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+import ssl
 import time
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ import urllib3
 from typing_extensions import override
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
 _CONNECT = 10.0
 """Seconds for a connection to be made."""
@@ -80,7 +82,21 @@ class _Http(HTTPConnection):
 
 
 class _Https(_Http, HTTPSConnection):
-    """The same with TLS."""
+    """The same with TLS, under the rules that certificates are held to on every Python and by the Collector.
+
+    From Python 3.13 on urllib3's own context also asks for what RFC 5280 wants of certificates (VERIFY_X509_STRICT),
+    an authority key identifier first of all. Many private authorities leave it out: who upgrades Python, and nothing
+    else, would be cut off from an MLflow that was trusted the day before.
+    """
+
+    @override
+    def connect(self) -> None:
+        if self.ssl_context is None:
+            self.ssl_context = create_urllib3_context(cert_reqs=resolve_cert_reqs(self.cert_reqs))
+            self.ssl_context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            if not self.ca_certs:
+                self.ssl_context.load_default_certs()
+        super().connect()
 
 
 def _left(deadline: float) -> float:

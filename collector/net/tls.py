@@ -254,6 +254,8 @@ def grpc_channel_credentials(config: TlsClientConfig) -> grpc.ChannelCredentials
 
 
 def _context(config: TlsConfig, protocol: int) -> ssl.SSLContext:
+    # No ssl.create_default_context(): from Python 3.13 on it refuses private authorities without a key identifier,
+    # which the Collector, and every older Python, accepts. See _Https in http_client.py.
     context = ssl.SSLContext(protocol)
     context.minimum_version = _VERSIONS[config.min_version]
     if config.max_version:

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,21 +24,10 @@ from tests.servers.mlflow_servers import mlflow_server
 from tests.servers.program import POOL, Ports
 
 DOCKERFILE = ROOT / "deploy/Dockerfile"
-NOT_IN_A_SIDECAR = {"mlflow", "opentelemetry-exporter-otlp"}
-"""mlflow, and what only the exporter in process imports, to encode what an SDK hands it."""
 
 
 def test_lint():
     run("hadolint", DOCKERFILE)
-
-
-def test_requirements_of_the_sidecar_are_those_of_the_project_without_mlflow():
-    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    lines = (ROOT / "deploy/requirements-sidecar.txt").read_text().splitlines()
-    own = [line for line in lines if line and not line.startswith("#")]
-    left_out = set(dependencies) - set(own)
-    assert set(own) <= set(dependencies)
-    assert {re.match(r"[\w-]+", dependency)[0] for dependency in left_out} == NOT_IN_A_SIDECAR
 
 
 def test_only_what_is_copied_is_sent_to_the_engine():

@@ -719,7 +719,7 @@ def server_tls(pair, **keys):
 
 async def post_tls(port, authority, pair=None):
     client = {"cert_file": str(pair.cert), "key_file": str(pair.key)} if pair else {}
-    return (await post(port, ONE, ca_certs=str(authority.file), **client)).status
+    return (await post(port, ONE, ssl_context=authority.client_context(), **client)).status
 
 
 async def test_tls(tmp_path):
@@ -767,7 +767,7 @@ async def test_cipher_suites_are_kept_to(tmp_path):
     )
     async with serving(http_config(tls=tls)) as served:
         assert await post_tls(served.port, authority) == 200
-        other = ssl.create_default_context(cafile=str(authority.file))
+        other = authority.client_context()
         other.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
         with pytest.raises(urllib3.exceptions.SSLError):
             await post(served.port, ONE, ssl_context=other)
@@ -777,8 +777,10 @@ async def test_old_tls_versions_are_refused(tmp_path):
     authority = Authority(tmp_path)
     async with serving(http_config(tls=server_tls(authority.issue("server"), min_version="1.3"))) as served:
         assert await post_tls(served.port, authority) == 200
+        old = authority.client_context()
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
         with pytest.raises(urllib3.exceptions.SSLError):
-            await post(served.port, ONE, ca_certs=str(authority.file), ssl_maximum_version=ssl.TLSVersion.TLSv1_2)
+            await post(served.port, ONE, ssl_context=old)
 
 
 async def test_clients_must_show_a_certificate_when_there_is_a_client_ca(tmp_path):

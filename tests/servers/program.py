@@ -1,4 +1,8 @@
-"""The program as a process, for acceptance tests: start, ask, stop, kill."""
+"""The program as a process, for acceptance tests: start, ask, stop, kill.
+
+SPANBRIDGE_TEST_PYTHON names the interpreter that runs it, in whose environment an installed distribution is tried; by
+default it is that of the tests, and the program the one of the working tree.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +76,10 @@ class Program:
         self.config = folder / "config.yaml"
         self.config.write_text(yaml.safe_dump(config, sort_keys=False))
         self.log = folder / "program.log"
+        self.python = os.environ.get("SPANBRIDGE_TEST_PYTHON")
         self.env = {**os.environ, **env}
+        if self.python:
+            self.env.pop("PYTHONPATH", None)  # it would bring the working tree back
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self):
@@ -90,7 +97,7 @@ class Program:
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start it."""
-        command = [sys.executable, "-m", self.module, "--config", str(self.config)]
+        command = [self.python or sys.executable, "-m", self.module, "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self.env, cwd=ROOT)
         return self.process

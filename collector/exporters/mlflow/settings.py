@@ -9,6 +9,7 @@ import base64
 import configparser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -83,7 +84,7 @@ def settings_from(environ: Mapping[str, str], **options: Any) -> MlflowSettings:
     Of credentials and of what names an experiment, one that is given rules out those of the environment.
 
     Raises:
-        ConfigError: no tracking URI anywhere.
+        ConfigError: no tracking URI anywhere, or one that needs MLflow where it is not installed.
         TypeError: an option that `MlflowSettings` doesn't know.
     """
     given = {name: value for name, value in options.items() if value not in (None, "")}
@@ -94,6 +95,10 @@ def settings_from(environ: Mapping[str, str], **options: Any) -> MlflowSettings:
     settings = MlflowSettings(**{"tracking_uri": "", **found, **given})
     if not settings.tracking_uri:
         raise ConfigError(["tracking_uri: not given; set it here or in MLFLOW_TRACKING_URI"])
+    if settings.scheme in (*DATABASES, "databricks") and find_spec("mlflow") is None:
+        raise ConfigError(
+            [f"tracking_uri: {settings.scheme} needs MLflow, which is not installed: pip install spanbridge"]
+        )
     return _without_userinfo(settings) if settings.scheme in ("http", "https") else settings
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -100,9 +101,9 @@ class MemoryLimits:
     gc_interval: float = 0.0
 
 
-def total_memory(cgroup_files: tuple[Path, ...] = CGROUP_LIMITS, meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Return the bytes this process may use: its cgroup's bound, or else the machine's memory."""
-    machine = next(int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if "MemTotal" in line)
+def total_memory(cgroup_files: tuple[Path, ...] = CGROUP_LIMITS) -> int:
+    """Return the bytes this process may use: its cgroup's bound where there is one, else the machine's memory."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for file in cgroup_files:
         if file.exists() and (text := file.read_text().strip()).isdigit():
             return min(int(text), machine)

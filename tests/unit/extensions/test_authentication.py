@@ -324,7 +324,7 @@ async def test_health_behind_tls(tmp_path, section):
     probe = authority.issue("probe")
 
     def ask(port, **keys):
-        with urllib3.PoolManager(retries=False, timeout=10, ca_certs=str(authority.file), **keys) as pool:
+        with urllib3.PoolManager(retries=False, timeout=10, ssl_context=authority.client_context(), **keys) as pool:
             return pool.request("GET", f"https://localhost:{port}/").status
 
     async with serve(health_app(Health(ready=True), "/"), "extensions::health_check", "", 0, config.listen_tls) as port:

@@ -1,5 +1,8 @@
 """The memory limiter's thresholds, on a memory of plain numbers."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from spanbridge.collector.errors import Busy
@@ -30,10 +33,24 @@ def test_it_lets_in_again_when_memory_is_free():
 
 
 def test_the_cgroup_bounds_the_machine(tmp_path):
-    meminfo, bound = tmp_path / "meminfo", tmp_path / "memory.max"
-    meminfo.write_text("MemTotal: 1000 kB\nMemFree: 1 kB\n")
-    assert total_memory((bound,), meminfo) == 1000 * 1024
+    bound = tmp_path / "memory.max"
+    machine = total_memory((bound,))
+    assert machine > 64 << 20
     bound.write_text("max\n")
-    assert total_memory((bound,), meminfo) == 1000 * 1024
+    assert total_memory((bound,)) == machine
+    bound.write_text(f"{machine * 2}\n")  # what cgroup v1 says where it has no bound
+    assert total_memory((bound,)) == machine
     bound.write_text("4096\n")
-    assert total_memory((bound,), meminfo) == 4096
+    assert total_memory((bound,)) == 4096
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="there is no /proc to compare with")
+def test_the_machines_memory_is_what_the_kernel_says():
+    total = re.search(r"MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    assert total_memory(()) == int(total[1]) * 1024
+
+
+def test_the_check_works_with_the_memory_of_this_process():
+    limiter = MemoryLimiter(MemoryLimits(hard=2 << 20, soft=1 << 20))
+    limiter.check(0.0)
+    assert limiter.refusing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 
 import pytest
 
@@ -179,3 +180,13 @@ def test_long_names_stay_apart():
 )
 def test_who_decides(context, options, expected):
     assert route("name", whole_trace(context=context), **options) == expected
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///mlflow.db", "postgresql://host/mlflow", "databricks", "databricks://profile"]
+)
+def test_a_destination_that_needs_mlflow_says_what_to_install(monkeypatch, uri):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(ConfigError, match="needs MLflow, which is not installed: pip install spanbridge"):
+        settings_from({}, tracking_uri=uri)
+    assert settings_from({}, tracking_uri="http://mlflow").tracking_uri == "http://mlflow"
