@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -16,7 +16,7 @@ from spanbridge.collector.errors import ExportError, Held, Permanent, Retryable
 from spanbridge.collector.exporters.mlflow.destination import Destination, open_destination
 from spanbridge.collector.exporters.mlflow.record.record import Recorder
 from spanbridge.collector.exporters.mlflow.routing import Route, Router
-from spanbridge.collector.exporters.mlflow.settings import RESOURCE_TAGS, settings_from
+from spanbridge.collector.exporters.mlflow.settings import RESOURCE_TAGS, MlflowSettings, settings_from
 from spanbridge.collector.exporters.mlflow.trace_buffer import Gathering
 from spanbridge.processors.types import Trace
 
@@ -46,6 +46,7 @@ class MlflowSpanExporter(SpanExporter):
         experiment: str | None = None,
         *,
         environ: Mapping[str, str] = os.environ,
+        open_destination: Callable[[MlflowSettings], Destination] = open_destination,
         **options: Any,
     ) -> None:
         """Raises ConfigError for an address or a template that can't work; opens no connection."""
@@ -53,7 +54,7 @@ class MlflowSpanExporter(SpanExporter):
         self._timeout = settings.timeout
         self._router = Router(settings)
         self._record = Recorder(RESOURCE_TAGS if settings.resource_tags is None else settings.resource_tags)
-        self._destination: Destination = open_destination(settings)
+        self._destination = open_destination(settings)
         self._gathering = Gathering()
         self._preparing = threading.Lock()
         self._stopping = threading.Event()

@@ -72,6 +72,15 @@ class Tables:
         return [ready(rows) for ready, rows in of_tables if rows]
 
 
+def has_way_into(dialect: Dialect) -> bool:
+    """Whether a way to insert many rows is known for a database and its driver."""
+    try:
+        Tables(dialect)
+    except LookupError:
+        return False
+    return True
+
+
 def _insert(dialect: Dialect, table: Table, columns: Sequence[str]) -> Ready:
     quoted = dialect.identifier_preparer
     target = f"{quoted.format_table(table)} ({', '.join(quoted.format_column(table.c[name]) for name in columns)})"

@@ -12,17 +12,15 @@ from typing import Any
 
 from mlflow.environment_variables import MLFLOW_TRACE_ARCHIVAL_CONFIG
 from mlflow.exceptions import MlflowException
-from mlflow.store.db.utils import _get_latest_schema_revision
 from mlflow.store.tracking.dbmodels.models import SqlTraceInfo
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.tracking.utils.sql_trace_rollups import rollups_enabled
-from mlflow.version import VERSION
 from sqlalchemy import Connection, select
 
 from spanbridge.collector.exporters.mlflow.database.bulk.failures import Failure, Failures
 from spanbridge.collector.exporters.mlflow.database.bulk.foreign_keys import leave_out_references
-from spanbridge.collector.exporters.mlflow.database.bulk.schema import KNOWN_REVISION, KNOWN_SERIES
-from spanbridge.collector.exporters.mlflow.database.bulk.tables import Insert, Tables
+from spanbridge.collector.exporters.mlflow.database.bulk.layout import differences
+from spanbridge.collector.exporters.mlflow.database.bulk.tables import Insert, Tables, has_way_into
 from spanbridge.collector.exporters.mlflow.database.bulk.tags import LocationTags
 from spanbridge.collector.exporters.mlflow.database.bulk.traces import NewTrace, Place, TraceDecoder, TraceRows
 from spanbridge.collector.exporters.mlflow.database.bulk.values import Unfit
@@ -59,12 +57,7 @@ class BulkWriter:
         self._turn = (turn or threading.Lock()) if is_sqlite else contextlib.nullcontext()
         self.off = _why_not(store)
         if not self.off:
-            try:
-                self._tables = Tables(self._engine.dialect)
-            except LookupError as error:
-                self.off = str(error)
-        if self.off:
-            _log.warning("traces go through MLflow's own store, which is slow: %s", self.off)
+            self._tables = Tables(self._engine.dialect)
 
     def write(
         self, traces: Iterable[NewTrace], experiment_id: str, *, run_id: str = "", workspace: str = ""
@@ -218,10 +211,12 @@ def _why_not(store: SqlAlchemyStore) -> str:
     """What of this store or process the bulk path does not know; "" if it knows all."""
     if type(store) is not SqlAlchemyStore:
         return f"{type(store).__name__} is not MLflow's plain database store (workspaces?)"
-    if not VERSION.startswith(KNOWN_SERIES) or _get_latest_schema_revision() != KNOWN_REVISION:
-        return f"the bulk way knows MLflow {KNOWN_SERIES}x, installed is {VERSION}"
+    if not has_way_into(store.engine.dialect):
+        return f"no bulk insert is known for {store.engine.dialect.name}+{store.engine.dialect.driver}"
     if rollups_enabled():
         return "MLFLOW_SQL_TRACE_ROLLUPS_ENABLED is on"
     if MLFLOW_TRACE_ARCHIVAL_CONFIG.get():
         return "MLFLOW_TRACE_ARCHIVAL_CONFIG is set"
+    if differ := differences(store.engine):
+        return f"MLflow's tables are not those that spanbridge knows: {'; '.join(differ)}"
     return ""

@@ -20,11 +20,6 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from spanbridge.collector.errors import ConfigError, Held, Retryable
 
-KNOWN_REVISION = "dc11669786a5"
-"""The schema that the bulk path writes."""
-KNOWN_SERIES = "3.17."
-"""The releases of MLflow whose `log_spans` the bulk path reproduces."""
-
 
 def prepare_database(tracking_uri: str) -> None:
     """Make sure that the database has the schema of the installed MLflow; give it one if it has none.
