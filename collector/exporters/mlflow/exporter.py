@@ -17,7 +17,7 @@ from spanbridge.collector.exporters.mlflow.destination import Destination, open_
 from spanbridge.collector.exporters.mlflow.record.record import Recorder
 from spanbridge.collector.exporters.mlflow.routing import Route, Router
 from spanbridge.collector.exporters.mlflow.settings import RESOURCE_TAGS, MlflowSettings, settings_from
-from spanbridge.collector.exporters.mlflow.trace_buffer import Gathering
+from spanbridge.collector.exporters.mlflow.trace_buffer import TraceBuffer
 from spanbridge.processors.types import Trace
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class MlflowSpanExporter(SpanExporter):
         self._router = Router(settings)
         self._record = Recorder(RESOURCE_TAGS if settings.resource_tags is None else settings.resource_tags)
         self._destination = open_destination(settings)
-        self._gathering = Gathering()
+        self._buffer = TraceBuffer()
         self._preparing = threading.Lock()
         self._stopping = threading.Event()
 
@@ -88,12 +88,12 @@ class MlflowSpanExporter(SpanExporter):
 
         if self._stopping.is_set():
             return SpanExportResult.FAILURE
-        sent = self._deliver(self._gathering.add(encode_spans(spans)))
+        sent = self._deliver(self._buffer.add(encode_spans(spans)))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Send what is held, whole or not; True if MLflow has it all."""
-        return self._deliver(self._gathering.flush(), timeout_millis / 1000)
+        return self._deliver(self._buffer.flush(), timeout_millis / 1000)
 
     def shutdown(self) -> None:
         """Send what is held, then close."""

@@ -41,6 +41,8 @@ _MAX_LINKS = 100
 
 OLDEST = (3, 14)
 """The first MLflow that was seen to make tags of resource attributes."""
+COUNTS_ONCE = (3, 15)
+"""The first whose totals of a trace leave out the spans below one that has sums: 3.14 counts those tokens twice."""
 
 
 class TrackingServer:
@@ -82,6 +84,8 @@ class TrackingServer:
         yield f"{self._rest.uri} is MLflow {version}"
         if (int(numbers[1]), int(numbers[2])) < OLDEST:
             raise Held(f"{self._rest.uri}: MLflow {version} drops the tags of traces; upgrade it to 3.14 or later")
+        if (int(numbers[1]), int(numbers[2])) < COUNTS_ONCE:
+            yield f"MLflow {version} adds a span's tokens to those of the spans it sums up; 3.15 counts them once"
         info = checked(self._rest.get(_SERVER_INFO, {}, {}), self._rest.uri).json
         if "File" in info.get("store_type", ""):
             raise Held(f"{self._rest.uri} keeps files; start it with a database as its --backend-store-uri")

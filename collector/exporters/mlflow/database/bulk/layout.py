@@ -215,4 +215,4 @@ def _unique(name: str, inspector: Inspector) -> list[tuple[str, ...]]:
     """The columns of each unique constraint and index; some databases tell of one as of the other, too."""
     constraints = [constraint["column_names"] for constraint in inspector.get_unique_constraints(name)]
     indexes = [index["column_names"] for index in inspector.get_indexes(name) if index["unique"]]
-    return sorted({tuple(map(str, columns)) for columns in (*constraints, *indexes)})
+    return sorted({tuple(str(column) for column in columns) for columns in [*constraints, *indexes]})
