@@ -33,9 +33,9 @@ ExperimentId: TypeAlias = Annotated[
 
 
 CONSUMERS = {"sqlite": 4, "postgresql": 4, "mysql": 4, "http": 4, "https": 4}
-"""Sends under way to an MLflow unless told otherwise. To a database: while rows of some are written, those of others are
-made. To a tracking server: as many as the workers that `mlflow server` starts; more share a worker's interpreter lock,
-and one that waits for a slow database is one of four."""
+"""Sends under way to an MLflow unless told otherwise. To a database: while rows of some are written, those of others
+are made. To a tracking server: as many as the workers that `mlflow server` starts; more share a worker's interpreter
+lock, and one that waits for a slow database is one of four."""
 
 
 class MlflowExporterConfig(QueuedExporterConfig):
@@ -76,13 +76,13 @@ class MlflowExporterConfig(QueuedExporterConfig):
     )
     create_experiments: bool = Field(
         default=True,
-        description="Whether to create an experiment that does not exist. If not, traces for it are held until it does.",
+        description="Whether to create an experiment that does not exist. If not, its traces are held until it does.",
     )
     default_experiment: str = Field(
         default="Default",
         min_length=1,
-        description="Name of the experiment for traces that lack an attribute of the template `experiment`, and for all "
-        "where no experiment is given.",
+        description="Name of the experiment for traces that lack an attribute of the template `experiment`, and for "
+        "all where no experiment is given.",
     )
     run_id: str = Field(default="", description="Run that traces are linked to, unless their sender names another.")
     resource_tags: tuple[str, ...] | None = Field(

@@ -1,4 +1,4 @@
-"""`MlflowSpanExporter`: whole traces to MLflow, in the collector and in process."""
+"""The exporter of whole traces to MLflow, in the collector and in process."""
 
 from __future__ import annotations
 
@@ -30,14 +30,22 @@ _LONGEST_WAIT = 8.0
 
 
 class MlflowSpanExporter(SpanExporter):
-    """Writes traces to MLflow: a tracking server, a tracking database, or Databricks.
+    """An exporter to MLflow: a tracking server, a tracking database, or Databricks.
 
-    In the collector it is an Exporter (`group`, `send`, `close`); delivery gathers traces and retries. In process it
-    is a SpanExporter, as in `BatchSpanProcessor(MlflowSpanExporter("http://mlflow:5000", "my experiment"))`: it
-    then gathers whole traces itself and retries within `timeout`, but what is in memory dies with the process.
+    In the collector it is an Exporter (`group`, `send`, `close`): whole traces come from assembly, and delivery
+    retries. In process it is a SpanExporter, as in `BatchSpanProcessor(MlflowSpanExporter("http://mlflow:5000", "my
+    experiment"))`: it then makes whole traces itself and retries within `timeout`, but what is in memory dies with the
+    process.
 
-    `options` are the fields of `MlflowSettings`. What is not given is taken from `environ`, from the variables that
-    MLflow's users set already.
+    Args:
+        tracking_uri: Where MLflow is; see `MlflowSettings`.
+        experiment: Name of an experiment, or a template over resource attributes.
+        environ: The environment; what is not given is taken from the variables that MLflow's users set already.
+        open_destination: Makes the destination of settings.
+        options: Other fields of `MlflowSettings`.
+
+    Raises:
+        ConfigError: An address or a template can't work. No connection is opened yet.
     """
 
     def __init__(
@@ -49,7 +57,6 @@ class MlflowSpanExporter(SpanExporter):
         open_destination: Callable[[MlflowSettings], Destination] = open_destination,
         **options: Any,
     ) -> None:
-        """Raises ConfigError for an address or a template that can't work; opens no connection."""
         settings = settings_from(environ, tracking_uri=tracking_uri, experiment=experiment, **options)
         self._timeout = settings.timeout
         self._router = Router(settings)
@@ -60,7 +67,7 @@ class MlflowSpanExporter(SpanExporter):
         self._stopping = threading.Event()
 
     def group(self, trace: Trace) -> Route:
-        """Traces of equal group go in one request: the same experiment, run and workspace.
+        """Return the route of a trace: traces of the same experiment, run and workspace go in one request.
 
         A request may mix resources, since MLflow takes the tags of a trace from the resource of its own spans.
         """
@@ -70,6 +77,9 @@ class MlflowSpanExporter(SpanExporter):
         """Write traces of one group; see `spanbridge.collector.exporters.Exporter`.
 
         One thread prepares at a time: more would take nothing but the interpreter from those who accept spans.
+
+        Raises:
+            ExportError: MLflow did not take them.
         """
         with self._preparing:
             now = time.time_ns()
@@ -92,7 +102,7 @@ class MlflowSpanExporter(SpanExporter):
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Send what is held, whole or not; True if MLflow has it all."""
+        """Send what is held, whole or not; return whether MLflow has it all."""
         return self._deliver(self._buffer.flush(), timeout_millis / 1000)
 
     def shutdown(self) -> None:

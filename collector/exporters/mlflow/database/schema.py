@@ -26,10 +26,13 @@ def prepare_database(tracking_uri: str) -> None:
 
     To be called before a `SqlAlchemyStore` is made: that migrates an older database that lacks a table unasked.
 
+    Args:
+        tracking_uri: The database's.
+
     Raises:
-        ConfigError: the URI is no database's, or the driver it asks for is not installed.
-        Held: the database has another schema; the text names the command to run.
-        Retryable: the database can't be reached, or somebody else is initialising it.
+        ConfigError: The URI is no database's, or the driver it asks for is not installed.
+        Held: The database has another schema; the text names the command to run.
+        Retryable: The database can't be reached, or somebody else is initialising it.
     """
     engine = _engine(tracking_uri)
     shown = engine.url.render_as_string(hide_password=True)

@@ -66,7 +66,11 @@ class Database:
         self._opened: tuple[Store, Writer] | None = None
 
     def write(self, route: Route, records: Sequence[TraceRecord]) -> None:
-        """Write the spans of all records in one transaction, then the rest of those that need it."""
+        """Write the spans of all records in one transaction, then the rest of those that need it.
+
+        Raises:
+            ExportError: As `Destination.write`.
+        """
         experiment_id = self._experiments.resolve(route)
         with self._faults(), _workspace(route.workspace):
             store, write = self._open()
@@ -86,7 +90,11 @@ class Database:
                 _link(store, [record.mlflow_id for record in records], route.run_id)
 
     def check(self, route: Route) -> Iterator[str]:
-        """See `Destination`. Writing is tried with an update of no row."""
+        """See `Destination`. Writing is tried with an update of no row.
+
+        Raises:
+            ExportError: The first thing that does not work.
+        """
         with self._faults(), _workspace(route.workspace):
             store, _ = self._open()
         yield f"{self._where} is reached"
@@ -143,7 +151,11 @@ class Database:
 
 
 def import_store() -> None:
-    """Import ahead what writing takes, and set MLflow up for it: it costs seconds and most of a process's memory."""
+    """Import ahead what writing takes, and set MLflow up for it: it costs seconds and most of a process's memory.
+
+    Raises:
+        ImportError: mlflow is not installed, or lacks what is needed of it.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # Else MLflow asks for fresh prices on the Internet while it writes, and without a way out waits a minute for them.
     os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
@@ -154,7 +166,14 @@ def import_store() -> None:
 
 
 def open_store(settings: MlflowSettings) -> Store:
-    """MLflow's store; it creates the tables of an empty database."""
+    """Open MLflow's store, which creates the tables of an empty database.
+
+    Raises:
+        ImportError: mlflow or the database's driver is not installed.
+        ConfigError: As `prepare_database`.
+        ExportError: The same.
+        sqlalchemy.exc.SQLAlchemyError: The database can't be reached.
+    """
     _probe(settings.tracking_uri)
     import_store()
     from mlflow.tracking._tracking_service import utils  # noqa: PLC0415  only who needs it pays
@@ -209,7 +228,16 @@ def bulk_writer(store: Store, turn: AbstractContextManager[Any]) -> Writer:
 
 
 def log_records(store: Store, experiment_id: str, records: Sequence[TraceRecord]) -> Sequence[TraceRecord]:
-    """Write records through MLflow's `log_spans`, as its /v1/traces does (server/otel_api.py); see `Writer`."""
+    """Write records through MLflow's `log_spans`, as its /v1/traces does (server/otel_api.py); see `Writer`.
+
+    Args:
+        store: MLflow's.
+        experiment_id: The experiment they go to.
+        records: What to write; the store may have parts of their traces already.
+
+    Returns:
+        All of the records, as `log_spans` takes nothing but spans.
+    """
     if not records:
         return records
     from mlflow.entities.span import Span  # noqa: PLC0415  only who needs it pays

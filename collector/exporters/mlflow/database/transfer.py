@@ -1,4 +1,4 @@
-"""Traces on their way from one process to another, as bytes. Pure."""
+"""The form of traces on their way from one process to another: bytes. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from spanbridge.processors.types import Trace
 
 
 def written(traces: Sequence[Trace]) -> bytes:
-    """Traces for the other process; their log records have done their work."""
+    """Write traces for the other process, without their log records, which have done their work."""
     return pickle.dumps(
         [(t.serialized, t.trace_id, t.context, t.late, t.tags, t.metadata, t.client_request_id) for t in traces]
     )
 
 
 def read(message: bytes) -> list[Trace]:
-    """What `written` wrote; bare, if all of them are."""
+    """Read what `written` wrote; the traces are bare if all of them are."""
     sent = pickle.loads(message)  # noqa: S301  from our own process
     decoded, bare = BatchDecoder(), is_bare(b"".join([serialized for serialized, *_ in sent]))
     return [

@@ -46,7 +46,7 @@ COUNTS_ONCE = (3, 15)
 
 
 class TrackingServer:
-    """A destination."""
+    """A destination: an MLflow server."""
 
     def __init__(self, settings: MlflowSettings) -> None:
         self._rest = Rest(settings)
@@ -57,6 +57,9 @@ class TrackingServer:
         """Send the spans of all records in one request, then the rest of those that need it.
 
         One thread encodes at a time: more would take nothing but the interpreter from those who accept spans.
+
+        Raises:
+            ExportError: As `Destination.write`.
         """
         experiment_id = self._experiments.resolve(route)
         headers = {"x-mlflow-experiment-id": experiment_id, **_scope(route)}
@@ -75,7 +78,11 @@ class TrackingServer:
         self._link(route, [record.mlflow_id for record in records if not record.has_root])
 
     def check(self, route: Route) -> Iterator[str]:
-        """See `Destination`. Writing is tried with a request that holds no span."""
+        """See `Destination`. Writing is tried with a request that holds no span.
+
+        Raises:
+            ExportError: The first thing that does not work.
+        """
         reply = self._rest.get("/version", {}, {})
         version = reply.body.decode("utf-8", "replace")
         if not (numbers := re.match(r"(\d+)\.(\d+)\S*$", version)):
@@ -177,7 +184,7 @@ def _scope(route: Route) -> dict[str, str]:
 
 
 def encode(records: Sequence[TraceRecord]) -> bytes:
-    """One OTLP request of whole traces.
+    """Write one OTLP request of whole traces.
 
     MLflow takes the tags of a trace from the first of its spans that has a resource, and decodes a resource anew for
     each span under it (entities/span.py `Span.from_otel_proto`): so the head of a trace alone gets it.

@@ -39,11 +39,18 @@ _COMPRESS_QUICKLY = "SET LOCAL default_toast_compression = 'lz4'"
 
 
 class BulkWriter:
-    """Writes traces that are new to a tracking database as MLflow's `log_spans` would, a batch in one transaction.
+    """A writer of traces that are new to a tracking database: the rows of MLflow's `log_spans`, a batch a transaction.
 
     `write` may be called from several threads at a time. `off` says why nothing goes the bulk way; "" if all may.
-    SQLite takes one writer at a time, and those that wait in its own busy handler wait by sleeping: so all that share
-    `turn`, threads or processes, wait for that.
+
+    Args:
+        store: MLflow's store of the database.
+        turn: A lock that a transaction of SQLite holds; None for one of this writer's own. SQLite takes one writer at a
+            time, and who waits in its busy handler sleeps, ever longer, while others come first. So two writers, be
+            they threads or processes, wait for this lock, which the next one gets at once.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: The database can't be asked for its tables.
     """
 
     def __init__(self, store: SqlAlchemyStore, turn: contextlib.AbstractContextManager[Any] | None = None) -> None:
@@ -62,15 +69,24 @@ class BulkWriter:
     def write(
         self, traces: Iterable[NewTrace], experiment_id: str, *, run_id: str = "", workspace: str = ""
     ) -> list[int]:
-        """Write the traces that are new to the store; return the positions of the others, in their order.
+        """Write the traces that are new to the store.
 
-        What is left is for MLflow's own `log_spans`: traces the store has already, and what is not known here. `run_id`
-        is the run to link finished traces to. One thread at a time iterates over its traces and makes rows of them:
-        more would only take the interpreter from each other and from those who accept spans.
+        One thread at a time iterates over its traces and makes rows of them: more would only take the interpreter from
+        each other.
+
+        Args:
+            traces: They may hold several parts of a trace, of which the first is written.
+            experiment_id: The experiment they go to.
+            run_id: The run to link finished traces to; "" for none.
+            workspace: The workspace of the experiment, whose traces all are left; "" for none.
+
+        Returns:
+            The positions of the traces that are left, in their order, for MLflow's own `log_spans`: those that the
+            store has already, and what is not known here.
 
         Raises:
-            Retryable: the database can't be reached. Some traces may have been written, and will be left next time.
-            Held: it does not let us in any more; the same.
+            Retryable: The database can't be reached. Some traces may have been written, and will be left next time.
+            Held: It does not let us in any more; the same.
         """
         place = None if self.off or workspace else self._place(experiment_id, run_id)
         with self._preparing:
@@ -131,7 +147,11 @@ class BulkWriter:
         return set()
 
     def _try(self, new: dict[str, TraceRows], ready: Sequence[Insert] | None) -> set[str] | Failure:
-        """To look for them within the transaction keeps SQLite's readers from waiting for another's to end."""
+        """Insert traces in one transaction; return the ids of those that were, or what went wrong.
+
+        Traces that the store has are looked for within it. Before it, the look-up would wait in SQLite for another's
+        transaction to end, and what came in between would still be a conflict.
+        """
         try:
             with self._turn, self._engine.begin() as connection:
                 _begin(connection)
