@@ -67,7 +67,7 @@ def install(pair: Pair) -> Path:
     python = pair.folder / "bin" / "python"
     if not python.exists():
         _run([interpreter(pair.python), "-m", "venv", str(pair.folder)])
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run([*pip, f"mlflow=={pair.mlflow}", "--editable", f"{ROOT}[postgresql,mysql]", *TOOLS])
     return python
 

@@ -8,7 +8,7 @@ it: that is a difference even where the column may be empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -213,6 +213,8 @@ def _of_constraints(name: str, table: Table, inspector: Inspector) -> Iterator[s
 
 def _unique(name: str, inspector: Inspector) -> list[tuple[str, ...]]:
     """The columns of each unique constraint and index; some databases tell of one as of the other, too."""
-    constraints = [constraint["column_names"] for constraint in inspector.get_unique_constraints(name)]
-    indexes = [index["column_names"] for index in inspector.get_indexes(name) if index["unique"]]
-    return sorted({tuple(str(column) for column in columns) for columns in [*constraints, *indexes]})
+    told: list[Sequence[str | None]] = [
+        constraint["column_names"] for constraint in inspector.get_unique_constraints(name)
+    ]
+    told += [index["column_names"] for index in inspector.get_indexes(name) if index["unique"]]
+    return sorted({tuple(map(str, columns)) for columns in told})
