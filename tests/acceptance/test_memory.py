@@ -8,7 +8,7 @@ import grpc
 import pytest
 from sqlalchemy import create_engine, text
 
-from spanbridge.collector.exporters.mlflow.database.bulk import prepare_database
+from spanbridge.collector.exporters.mlflow.database.schema import prepare_database
 from tests.bench.load import EXPORT
 from tests.bench.requests import SPANS, whole
 from tests.polling import until_sync

@@ -1,4 +1,4 @@
-"""Can I reach and write to MLflow? For `spanbridge check`."""
+"""The check of an MLflow destination, for `spanbridge check`: can it be reached and written to?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spanbridge.processors.types import Batch, Trace
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What works, or what doesn't and how to mend it."""
+    """One sentence on what works, or on what doesn't and how to mend it."""
 
     ok: bool
     sentence: str
@@ -30,9 +30,16 @@ def check(
     environ: Mapping[str, str] = os.environ,
     **options: Any,
 ) -> list[Finding]:
-    """Try what an exporter with these arguments needs, up to the first fault. Writes nothing.
+    """Try what an exporter with these arguments needs, up to the first fault. No trace is written.
 
-    Where `experiment` is a template, its default is tried.
+    Args:
+        tracking_uri: As that of `MlflowSpanExporter`.
+        experiment: The same; where it is a template, `default_experiment` is tried.
+        environ: The environment that completes the arguments.
+        options: Fields of `MlflowSettings`.
+
+    Returns:
+        What works, in the order in which it was tried, and at the end the fault if there is one.
     """
     findings: list[Finding] = []
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from spanbridge.collector.exporters.config import QueuedExporterConfig, check_url
-from spanbridge.collector.exporters.mlflow.settings import scheme_of
+from spanbridge.collector.exporters.mlflow.settings import RESOURCE_TAGS, scheme_of
 from spanbridge.collector.net.tls import TlsClientConfig
 from spanbridge.processors.settings import Duration
 
@@ -33,42 +33,85 @@ ExperimentId: TypeAlias = Annotated[
 
 
 CONSUMERS = {"sqlite": 4, "postgresql": 4, "mysql": 4, "http": 4, "https": 4}
-"""Sends under way to an MLflow unless told otherwise. To a database: of each two, which have a process, the rows of one
-are made while those of the other are written. To a tracking server: as many as the workers that `mlflow server` starts;
-more share a worker's interpreter lock, and one that waits for a slow database is one of four."""
+"""Sends under way to an MLflow unless told otherwise. To a database: while rows of some are written, those of others
+are made. To a tracking server: as many as the workers that `mlflow server` starts; more share a worker's interpreter
+lock, and one that waits for a slow database is one of four."""
 
 
 class MlflowExporterConfig(QueuedExporterConfig):
-    """The `mlflow` exporter.
+    """The `mlflow` exporter: whole traces to a tracking server, a tracking database or Databricks."""
 
-    `experiment` is a name or a template over resource attributes, like "{service.name}"; where it is empty or one of
-    the attributes is missing, `default_experiment` counts. `experiment_id` takes its place. `resource_tags` are glob
-    patterns of resource attributes that become trace tags; null means the few that the exporter chooses. `token_file`
-    holds a token that is read again when it changes, as those of Kubernetes do. `timeout` is 30 s for a whole call, as
-    MLflow's writes are slow (5 s in the Collector). `sending_queue.num_consumers` is 4 towards a tracking server unless
-    it is given, as many as an MLflow server has workers; 4 towards a database, where each two have a process if there
-    are processors for them, and no other number towards SQLite.
-    """
-
-    tracking_uri: str = Field(default="", validate_default=True, repr=False)
-    username: SecretStr = SecretStr("")
-    password: SecretStr = SecretStr("")
-    token: SecretStr = SecretStr("")
-    token_file: str = ""
-    experiment: str = ""
-    experiment_id: ExperimentId = ""
-    create_experiments: bool = True
-    default_experiment: str = Field(default="Default", min_length=1)
-    run_id: str = ""
-    resource_tags: tuple[str, ...] | None = None
-    compression: Literal["gzip", "none"] = "gzip"
-    tls: TlsClientConfig = TlsClientConfig()
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
-    timeout: Duration = 30.0
+    tracking_uri: str = Field(
+        default="",
+        validate_default=True,
+        repr=False,
+        description="Where MLflow is: http(s)://host:port of a tracking server, sqlite:///file.db, postgresql://... or "
+        "mysql://... of a tracking database, databricks or databricks://profile. If not given, MLFLOW_TRACKING_URI.",
+    )
+    username: SecretStr = Field(
+        default=SecretStr(""),
+        description="User name of a tracking server with basic authentication; needs `password`. If none of the "
+        "credentials is given, MLFLOW_TRACKING_USERNAME.",
+    )
+    password: SecretStr = Field(
+        default=SecretStr(""),
+        description="Password of `username`. If none of the credentials is given, MLFLOW_TRACKING_PASSWORD.",
+    )
+    token: SecretStr = Field(
+        default=SecretStr(""),
+        description="Bearer token of a tracking server. If none of the credentials is given, MLFLOW_TRACKING_TOKEN.",
+    )
+    token_file: str = Field(
+        default="",
+        description="File that holds a bearer token and is read again when it changes, as those of Kubernetes do; "
+        "instead of `token`, `username` and `password`.",
+    )
+    experiment: str = Field(
+        default="",
+        description='Name of the experiment, or a template over resource attributes like "{service.name}". If neither '
+        "this nor `experiment_id` is given, MLFLOW_EXPERIMENT_ID or MLFLOW_EXPERIMENT_NAME.",
+    )
+    experiment_id: ExperimentId = Field(
+        default="", description="Id of the experiment, instead of `experiment`. It has to be there."
+    )
+    create_experiments: bool = Field(
+        default=True,
+        description="Whether to create an experiment that does not exist. If not, its traces are held until it does.",
+    )
+    default_experiment: str = Field(
+        default="Default",
+        min_length=1,
+        description="Name of the experiment for traces that lack an attribute of the template `experiment`, and for "
+        "all where no experiment is given.",
+    )
+    run_id: str = Field(default="", description="Run that traces are linked to, unless their sender names another.")
+    resource_tags: tuple[str, ...] | None = Field(
+        default=None,
+        description="Glob patterns of the resource attributes that become trace tags; null for "
+        f"{', '.join(RESOURCE_TAGS)}.",
+    )
+    compression: Literal["gzip", "none"] = Field(
+        default="gzip", description="Compression of requests to a tracking server."
+    )
+    tls: TlsClientConfig = Field(
+        default=TlsClientConfig(),
+        description="TLS towards a tracking server: ca_file, cert_file, key_file, insecure_skip_verify. If not given, "
+        "from MLFLOW_TRACKING_SERVER_CERT_PATH, MLFLOW_TRACKING_CLIENT_CERT_PATH and MLFLOW_TRACKING_INSECURE_TLS.",
+    )
+    headers: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Headers for all requests to a tracking server."
+    )
+    timeout: Duration = Field(
+        default=30.0,
+        description="Longest time for a whole call to MLflow, whose writes are slow (5s in the Collector).",
+    )
 
     @property
     def consumers(self) -> int:
-        """How many sends may be under way. SQLite takes one transaction at a time: more would wait for each other."""
+        """How many sends may be under way: `sending_queue.num_consumers`, or 4 unless that is given.
+
+        SQLite has 4 in any case, as it takes one transaction at a time and more would wait for each other.
+        """
         scheme, queue = scheme_of(self.tracking_uri), self.sending_queue
         if "num_consumers" in queue.model_fields_set and scheme != "sqlite":
             return queue.num_consumers
@@ -76,11 +119,18 @@ class MlflowExporterConfig(QueuedExporterConfig):
 
     @classmethod
     def with_environment(cls, given: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
-        """`given` completed from MLflow's environment variables.
+        """Complete a section from MLflow's environment variables.
 
         What belongs together is taken as a whole or not at all: credentials, experiment and TLS come from the
         environment only when nothing of the kind is given. Of both experiment variables the id counts, since MLflow
         itself wants the two to agree.
+
+        Args:
+            given: The section as written, by key.
+            env: The environment of the process.
+
+        Returns:
+            The section with what was found.
         """
         groups = (
             (("tracking_uri",), {"tracking_uri": env.get("MLFLOW_TRACKING_URI")}),

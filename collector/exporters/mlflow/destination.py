@@ -18,20 +18,20 @@ _ADDRESSES = "http(s)://host:port, sqlite:///file.db, postgresql://..., mysql://
 
 
 class Destination(Protocol):
-    """Where records go. Called from several threads at a time."""
+    """A place for records: a server, a database, Databricks. Called from several threads at a time."""
 
     def write(self, route: Route, records: Sequence[TraceRecord]) -> None:
         """Return once MLflow has all records, of one route.
 
         Raises:
-            ExportError: as in `spanbridge.collector.exporters.Exporter.send`.
+            ExportError: As in `spanbridge.collector.exporters.Exporter.send`.
         """
 
     def check(self, route: Route) -> Iterator[str]:
         """Try what writing needs, without writing: yield a sentence for each thing that works.
 
         Raises:
-            ExportError: the first thing that doesn't, with its mend.
+            ExportError: The first thing that doesn't, with its mend.
         """
 
     def close(self) -> None:
@@ -39,7 +39,7 @@ class Destination(Protocol):
 
 
 def open_destination(settings: MlflowSettings) -> Destination:
-    """The destination of a tracking URI. mlflow is imported for none but those that need it, on first use.
+    """Make the destination of a tracking URI. mlflow is imported for those alone that need it, on first use.
 
     Raises:
         ConfigError: MLflow has no such destination.

@@ -1,4 +1,4 @@
-"""From the experiment a trace should go to, to the id of one that exists."""
+"""The way from the experiment that a trace should go to, to the id of one that exists."""
 
 from __future__ import annotations
 
@@ -33,14 +33,29 @@ class Directory(Protocol):
     """The experiments of a destination."""
 
     def find_experiment(self, route: Route) -> Experiment | None:
-        """The experiment of that id or name, deleted or not; raises an `ExportError` if it can't be told."""
+        """Find the experiment of that id or name, deleted or not; None if there is none.
+
+        Raises:
+            ExportError: It can't be told.
+        """
 
     def create_experiment(self, route: Route) -> str:
-        """Create one and return its id, or the id of one that came into being meanwhile."""
+        """Create one and return its id, or the id of one that came into being meanwhile.
+
+        Raises:
+            ExportError: It can't be created.
+        """
 
 
 class Experiments:
-    """Resolves routes, remembering the answers. Threads may ask at once; at worst they ask MLflow the same."""
+    """The ids of the experiments that routes lead to. Threads may ask at once; at worst they ask MLflow the same.
+
+    Args:
+        directory: The experiments of the destination.
+        create: Whether to create those that are missing.
+        where: The destination, without its password; sentences begin with it.
+        clock: Seconds; answers are remembered for a while.
+    """
 
     def __init__(
         self, directory: Directory, *, create: bool, where: str, clock: Callable[[], float] = time.monotonic
@@ -52,12 +67,12 @@ class Experiments:
         self._answers: dict[Route, tuple[float, str | ExportError]] = {}
 
     def resolve(self, route: Route) -> str:
-        """The id of the experiment of a route.
+        """Return the id of the experiment of a route.
 
         Raises:
-            Held: the configured experiment is unknown or deleted.
-            Misplaced: the same of one in whose name are attributes of the trace.
-            Permanent: the one a sender named is, which is no reason to hold the others up.
+            Held: The configured experiment is unknown or deleted.
+            Misplaced: The same of one in whose name are attributes of the trace.
+            Permanent: The one a sender named is, which is no reason to hold the others up.
             Retryable: MLflow can't be asked.
         """
         key = replace(route, run_id="")
@@ -72,7 +87,7 @@ class Experiments:
         return answer
 
     def forget(self, route: Route) -> None:
-        """Ask again next time: MLflow no longer knows the experiment."""
+        """Forget an answer, as MLflow no longer knows the experiment: the next call asks again."""
         self._answers.pop(replace(route, run_id=""), None)
 
     def _look(self, route: Route) -> tuple[float, str | ExportError]:
@@ -86,10 +101,10 @@ class Experiments:
         return found.id if found else self._directory.create_experiment(route)
 
     def look(self, route: Route) -> Experiment | None:
-        """The experiment of a route as MLflow has it now; None if it is still to be created.
+        """Look up the experiment of a route as MLflow has it now; None if it is still to be created.
 
         Raises:
-            ExportError: as `resolve`.
+            ExportError: As `resolve`.
         """
         found = self._directory.find_experiment(route)
         if found is None:
@@ -102,7 +117,11 @@ class Experiments:
         return found
 
     def check(self, route: Route) -> str:
-        """What there is to say of the experiment of a route, if all is well."""
+        """Return a sentence on the experiment of a route, if all is well.
+
+        Raises:
+            ExportError: As `resolve`.
+        """
         found = self.look(route)
         return f"experiment {found.name!r} exists" if found else f"experiment {route.experiment!r} will be created"
 

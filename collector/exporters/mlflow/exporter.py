@@ -1,4 +1,4 @@
-"""`MlflowSpanExporter`: whole traces to MLflow, in the collector and in process."""
+"""The exporter of whole traces to MLflow, in the collector and in process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -17,8 +17,8 @@ from spanbridge.collector.exporters import SerializedTrace
 from spanbridge.collector.exporters.mlflow.destination import Destination, open_destination
 from spanbridge.collector.exporters.mlflow.record.record import Recorder
 from spanbridge.collector.exporters.mlflow.routing import Route, Router
-from spanbridge.collector.exporters.mlflow.settings import RESOURCE_TAGS, settings_from
-from spanbridge.collector.exporters.mlflow.trace_buffer import Gathering
+from spanbridge.collector.exporters.mlflow.settings import RESOURCE_TAGS, MlflowSettings, settings_from
+from spanbridge.collector.exporters.mlflow.trace_buffer import TraceBuffer
 from spanbridge.processors.types import Trace
 
 if TYPE_CHECKING:
@@ -31,14 +31,22 @@ _LONGEST_WAIT = 8.0
 
 
 class MlflowSpanExporter(SpanExporter):
-    """Writes traces to MLflow: a tracking server, a tracking database, or Databricks.
+    """An exporter to MLflow: a tracking server, a tracking database, or Databricks.
 
-    In the collector it is an Exporter (`group`, `send`, `close`); delivery gathers traces and retries. In process it
-    is a SpanExporter, as in `BatchSpanProcessor(MlflowSpanExporter("http://mlflow:5000", "my experiment"))`: it
-    then gathers whole traces itself and retries within `timeout`, but what is in memory dies with the process.
+    In the collector it is an Exporter (`group`, `send`, `close`): whole traces come from assembly, and delivery
+    retries. In process it is a SpanExporter, as in `BatchSpanProcessor(MlflowSpanExporter("http://mlflow:5000", "my
+    experiment"))`: it then makes whole traces itself and retries within `timeout`, but what is in memory dies with the
+    process.
 
-    `options` are the fields of `MlflowSettings`. What is not given is taken from `environ`, from the variables that
-    MLflow's users set already.
+    Args:
+        tracking_uri: Where MLflow is; see `MlflowSettings`.
+        experiment: Name of an experiment, or a template over resource attributes.
+        environ: The environment; what is not given is taken from the variables that MLflow's users set already.
+        open_destination: Makes the destination of settings.
+        options: Other fields of `MlflowSettings`.
+
+    Raises:
+        ConfigError: An address or a template can't work. No connection is opened yet.
     """
 
     def __init__(
@@ -47,27 +55,31 @@ class MlflowSpanExporter(SpanExporter):
         experiment: str | None = None,
         *,
         environ: Mapping[str, str] = os.environ,
+        open_destination: Callable[[MlflowSettings], Destination] = open_destination,
         **options: Any,
     ) -> None:
-        """Raises ConfigError for an address or a template that can't work; opens no connection."""
         settings = settings_from(environ, tracking_uri=tracking_uri, experiment=experiment, **options)
         self._timeout = settings.timeout
         self._router = Router(settings)
         self._record = Recorder(RESOURCE_TAGS if settings.resource_tags is None else settings.resource_tags)
-        self._destination: Destination = open_destination(settings)
-        self._gathering = Gathering()
+        self._destination = open_destination(settings)
+        self._buffer = TraceBuffer()
         self._preparing = threading.Lock()
         self._stopping = threading.Event()
 
     def group(self, trace: Trace) -> Route:
-        """Traces of equal group go in one request: the same experiment, run and workspace.
+        """Return the route of a trace: traces of the same experiment, run and workspace go in one request.
 
         A request may mix resources, since MLflow takes the tags of a trace from the resource of its own spans.
         """
         return self._router(trace)
 
     def send(self, traces: Sequence[SerializedTrace]) -> int:
-        """Write traces of one group; see `spanbridge.collector.exporters.Exporter`."""
+        """Write traces of one group; see `spanbridge.collector.exporters.Exporter`.
+
+        Raises:
+            ExportError: MLflow did not take them.
+        """
         with self._preparing:
             decoded = [trace.decode() for trace in traces]
         self._write(decoded)
@@ -83,12 +95,12 @@ class MlflowSpanExporter(SpanExporter):
 
         if self._stopping.is_set():
             return SpanExportResult.FAILURE
-        sent = self._deliver(self._gathering.add(encode_spans(spans)))
+        sent = self._deliver(self._buffer.add(encode_spans(spans)))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Send what is held, whole or not; True if MLflow has it all."""
-        return self._deliver(self._gathering.flush(), timeout_millis / 1000)
+        """Send what is held, whole or not; return whether MLflow has it all."""
+        return self._deliver(self._buffer.flush(), timeout_millis / 1000)
 
     def shutdown(self) -> None:
         """Send what is held, then close."""

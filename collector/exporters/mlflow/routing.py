@@ -1,4 +1,4 @@
-"""Which experiment and run a trace belongs to: pure."""
+"""The route of a trace: which experiment and run it belongs to. Pure."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a trace goes. `by_id` says that `experiment` is an id; `by_client` that its sender named it.
+    """The experiment, run and workspace of a trace.
 
-    `by_attributes` says that attributes of the trace are in its name.
+    `by_id` says that `experiment` is an id, `by_client` that its sender named it, `by_attributes` that attributes of
+    the trace are in its name.
     """
 
     experiment: str
@@ -39,7 +40,11 @@ class Route:
 
 
 class Router:
-    """Decides by the sender's headers, then by `experiment_id`, then by the `experiment` template."""
+    """The decision where a trace goes: by the sender's headers, then `experiment_id`, then the template `experiment`.
+
+    Raises:
+        ConfigError: `experiment` is no template.
+    """
 
     def __init__(self, settings: MlflowSettings) -> None:
         self._settings = settings
@@ -51,7 +56,11 @@ class Router:
             )
 
     def __call__(self, trace: Trace) -> Route:
-        """The route of a trace; cheap, as it is asked for each. Raises `Denied` if its tenant may not write there."""
+        """Return the route of a trace; cheap, as it is asked for each.
+
+        Raises:
+            Denied: The trace's tenant may not write there.
+        """
         route = self._route(trace)
         allow = trace.context.allow_experiments
         if allow and not may_write(allow, route.experiment, by_id=route.by_id):
@@ -92,7 +101,7 @@ class Router:
 
 
 def bounded(name: str) -> str:
-    """A name MLflow can hold: no control characters, and if too long cut, with a digest to keep it apart."""
+    """Make a name one that MLflow can hold: no control characters; if too long cut, a digest keeps it apart."""
     name = _CONTROL.sub("", name).strip()
     if len(name) <= NAME_LENGTH:
         return name

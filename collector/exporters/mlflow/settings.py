@@ -1,4 +1,4 @@
-"""What the exporter was told: its options, completed from the environment that MLflow users already set.
+"""The settings of the exporter: its options, completed from the environment that MLflow users already set.
 
 Names of the variables: mlflow/environment_variables.py; Basic wins over Bearer as in mlflow/utils/rest_utils.py.
 """
@@ -79,13 +79,18 @@ class MlflowSettings:
 
 
 def settings_from(environ: Mapping[str, str], **options: Any) -> MlflowSettings:
-    """Settings from options and, where an option is missing, None or empty, from the environment.
+    """Take settings from options and, where an option is missing, None or empty, from the environment.
 
     Of credentials and of what names an experiment, one that is given rules out those of the environment.
 
+    Args:
+        environ: The environment, with the variables of MLflow's clients.
+        options: Fields of `MlflowSettings`.
+
     Raises:
-        ConfigError: no tracking URI anywhere, or one that needs MLflow where it is not installed.
-        TypeError: an option that `MlflowSettings` doesn't know.
+        ConfigError: There is no tracking URI anywhere, it needs MLflow where that is not installed, or MLflow's file
+            of credentials can't be read.
+        TypeError: An option is none that `MlflowSettings` knows.
     """
     given = {name: value for name, value in options.items() if value not in (None, "")}
     found = _from_environment(environ)
@@ -151,11 +156,14 @@ DATABASES = ("sqlite", "postgresql", "mysql")
 
 
 def scheme_of(uri: str) -> str:
-    """The scheme without a driver: `postgresql` for `postgresql+psycopg://`; "databricks" has no more than that."""
+    """Return the scheme of a URI without a driver, as `postgresql` for `postgresql+psycopg://`.
+
+    Of a URI that is but a word, as "databricks", it is all.
+    """
     return urlsplit(uri).scheme.partition("+")[0] or uri
 
 
 def display(uri: str) -> str:
-    """A URI without its user and password."""
+    """Return a URI without its user and password."""
     parts = urlsplit(uri)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) if parts.netloc else uri

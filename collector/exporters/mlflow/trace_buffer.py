@@ -1,4 +1,4 @@
-"""Whole traces out of the spans one process ends: for the exporter's use without the collector."""
+"""A buffer that makes whole traces of the spans that a program ends: for the exporter's use without the collector."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ REMEMBERED = 10_000
 """Traces of which it is remembered that a part went out."""
 
 
-class Gathering:
-    """Holds the spans of a trace until its root, or the span a remote parent called, has ended. Thread-safe."""
+class TraceBuffer:
+    """The spans of traces whose root, or whose span that a remote parent called, has not ended yet. Thread-safe.
+
+    Args:
+        capacity: Spans held at most; beyond it the oldest traces go out as they are.
+    """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
@@ -27,12 +31,16 @@ class Gathering:
         self._released: OrderedDict[bytes, None] = OrderedDict()
 
     def add(self, batch: Batch) -> list[Trace]:
-        """Take spans in; returns the traces that go out now."""
+        """Take spans in.
+
+        Returns:
+            The traces that go out now: whole ones, and the oldest where there are too many.
+        """
         with self._lock:
             ended = set()
             for resource, scope, span in spans_in_context(batch):
-                gathered = self._open.setdefault(span.trace_id, Batch())
-                scope_spans = gathered.resource_spans.add(resource=resource).scope_spans.add(scope=scope)
+                held = self._open.setdefault(span.trace_id, Batch())
+                scope_spans = held.resource_spans.add(resource=resource).scope_spans.add(scope=scope)
                 scope_spans.spans.append(span)
                 self._held += 1
                 if _is_local_root(span):
@@ -43,7 +51,7 @@ class Gathering:
             return released
 
     def flush(self) -> list[Trace]:
-        """All that is held, whole or not."""
+        """Give out all that is held, whole or not."""
         with self._lock:
             return [self._release(trace_id) for trace_id in list(self._open)]
 

@@ -18,7 +18,8 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import make_url, select
 from starlette.requests import Request
 
-from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter, prepare_database
+from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter
+from spanbridge.collector.exporters.mlflow.database.schema import prepare_database
 from spanbridge.processors.types import Batch, Context, Trace
 from tests.samples.raw_traces import raw_trace
 from tests.servers.postgres import Cluster

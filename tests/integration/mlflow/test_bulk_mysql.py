@@ -11,7 +11,8 @@ from mlflow.store.tracking.dbmodels.models import SqlSpan
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import func, select
 
-from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter, prepare_database
+from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter
+from spanbridge.collector.exporters.mlflow.database.schema import prepare_database
 from tests.integration.mlflow.bulk_stores import ARTIFACTS, Pair, left, split
 from tests.integration.mlflow.test_bulk_truth import SETS, captured
 from tests.samples.traces import bench_trace

@@ -6,10 +6,10 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +20,7 @@ from spanbridge.collector.errors import ConfigError, Held, Retryable
 from spanbridge.collector.exporters.mlflow.build import build
 from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
 from spanbridge.collector.exporters.mlflow.database import writer_process
+from spanbridge.collector.exporters.mlflow.database.schema import prepare_database
 from spanbridge.collector.exporters.mlflow.database.writer_process import ExporterProcess
 from spanbridge.processors.types import Trace
 from tests.paths import ROOT
@@ -46,9 +47,10 @@ def fixture_exporter(uri: str) -> Iterator[ExporterProcess]:
     exporter.close()
 
 
-def pid(exporter: ExporterProcess) -> int:
-    assert exporter._child is not None
-    return exporter._child.process.pid
+def writers(exporter: ExporterProcess) -> list[int]:
+    """The process ids of the workers that there are now."""
+    assert exporter._pool is not None
+    return sorted(exporter._pool._processes)
 
 
 def ids(*traces: Trace) -> set[tuple[str, str]]:
@@ -77,24 +79,34 @@ def test_what_is_sent_is_there(exporter: ExporterProcess, uri: str):
 def test_a_send_whose_process_dies_is_to_be_repeated(exporter: ExporterProcess, uri: str):
     first, second = whole_trace(), whole_trace()
     exporter.send(serialized([first]))
-    before, child = pid(exporter), exporter._child
-    assert child is not None
-    child.process.send_signal(signal.SIGSTOP)
+    before = writers(exporter)
+    for process in before:
+        os.kill(process, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as thread:
         sending = thread.submit(exporter.send, serialized([second]))
-        until_sync(lambda: child._free.qsize() == 1, what="the send")
-        child.process.kill()
+        until_sync(lambda: exporter._pool._pending_work_items, what="the send")
+        for process in before:
+            os.kill(process, signal.SIGKILL)
         with pytest.raises(Retryable, match="has ended"):
             sending.result()
-    child.process.wait()
     assert exporter.send(serialized([second])) == 0
-    assert pid(exporter) != before
+    assert not {*before} & {*writers(exporter)}
     assert sorted(span_ids(uri, "apart")) == sorted(ids(first, second))
 
 
-def writers(exporter: ExporterProcess) -> list[int]:
-    first = pid(exporter)
-    return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+def test_a_transaction_under_way_is_ended_at_once(exporter: ExporterProcess, uri: str, tmp_path: Path):
+    """The worker waits for the lock of another, for 20 s if it were let."""
+    exporter.send(serialized([whole_trace()]))
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as other, ThreadPoolExecutor(1) as thread:
+        other.execute("BEGIN IMMEDIATE")
+        sending = thread.submit(exporter.send, serialized([whole_trace()]))
+        until_sync(lambda: exporter._pool._pending_work_items, what="the send")
+        processes, started = writers(exporter), time.monotonic()
+        exporter.close()
+        assert all(map(gone, processes))
+        assert time.monotonic() - started < 10
+        with pytest.raises(Retryable, match="has ended"):
+            sending.result()
 
 
 def gone(process: int) -> bool:
@@ -111,23 +123,27 @@ def sent_at_last(exporter: ExporterProcess, trace: Trace) -> None:
     until_sync(sent, what="a send")
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="a writer has a processor to itself, and here is one")
-def test_four_lines_have_two_writers_and_when_one_dies_both_are_started_again(uri: str):
+def test_when_one_writer_dies_all_are_started_again(uri: str):
     exporter = ExporterProcess(4, {}, tracking_uri=uri, experiment="apart")
     sent = [whole_trace() for _ in range(8)]
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(sent_at_last, [exporter] * 4, sent[:4]))
         before = writers(exporter)
-        os.kill(before[1], signal.SIGKILL)
+        os.kill(before[0], signal.SIGKILL)
         list(threads.map(sent_at_last, [exporter] * 4, sent[4:]))
     after = writers(exporter)
     exporter.close()
-    assert (len(before), len(after)) == (2, 2)
+    assert not {*before} & {*after}
     until_sync(lambda: all(map(gone, before + after)), what="the end of all writers")
     assert sorted(span_ids(uri, "apart")) == sorted(ids(*sent))
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="a writer has a processor to itself, and here is one")
+@pytest.mark.parametrize(("scheme", "workers"), [("sqlite", 2), ("postgresql", 4)])
+def test_sqlite_has_two_writers_and_others_one_for_each_send(scheme: str, workers: int):
+    assert ExporterProcess(4, {}, tracking_uri=f"{scheme}://host/x")._workers == workers
+    assert ExporterProcess(1, {}, tracking_uri=f"{scheme}://host/x")._workers == 1
+
+
 def test_two_writers_share_an_sqlite_database_that_neither_has_initialised(uri: str, tmp_path: Path):
     """The second finds no half of a schema, and none a locked database: nothing is to be repeated."""
 
@@ -154,13 +170,13 @@ def test_errors_come_across(uri: str):
     exporter.close()
 
 
-def test_log_lines_come_across(
-    exporter: ExporterProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("MLFLOW_SQL_TRACE_ROLLUPS_ENABLED", "true")
+def test_log_lines_come_across(exporter: ExporterProcess, uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    prepare_database(uri)
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("CREATE UNIQUE INDEX alone ON spans (span_id)")
     with caplog.at_level(logging.WARNING):
         exporter.send(serialized([whole_trace()]))
-    assert any("MLFLOW_SQL_TRACE_ROLLUPS_ENABLED" in record.getMessage() for record in caplog.records)
+    assert any("spans has a new unique constraint" in record.getMessage() for record in caplog.records)
 
 
 def test_a_wrong_configuration_is_known_before_there_is_a_process():
@@ -169,51 +185,108 @@ def test_a_wrong_configuration_is_known_before_there_is_a_process():
 
 
 PARENT = """
-import os, sys
-from spanbridge.collector.exporters.mlflow.database import writer_process
+import sys
+import time
 from spanbridge.collector.exporters.mlflow.database.writer_process import ExporterProcess
 from tests.samples.mlflow_traces import whole_trace
 from tests.samples.traces import serialized
 exporter = ExporterProcess(2, {}, tracking_uri=sys.argv[1], experiment="apart")
+print("starts", flush=True)
 exporter.send(serialized([whole_trace()]))
-print(exporter._child.process.pid, flush=True)
+print(*exporter._pool._processes, flush=True)
 sys.stdin.read()
+exporter.close()
 """
 
 
-def test_it_does_not_outlive_the_program(uri: str):
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, uri],
+@contextlib.contextmanager
+def program(uri: str, folder: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
+    """A program of its own that has sent a trace, and says what its writers are."""
+    path = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", PARENT, uri],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=ROOT,
-    )
-    assert parent.stdout is not None
-    assert parent.stdin is not None
-    child = int(parent.stdout.readline())
-    assert not gone(child)
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    parent.stdin.close()
-    until_sync(lambda: gone(child), what="the end of the child")
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "starts\n"
+        yield running
+        running.kill()
 
 
-def test_it_ends_in_silence_when_the_program_is_killed_as_it_starts_it():
-    ours, of_child = socket.socketpair()
-    ours.close()
-    started = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            writer_process.__name__,
-            "30",
-            str(of_child.fileno()),
-        ],
-        pass_fds=[of_child.fileno()],
-        capture_output=True,
-        check=False,
-        cwd=ROOT,
-    )
-    of_child.close()
-    assert (started.returncode, started.stdout, started.stderr) == (0, b"", b"")
+def descendants(process: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    children = Path(f"/proc/{process}/task/{process}/children")
+    found = list(map(int, children.read_text().split())) if children.exists() else []
+    return found + [each for child in found for each in descendants(child)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to look at")
+def test_nothing_outlives_the_program(uri: str):
+    with program(uri) as running:
+        assert running.stdout is not None
+        first = running.stdout.readline().split()
+        children = descendants(running.pid)
+        assert {*map(int, first)} < {*children}
+        running.kill()
+        until_sync(lambda: all(map(gone, children)), what="the end of all that it has started")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to look at")
+def test_they_end_in_silence_when_the_program_is_killed_as_it_starts_them(uri: str):
+    with program(uri) as running:
+        until_sync(lambda: descendants(running.pid), what="the first process")
+        children = descendants(running.pid)
+        running.kill()
+        until_sync(lambda: all(map(gone, children)), what="the end of all that it has started")
+        said = running.stderr.read() if running.stderr else ""
+    assert "Traceback" not in said
+
+
+def test_what_a_terminal_or_a_service_manager_sends_to_all_ends_no_writer(exporter: ExporterProcess, uri: str):
+    first, second = whole_trace(), whole_trace()
+    exporter.send(serialized([first]))
+    before = writers(exporter)
+    for process in before:
+        os.kill(process, signal.SIGINT)
+        os.kill(process, signal.SIGTERM)
+        assert os.getsid(process) != os.getsid(0)
+    assert exporter.send(serialized([second])) == 0
+    assert {*before} <= {*writers(exporter)}
+
+
+def test_a_working_directory_with_packages_of_our_names_is_not_looked_at(uri: str, tmp_path: Path):
+    for name in ("collector", "processors", "mlflow", "spanbridge", "numpy", "logging"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('somebody else')")
+    with program(uri, tmp_path) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline().split(), running.stderr and running.stderr.read()
+    assert len(span_ids(uri, "apart")) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to look at")
+def test_writers_share_the_memory_of_what_they_import(uri: str):
+    """The private memory of a writer is a fraction of what an interpreter with mlflow takes, which is 250 MB."""
+
+    def private(process: int) -> int:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
+        return (sizes["Private_Dirty"] + sizes["Private_Clean"]) // 1024
+
+    with program(uri) as running:
+        assert running.stdout is not None
+        assert all(private(int(process)) < 100 for process in running.stdout.readline().split())
+
+
+def test_where_nothing_may_be_forked_writers_are_spawned(uri: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writer_process, "_START_METHOD", "spawn")
+    sent = whole_trace()
+    exporter = ExporterProcess(1, {}, tracking_uri=uri, experiment="apart")
+    assert exporter.send(serialized([sent])) == 0
+    exporter.close()
+    assert set(span_ids(uri, "apart")) == ids(sent)

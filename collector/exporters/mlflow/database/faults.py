@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from spanbridge.collector.errors import ExportError, Held, Permanent, Retryable
+from spanbridge.collector.errors import ConfigError, ExportError, Held, Permanent, Retryable
 from spanbridge.collector.exporters.mlflow.server.rest import first_line
 
 _LOCKED_OUT = re.compile(
@@ -17,25 +17,50 @@ _LOCKED_OUT = re.compile(
 )
 """What PostgreSQL and MySQL answer to a wrong user, password or database name, in an OperationalError."""
 
+MLFLOW = "pip install 'mlflow>=3.15'"
+"""The releases that pyproject.toml admits."""
+
+_DRIVERS = {"psycopg2": "postgresql", "psycopg": "postgresql", "pymysql": "mysql", "MySQLdb": "mysql"}
+"""The extra that brings a driver, or the one that does the same."""
+
 _UNDEFINED_TABLE = "42P01"
 _NO_PRIVILEGE = "42501"
 """PostgreSQL's SQLSTATE, appendix A of its manual."""
 
 
 def is_unknown(error: Exception) -> bool:
-    """Whether MLflow says that it doesn't know the experiment, trace or run."""
+    """Return whether MLflow says that it doesn't know the experiment, trace or run."""
     return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
 
 
 def database_fault(error: Exception, where: str) -> ExportError:
-    """The exception for delivery."""
+    """Return the exception for delivery that an error stands for.
+
+    Args:
+        error: Of MLflow's store, of SQLAlchemy, of a driver, or from importing one of them.
+        where: The database, without its password; the sentence begins with it.
+    """
     if isinstance(error, ImportError):
-        return Held(f"{where}: {error.name} is not installed; install spanbridge[postgresql] or spanbridge[mysql]")
+        return Held(f"{where}: {_missing(error)}")
+    if isinstance(error, ConfigError):
+        return Held(f"{where}: {'; '.join(error.problems)}")
     from sqlalchemy import exc  # noqa: PLC0415  only who has an error of it pays
 
     hidden = error.__cause__ if isinstance(error.__cause__, Exception) else error
     cause = error if isinstance(error, exc.SQLAlchemyError) else hidden
     return _of_sqlalchemy(cause, where) or _of_mlflow(error, cause, where)
+
+
+def _missing(error: ImportError) -> str:
+    """What could not be imported, and the mend."""
+    module = error.name or ""
+    if extra := _DRIVERS.get(module.partition(".")[0]):
+        return f"the database driver {module} is not installed; install spanbridge[{extra}]"
+    if module == "mlflow":
+        return "mlflow is not installed, which writes to a tracking database; install it beside spanbridge"
+    if module.startswith("mlflow."):
+        return f"the installed MLflow does not fit, it has no {module}; install another release: {MLFLOW}"
+    return f"{error}; install {module or 'what is missing'}"
 
 
 def _of_sqlalchemy(cause: Exception, where: str) -> ExportError | None:

@@ -7,12 +7,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, TypeAlias
 
 from spanbridge.collector.errors import ExportError, Retryable
 from spanbridge.collector.exporters.mlflow.database.faults import database_fault, is_unknown
-from spanbridge.collector.exporters.mlflow.database.turn import Turn
 from spanbridge.collector.exporters.mlflow.experiments import Experiment, Experiments
 from spanbridge.collector.exporters.mlflow.record.amendment import (
     Amendment,
@@ -30,6 +30,8 @@ from spanbridge.collector.exporters.mlflow.settings import MlflowSettings, displ
 _log = logging.getLogger(__name__)
 
 _MAX_LINKS = 100
+_SLOW = "traces go through MLflow's own store, which is ten to twenty times slower: %s"
+"""What it costs to do without bulk rows; see docs/performance.md."""
 
 Store: TypeAlias = Any
 """mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore, whose methods have no types."""
@@ -39,21 +41,36 @@ Writer: TypeAlias = Callable[[str, Sequence[TraceRecord]], Sequence[TraceRecord]
 
 
 class Database:
-    """A destination. The store is opened on first use, so that starting needs neither mlflow nor the database."""
+    """A destination. The store is opened on first use, so that starting needs neither mlflow nor the database.
 
-    def __init__(self, settings: MlflowSettings, writer: Callable[[Store], Writer] | None = None) -> None:
-        """`writer` makes the writer of a store that has been opened; `bulk_writer` if None."""
+    Args:
+        settings: With the URI of a tracking database.
+        writer: Makes the writer of a store that has been opened; None for `bulk_writer`.
+        turn: A lock between all processes that write to the database on behalf of one program. Who has it may make the
+            tables of an empty database (two at once would each find the other's half), and in SQLite write a
+            transaction. None if this is the only one.
+    """
+
+    def __init__(
+        self,
+        settings: MlflowSettings,
+        writer: Callable[[Store], Writer] | None = None,
+        turn: AbstractContextManager[Any] | None = None,
+    ) -> None:
         self._settings = settings
         self._where = display(settings.tracking_uri)
-        # Made before this process divides into writers, of which one at a time may initialise an empty database.
-        self._turn = Turn()
+        self._turn = turn or threading.Lock()
         self._writer = writer or partial(bulk_writer, turn=self._turn)
         self._experiments = Experiments(self, create=settings.create_experiments, where=self._where)
         self._opening = threading.Lock()
         self._opened: tuple[Store, Writer] | None = None
 
     def write(self, route: Route, records: Sequence[TraceRecord]) -> None:
-        """Write the spans of all records in one transaction, then the rest of those that need it."""
+        """Write the spans of all records in one transaction, then the rest of those that need it.
+
+        Raises:
+            ExportError: As `Destination.write`.
+        """
         experiment_id = self._experiments.resolve(route)
         with self._faults(), _workspace(route.workspace):
             store, write = self._open()
@@ -73,7 +90,11 @@ class Database:
                 _link(store, [record.mlflow_id for record in records], route.run_id)
 
     def check(self, route: Route) -> Iterator[str]:
-        """See `Destination`. Writing is tried with an update of no row."""
+        """See `Destination`. Writing is tried with an update of no row.
+
+        Raises:
+            ExportError: The first thing that does not work.
+        """
         with self._faults(), _workspace(route.workspace):
             store, _ = self._open()
         yield f"{self._where} is reached"
@@ -130,22 +151,34 @@ class Database:
 
 
 def import_store() -> None:
-    """Import ahead what writing takes, and set MLflow up for it: it costs seconds and most of a process's memory."""
+    """Import ahead what writing takes, and set MLflow up for it: it costs seconds and most of a process's memory.
+
+    Raises:
+        ImportError: mlflow is not installed, or lacks what is needed of it.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # Else MLflow asks for fresh prices on the Internet while it writes, and without a way out waits a minute for them.
     os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
     from mlflow.tracking._tracking_service import utils  # noqa: F401, PLC0415  only who needs it pays
 
-    from spanbridge.collector.exporters.mlflow.database import bulk  # noqa: F401, PLC0415  only who needs it pays
+    with contextlib.suppress(ImportError):  # an older MLflow than bulk rows are known of: `bulk_writer` says so
+        from spanbridge.collector.exporters.mlflow.database import bulk  # noqa: F401, PLC0415  only who needs it pays
 
 
 def open_store(settings: MlflowSettings) -> Store:
-    """MLflow's store; it creates the tables of an empty database."""
+    """Open MLflow's store, which creates the tables of an empty database.
+
+    Raises:
+        ImportError: mlflow or the database's driver is not installed.
+        ConfigError: As `prepare_database`.
+        ExportError: The same.
+        sqlalchemy.exc.SQLAlchemyError: The database can't be reached.
+    """
     _probe(settings.tracking_uri)
     import_store()
     from mlflow.tracking._tracking_service import utils  # noqa: PLC0415  only who needs it pays
 
-    from spanbridge.collector.exporters.mlflow.database.bulk import prepare_database  # noqa: PLC0415  only who needs it pays
+    from spanbridge.collector.exporters.mlflow.database.schema import prepare_database  # noqa: PLC0415  only who needs it pays
 
     prepare_database(settings.tracking_uri)
     make: Callable[[str, str], Store] = utils._get_sqlalchemy_store  # noqa: SLF001  it knows about workspaces
@@ -163,7 +196,7 @@ def _probe(uri: str) -> None:
         create_engine(uri, poolclass=pool.NullPool).connect().close()
 
 
-def _workspace(name: str) -> contextlib.AbstractContextManager[Any]:
+def _workspace(name: str) -> AbstractContextManager[Any]:
     if not name:
         return contextlib.nullcontext()
     from mlflow.utils.workspace_context import ServerWorkspaceContext  # noqa: PLC0415  only who needs it pays
@@ -171,11 +204,21 @@ def _workspace(name: str) -> contextlib.AbstractContextManager[Any]:
     return ServerWorkspaceContext(name)
 
 
-def bulk_writer(store: Store, turn: contextlib.AbstractContextManager[Any]) -> Writer:
-    """New traces as bulk rows; those that the store has, and whatever is not known there, through `log_spans`."""
-    from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter, NewTrace  # noqa: PLC0415  only who needs it pays
+def bulk_writer(store: Store, turn: AbstractContextManager[Any]) -> Writer:
+    """Return a writer of new traces as bulk rows; those that the store has, and the rest, go through `log_spans`.
 
+    Of an MLflow whose tables are older than those of bulk rows, all of them do.
+    """
+    try:
+        from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter, NewTrace  # noqa: PLC0415  only who needs it pays
+    except ImportError as error:
+        if not (error.name or "").startswith("mlflow."):
+            raise
+        _log.error(_SLOW, f"the installed MLflow has no {error.name}; install mlflow 3.17 or newer")
+        return partial(log_records, store)
     bulk = BulkWriter(store, turn)
+    if bulk.off:
+        _log.error(_SLOW, bulk.off)
 
     def write(experiment_id: str, records: Sequence[TraceRecord]) -> Sequence[TraceRecord]:
         left = bulk.write((NewTrace.of(record) for record in records), experiment_id)
@@ -185,7 +228,16 @@ def bulk_writer(store: Store, turn: contextlib.AbstractContextManager[Any]) -> W
 
 
 def log_records(store: Store, experiment_id: str, records: Sequence[TraceRecord]) -> Sequence[TraceRecord]:
-    """Write records through MLflow's `log_spans`, as its /v1/traces does (server/otel_api.py); see `Writer`."""
+    """Write records through MLflow's `log_spans`, as its /v1/traces does (server/otel_api.py); see `Writer`.
+
+    Args:
+        store: MLflow's.
+        experiment_id: The experiment they go to.
+        records: What to write; the store may have parts of their traces already.
+
+    Returns:
+        All of the records, as `log_spans` takes nothing but spans.
+    """
     if not records:
         return records
     from mlflow.entities.span import Span  # noqa: PLC0415  only who needs it pays

@@ -19,7 +19,11 @@ CREDENTIALS = "DATABRICKS_HOST and DATABRICKS_TOKEN, or DATABRICKS_CONFIG_PROFIL
 
 
 def tracing_client(uri: str) -> Any:
-    """mlflow.tracing.client.TracingClient."""
+    """Return a `mlflow.tracing.client.TracingClient`.
+
+    Raises:
+        ImportError: mlflow is not installed.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.tracing.client import TracingClient  # noqa: PLC0415  only who needs it pays
 
@@ -28,15 +32,29 @@ def tracing_client(uri: str) -> Any:
 
 @contextlib.contextmanager
 def faults(uri: str) -> Iterator[None]:
-    """Turn errors of mlflow, of Databricks' SDK and of an upload into what they mean for delivery."""
+    """Turn errors of mlflow, of Databricks' SDK and of an upload into what they mean for delivery.
+
+    Raises:
+        ExportError: What went wrong in the block.
+    """
     try:
         yield
     except ExportError:
         raise
     except ImportError as error:
-        raise Held(f"{uri}: {error.name} is not installed; install databricks-sdk") from error
+        raise Held(f"{uri}: {_missing(error)}") from error
     except Exception as error:
         raise _fault(error, uri) from error
+
+
+def _missing(error: ImportError) -> str:
+    """What could not be imported, and the mend."""
+    module = (error.name or "").partition(".")[0]
+    if module == "databricks":
+        return "Databricks' SDK is not installed; install databricks-sdk"
+    if module == "mlflow" and error.name != "mlflow":
+        return f"the installed MLflow does not fit, it has no {error.name}; install mlflow 3.15 or newer"
+    return f"{module or error} is not installed, which writing to Databricks takes; install {module or 'it'}"
 
 
 def _fault(error: Exception, uri: str) -> ExportError:

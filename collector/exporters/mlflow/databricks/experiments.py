@@ -31,14 +31,22 @@ class DatabricksExperiments:
         return tracing_client(self._uri)
 
     def write(self, route: Route, records: Sequence[TraceRecord]) -> None:
-        """Write each trace: its info, then its spans as an artifact."""
+        """Write each trace: its info, then its spans as an artifact.
+
+        Raises:
+            ExportError: As `Destination.write`.
+        """
         experiment_id = self._experiments.resolve(route)
         with faults(self._uri):
             for record in records:
                 self._write_one(record, experiment_id, route.run_id)
 
     def check(self, route: Route) -> Iterator[str]:
-        """See `Destination`; whether traces may be written shows only when they are."""
+        """See `Destination`; whether traces may be written shows only when they are.
+
+        Raises:
+            ExportError: The experiment can't be found, or Databricks not be reached.
+        """
         sentence = self._experiments.check(route)
         yield f"{self._uri} is reached"
         yield sentence

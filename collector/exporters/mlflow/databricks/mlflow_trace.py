@@ -29,7 +29,15 @@ _USER_KEYS = ("user.id",)
 def mlflow_trace(
     record: TraceRecord, location: TraceLocation, *, unity_catalog: str = "", earlier: Trace | None = None
 ) -> Trace:
-    """The trace of a record, with the spans of an `earlier` part of it. `unity_catalog` is its `catalog.schema`."""
+    """Make MLflow's trace of a record.
+
+    Args:
+        record: The trace, or a part of it.
+        location: Where it goes.
+        unity_catalog: The `catalog.schema` it goes to; "" for an experiment.
+        earlier: What MLflow has of the trace, whose spans are kept. Its info is too, if the record is a part without
+            the root: what that says of the trace is a guess, and must not replace what the root said.
+    """
     new = [_span(span, unity_catalog) for span in record.spans]
     spans = list({span.span_id: span for span in [*(earlier.data.spans if earlier else ()), *new]}.values())
     info = _info(record, new[0].trace_id, location) if record.has_root or earlier is None else earlier.info

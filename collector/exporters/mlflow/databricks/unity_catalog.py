@@ -30,12 +30,12 @@ _SCHEMA = re.compile(r"[\w-]+\.[\w-]+")
 
 
 def unity_catalog(settings: MlflowSettings) -> str:
-    """The `catalog.schema` that settings name as the destination; empty if they name an experiment.
+    """Return the `catalog.schema` that settings name as the destination; empty if they name an experiment.
 
     Names of Databricks experiments are paths, so a name of two words is none.
 
     Raises:
-        ConfigError: a table prefix, which takes a location that MLflow has to have created.
+        ConfigError: A table prefix, which takes a location that MLflow has to have created.
     """
     named = settings.unity_catalog or settings.experiment
     if settings.unity_catalog.count(".") > 1:
@@ -65,7 +65,11 @@ class UnityCatalog:
         return tracing_client(self._settings.tracking_uri)
 
     def write(self, route: Route, records: Sequence[TraceRecord]) -> None:
-        """Send the spans of all records in one request, then the info of each trace."""
+        """Send the spans of all records in one request, then the info of each trace.
+
+        Raises:
+            ExportError: As `Destination.write`.
+        """
         del route  # a table belongs to no experiment
         with faults(self._settings.tracking_uri):
             headers = {"X-Databricks-UC-Table-Name": f"{self._schema}.{SPANS_TABLE}", **self._config.authenticate()}
@@ -75,7 +79,11 @@ class UnityCatalog:
                     self._start_trace(record)
 
     def check(self, route: Route) -> Iterator[str]:
-        """See `Destination`; whether spans may be written shows only when they are."""
+        """See `Destination`; whether spans may be written shows only when they are.
+
+        Raises:
+            ExportError: There is no such schema, or Databricks can't be reached.
+        """
         del route  # as above
         with faults(self._settings.tracking_uri):
             headers = self._config.authenticate()
@@ -97,7 +105,7 @@ class UnityCatalog:
 
 
 def encode(records: Sequence[TraceRecord]) -> bytes:
-    """One OTLP request with the resources and scopes as they came in: the table has columns for them."""
+    """Write one OTLP request with the resources and scopes as they came in: the table has columns for them."""
     request = ExportTraceServiceRequest()
     for record in records:
         origin = None

@@ -1,1 +1,1 @@
-"""What MLflow will hold of a trace, worked out from its spans: the same for every destination."""
+"""The record of a trace: what MLflow will hold of it, worked out from its spans, the same for every destination."""

@@ -1,7 +1,11 @@
-"""What MLflow has to be told of a trace after its spans, because OTLP can't carry it: pure.
+"""Amendments: what MLflow has to be told of a trace after its spans, because OTLP can't carry it. Pure.
 
 That is arbitrary metadata, the client's request id, and the state where MLflow doesn't take it from the root: it
 does so only while the trace is IN_PROGRESS (store/tracking/sqlalchemy_store.py `_log_spans_once`).
+
+A trace may come in parts, in any order, and a part may be delivered twice. What is known of the whole is with the root:
+so a part without it amends nothing that the root says (name, state, tags), whether the root has come or is to come. It
+closes a trace only if nobody has, as else a trace whose root is lost would be in progress for ever.
 """
 
 from __future__ import annotations
@@ -37,17 +41,17 @@ class Amendment:
 
 
 def known_state(word: str) -> State:
-    """A state as MLflow spells it; an unspecified one is still open, as it is for MLflow."""
+    """Return a state as MLflow spells it; an unspecified one is still open, as it is for MLflow."""
     return "OK" if word == "OK" else "ERROR" if word == "ERROR" else "IN_PROGRESS"
 
 
 def is_needed(record: TraceRecord) -> bool:
-    """Whether OTLP alone might not do."""
+    """Return whether OTLP alone might not do."""
     return bool(record.metadata or record.client_request_id) or must_look(record)
 
 
 def must_look(record: TraceRecord) -> bool:
-    """Whether it depends on what MLflow has of the trace.
+    """Return whether an amendment depends on what MLflow has of the trace.
 
     A part without a root may be a straggler of a finished trace, which no longer knows that it is late after a
     restart: it must not finish the trace a second time.
@@ -56,7 +60,18 @@ def must_look(record: TraceRecord) -> bool:
 
 
 def amendment(record: TraceRecord, stored: Stored) -> Amendment | None:
-    """The update a trace needs, given what MLflow has of it; None if there is nothing left to say."""
+    """Work out the update that a trace needs.
+
+    Times are widened and never narrowed, and a state is replaced only by the root's or that of a trace nobody has
+    closed: parts may come in any order, and a late one must not take back what an earlier one said.
+
+    Args:
+        record: The part that has been written.
+        stored: What MLflow has of the trace, that part included.
+
+    Returns:
+        The update; None if there is nothing left to say.
+    """
     closes = not record.has_root and not record.late and stored.state == "IN_PROGRESS"
     state = record.state if record.has_root or closes else stored.state
     if state == stored.state and not record.metadata and not record.client_request_id:
@@ -78,5 +93,5 @@ def amendment(record: TraceRecord, stored: Stored) -> Amendment | None:
 
 
 def assumed(record: TraceRecord, experiment_id: str) -> Stored:
-    """What MLflow has of a whole trace once its spans are there: no need to look."""
+    """Return what MLflow has of a whole trace once its spans are there, without asking it."""
     return Stored(experiment_id, record.state, record.start_ms, record.end_ms - record.start_ms)

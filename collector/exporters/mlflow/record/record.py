@@ -1,4 +1,4 @@
-"""What MLflow is told of one trace: its cleaned spans and everything beside them. Pure."""
+"""The record of one trace: its sanitized spans, and everything that MLflow is told beside them. Pure."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ _KIND_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a span came from. `service` is the resource's service.name, `facts` what MLflow drops of the scope."""
+    """The resource and scope of a span.
+
+    `service` is the resource's service.name, `facts` what MLflow drops of the scope.
+    """
 
     resource: Resource
     scope: InstrumentationScope
@@ -86,7 +89,10 @@ class TraceRecord:
 
     @property
     def spans(self) -> list[Span]:
-        """Cleaned copies of the spans; what MLflow would drop, or reads from there, is among their attributes."""
+        """Sanitized copies of the spans, made once, the head first.
+
+        What MLflow would drop is among their attributes, and on the root what MLflow reads from there.
+        """
         if not self._spans:
             self._spans = [_cleaned(span) for span in self.sent]
             for span, facts in zip(self._spans, self._facts(), strict=True):
@@ -98,7 +104,7 @@ class TraceRecord:
         return self._spans
 
     def attributes(self) -> list[tuple[Span, Attributes]]:
-        """Each span with the attributes that it has in `spans`; a span with nothing to clean is not copied for it."""
+        """Pair each span with the attributes that it has in `spans`; one with nothing to sanitize is not copied."""
         found = [] if self._spans else [clean_already(span) for span in self.sent]
         if not found or None in found:
             return [(span, by_key(span.attributes)) for span in self.spans]
@@ -143,14 +149,26 @@ class TraceRecord:
 
 
 class Recorder:
-    """Makes records; `resource_tags` are globs of the resource attributes that become trace tags."""
+    """A maker of records.
+
+    Args:
+        resource_tags: Globs of the resource attributes that become trace tags.
+    """
 
     def __init__(self, resource_tags: Sequence[str]) -> None:
         match = re.compile("|".join(map(translate, resource_tags)) or r"(?!)").match
         self._is_tag = KeyRule(lambda key: match(key) is not None)
 
     def __call__(self, trace: Trace, now: int) -> TraceRecord | None:
-        """The record of a trace, which is left as it was; None if it has no valid span. `now` is in ns."""
+        """Make the record of a trace.
+
+        Args:
+            trace: It is left as it was.
+            now: The time in ns, for spans that have none.
+
+        Returns:
+            The record; None if the trace has no valid span.
+        """
         placed = _placed(trace)
         if not placed:
             return None

@@ -1,4 +1,4 @@
-"""What would make MLflow refuse a span, or store it badly, made harmless in place: pure.
+"""Sanitizing of spans: what would make MLflow refuse one, or store it badly, is made harmless in place. Pure.
 
 One bad span makes MLflow refuse the whole request, so nothing that its code can't take may reach it. Each rule
 names the MLflow 3.17 module that it protects; `mlflow/` is left out of those names.
@@ -104,7 +104,7 @@ _COST_KEYS = ("input_cost", "output_cost", "total_cost")
 
 
 def by_key(attributes: Sequence[KeyValue]) -> Attributes:
-    """The last of each key."""
+    """Return the values of attributes by key; of a repeated key the last one."""
     # A slice of a protobuf field is read faster than the field, and a kind that is not set reads as nothing.
     return {
         attribute.key: (value := attribute.value).string_value or value.int_value or value.double_value or _value(value)

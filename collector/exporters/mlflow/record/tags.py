@@ -31,19 +31,19 @@ RESERVED_TAGS = frozenset(
 
 
 def clean_tags(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Tags with keys and values MLflow takes."""
+    """Return tags with keys and values that MLflow takes, without those that are MLflow's own."""
     cleaned = ((tag_key(key), from_python(value)[:VALUE_LENGTH]) for key, value in tags)
     return {key: value for key, value in cleaned if key and key not in RESERVED_TAGS}
 
 
 def by_root(key: str) -> bool:
-    """Whether MLflow takes this tag from the root's attributes alone, not from a resource (sqlalchemy_store.py)."""
+    """Return whether MLflow takes a tag from the root's attributes alone, not from a resource (sqlalchemy_store.py)."""
     return key.startswith(("telemetry.sdk.", "mlflow."))
 
 
 @lru_cache(maxsize=10_000)
 def tag_key(key: str) -> str:
-    """A key MLflow takes as a tag's; empty if there is none."""
+    """Make of a key one that MLflow takes for a tag; empty if there is none."""
     key = _TAG_CHARACTER.sub("_", key)[:KEY_LENGTH]
     if posixpath.normpath(key) != key or key.startswith(("/", "..")) or key == ".":
         key = key.replace("/", "_").strip(".")
@@ -51,5 +51,5 @@ def tag_key(key: str) -> str:
 
 
 def tag_attribute(value: str) -> str:
-    """The attribute value that MLflow reads back as the tag `value`: it takes one layer of JSON quotes off."""
+    """Return what MLflow reads back as the tag `value`: it takes one layer of JSON quotes off an attribute."""
     return value if unquoted(value) == value else dumps(value)

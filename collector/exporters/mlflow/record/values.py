@@ -55,7 +55,7 @@ def _number_word(number: float) -> str:
 
 
 def text(found: str) -> str:
-    """A text that no column and no JSON reader of MLflow chokes on; the very same object if there is nothing to do.
+    """Make a text harmless for columns and JSON readers of MLflow; the very same object if there is nothing to do.
 
     NUL is refused by PostgreSQL, as itself and as what a JSON escape in a preview turns into; a lone surrogate
     escape (JavaScript cuts strings between two halves) can't be encoded. JSON nested deeper than the interpreter's
@@ -72,7 +72,7 @@ def text(found: str) -> str:
 
 
 def is_plain(joined: str) -> bool:
-    """Whether `text` leaves each of the texts as it is which were joined to this one; False if that is not certain."""
+    """Return whether `text` leaves each text as it is that was joined to this one; False if that is not certain."""
     if "\0" in joined or ("\\" in joined and _ESCAPE.search(joined)):
         return False
     return len(joined) <= _MAX_DEPTH or (
@@ -111,12 +111,12 @@ def _depth(decoded: Any) -> int:
 
 
 def from_python(found: str) -> str:
-    """A text of ours, such as a tag, that can be encoded: only Python's texts can hold half a surrogate pair."""
+    """Make a text of ours, such as a tag, one that can be encoded: Python's can hold half a surrogate pair."""
     return text(found.encode("utf-8", "replace").decode())
 
 
 class KeyRule(dict[str, bool]):
-    """Attribute key -> what a rule says of it; what was said is remembered, within bounds: keys are anybody's input."""
+    """A map of attribute keys to what a rule says of them, remembered within bounds, as keys are anybody's input."""
 
     def __init__(self, rule: Callable[[str], bool]) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ _MOST_KEYS = 10_000
 
 
 def plain_text(value: AnyValue) -> str:
-    """A value as the text of a tag: a string as it is, everything else as JSON; nothing if nothing is set."""
+    """Write a value as the text of a tag: a string as it is, all else as JSON; nothing if nothing is set."""
     if found_text := value.string_value:
         return text(found_text)
     found = AnyValue()
@@ -149,13 +149,13 @@ def plain_text(value: AnyValue) -> str:
 
 
 def unquoted(found: str) -> str:
-    """A text without the JSON quotes that MLflow's own SDK puts around it."""
+    """Return a text without the JSON quotes that MLflow's own SDK puts around it."""
     inner = loads(found) if _JSON_START.match(found) else None
     return inner if isinstance(inner, str) else found
 
 
 def loads(found: str) -> Any:
-    """JSON, or None where there is none; orjson has a bound on depth and on digits."""
+    """Read JSON; None where there is none. orjson has a bound on depth and on digits."""
     try:
         return orjson.loads(found)
     except orjson.JSONDecodeError:
@@ -163,5 +163,5 @@ def loads(found: str) -> Any:
 
 
 def dumps(found: Any) -> str:
-    """JSON without spaces."""
+    """Write JSON without spaces."""
     return orjson.dumps(found).decode()

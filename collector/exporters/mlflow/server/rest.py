@@ -65,12 +65,16 @@ class Reply:
 
 
 def first_line(text: str) -> str:
-    """The first line, cut to a length fit for a log line."""
+    """Return the first line of a text, cut to a length fit for a log line."""
     return text.strip().partition("\n")[0][:_REASON_LENGTH]
 
 
 class Rest:
-    """Calls to one server, from any thread."""
+    """Calls to one server, from any thread, with its credentials.
+
+    Each raises `Held` if TLS fails or the token can't be read, `Retryable` if the server can't be reached and
+    `Permanent` for what can't be put into a request. An answer is a `Reply` whatever its status: see `checked`.
+    """
 
     def __init__(self, settings: MlflowSettings) -> None:
         self.uri = settings.tracking_uri
@@ -83,7 +87,7 @@ class Rest:
         self._pool = _pool(settings)
 
     def get(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
-        """GET `path` with a query."""
+        """Ask for `path` with a query."""
         return self._call("GET", f"{path}?{urlencode(query)}" if query else path, None, headers)
 
     def send_json(self, method: str, path: str, message: Json, headers: Mapping[str, str]) -> Reply:
@@ -91,7 +95,7 @@ class Rest:
         return self._call(method, path, orjson.dumps(message), {**headers, "Content-Type": "application/json"})
 
     def send_otlp(self, path: str, payload: bytes, headers: Mapping[str, str]) -> Reply:
-        """POST a serialized OTLP request, compressed if so set."""
+        """Post a serialized OTLP request, compressed if so set."""
         wire = {**headers, "Content-Type": "application/x-protobuf"}
         if self._gzip:
             compressor = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS | 16)
@@ -139,10 +143,10 @@ def _pool(settings: MlflowSettings) -> urllib3.PoolManager:
 
 
 def checked(reply: Reply, uri: str, credentials: str = CREDENTIALS) -> Reply:
-    """The reply if it is a success.
+    """Return a reply if it is a success.
 
     Raises:
-        Retryable, Held, Permanent: as `fault` says.
+        ExportError: It is none, and means what `fault` says.
     """
     if _succeeded(reply) and "text/html" not in reply.headers.get("Content-Type", ""):
         return reply
@@ -154,7 +158,13 @@ def _succeeded(reply: Reply) -> bool:
 
 
 def fault(reply: Reply, uri: str, credentials: str = CREDENTIALS) -> ExportError:
-    """What an answer that is no success means; `credentials` says what to set when they are refused."""
+    """Return what an answer that is no success means for delivery.
+
+    Args:
+        reply: The answer.
+        uri: The server, without a password; sentences begin with it.
+        credentials: What to set when credentials are refused.
+    """
     if reply.status in _TRANSIENT:
         return Retryable(f"{uri} answers {reply.status}: {reply.message}", retry_after(reply.headers))
     mend = _mend(reply, uri, credentials)
@@ -184,7 +194,7 @@ def _mend(reply: Reply, uri: str, credentials: str) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from a Retry-After header, which holds seconds or an HTTP date (RFC 9110, 10.2.3); None without one."""
+    """Read a Retry-After header, which holds seconds or an HTTP date (RFC 9110, 10.2.3); seconds, None without one."""
     value = headers.get("Retry-After", "").strip()
     if not value:
         return None

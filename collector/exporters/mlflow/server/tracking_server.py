@@ -41,10 +41,12 @@ _MAX_LINKS = 100
 
 OLDEST = (3, 14)
 """The first MLflow that was seen to make tags of resource attributes."""
+COUNTS_ONCE = (3, 15)
+"""The first whose totals of a trace leave out the spans below one that has sums: 3.14 counts those tokens twice."""
 
 
 class TrackingServer:
-    """A destination."""
+    """A destination: an MLflow server."""
 
     def __init__(self, settings: MlflowSettings) -> None:
         self._rest = Rest(settings)
@@ -55,6 +57,9 @@ class TrackingServer:
         """Send the spans of all records in one request, then the rest of those that need it.
 
         One thread encodes at a time: more would take nothing but the interpreter from those who accept spans.
+
+        Raises:
+            ExportError: As `Destination.write`.
         """
         experiment_id = self._experiments.resolve(route)
         headers = {"x-mlflow-experiment-id": experiment_id, **_scope(route)}
@@ -73,7 +78,11 @@ class TrackingServer:
         self._link(route, [record.mlflow_id for record in records if not record.has_root])
 
     def check(self, route: Route) -> Iterator[str]:
-        """See `Destination`. Writing is tried with a request that holds no span."""
+        """See `Destination`. Writing is tried with a request that holds no span.
+
+        Raises:
+            ExportError: The first thing that does not work.
+        """
         reply = self._rest.get("/version", {}, {})
         version = reply.body.decode("utf-8", "replace")
         if not (numbers := re.match(r"(\d+)\.(\d+)\S*$", version)):
@@ -82,6 +91,8 @@ class TrackingServer:
         yield f"{self._rest.uri} is MLflow {version}"
         if (int(numbers[1]), int(numbers[2])) < OLDEST:
             raise Held(f"{self._rest.uri}: MLflow {version} drops the tags of traces; upgrade it to 3.14 or later")
+        if (int(numbers[1]), int(numbers[2])) < COUNTS_ONCE:
+            yield f"MLflow {version} adds a span's tokens to those of the spans it sums up; 3.15 counts them once"
         info = checked(self._rest.get(_SERVER_INFO, {}, {}), self._rest.uri).json
         if "File" in info.get("store_type", ""):
             raise Held(f"{self._rest.uri} keeps files; start it with a database as its --backend-store-uri")
@@ -173,7 +184,7 @@ def _scope(route: Route) -> dict[str, str]:
 
 
 def encode(records: Sequence[TraceRecord]) -> bytes:
-    """One OTLP request of whole traces.
+    """Write one OTLP request of whole traces.
 
     MLflow takes the tags of a trace from the first of its spans that has a resource, and decodes a resource anew for
     each span under it (entities/span.py `Span.from_otel_proto`): so the head of a trace alone gets it.

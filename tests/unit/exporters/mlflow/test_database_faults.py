@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import exc
 
-from spanbridge.collector.errors import Held, Permanent, Retryable
+from spanbridge.collector.errors import ConfigError, Held, Permanent, Retryable
 from spanbridge.collector.exporters.mlflow.database.faults import database_fault
 
 
@@ -47,3 +47,28 @@ def test_what_an_error_means(error, kind):
     assert type(fault) is kind
     assert str(fault).startswith("postgresql://db: ")
     assert "INSERT" not in str(fault) or "cannot execute INSERT" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("psycopg2", "the database driver psycopg2 is not installed; install spanbridge[postgresql]"),
+        ("psycopg", "the database driver psycopg is not installed; install spanbridge[postgresql]"),
+        ("pymysql", "the database driver pymysql is not installed; install spanbridge[mysql]"),
+        ("mlflow", "mlflow is not installed"),
+        (
+            "mlflow.store.db.utils",
+            "the installed MLflow does not fit, it has no mlflow.store.db.utils; install",
+        ),
+        ("orjson", "No module named 'orjson'; install orjson"),
+    ],
+)
+def test_what_can_not_be_imported_is_told_with_its_own_mend(module, said):
+    error = ModuleNotFoundError(f"No module named {module!r}", name=module)
+    assert str(database_fault(error, "postgresql://db")).startswith(f"postgresql://db: {said}")
+
+
+def test_a_wrong_address_is_told_without_the_name_of_a_class():
+    fault = database_fault(ConfigError(["tracking_uri: this is not a database"]), "x://db")
+    assert type(fault) is Held
+    assert str(fault) == "x://db: tracking_uri: this is not a database"

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from spanbridge.collector.errors import Held, Permanent, Retryable
 from spanbridge.collector.exporters.mlflow import MlflowSpanExporter
-from spanbridge.collector.exporters.mlflow.trace_buffer import Gathering
+from spanbridge.collector.exporters.mlflow.trace_buffer import TraceBuffer
 from spanbridge.processors.types import Batch, Trace, span_count
 from tests.samples.mlflow_traces import add_span, new_trace, whole_trace
 
@@ -27,56 +27,56 @@ def parts(trace: Trace) -> list[Batch]:
 
 
 def test_a_trace_goes_out_with_its_root():
-    gathering, trace = Gathering(), whole_trace()
+    buffer, trace = TraceBuffer(), whole_trace()
     root, child = parts(trace)
-    assert gathering.add(child) == []
-    [released] = gathering.add(root)
+    assert buffer.add(child) == []
+    [released] = buffer.add(root)
     assert (released.trace_id, released.late, span_count(released.batch)) == (trace.trace_id, False, 2)
-    assert gathering.flush() == []
+    assert buffer.flush() == []
 
 
 def test_what_comes_after_is_late():
-    gathering, trace = Gathering(), whole_trace()
+    buffer, trace = TraceBuffer(), whole_trace()
     root, child = parts(trace)
-    gathering.add(root)
-    assert gathering.add(child) == []
-    [late] = gathering.flush()
+    buffer.add(root)
+    assert buffer.add(child) == []
+    [late] = buffer.flush()
     assert late.late
 
 
 def test_a_remote_parent_counts_as_a_root():
-    gathering, trace = Gathering(), new_trace()
+    buffer, trace = TraceBuffer(), new_trace()
     add_span(trace, "served", b"elsewher", flags=0x300)
-    assert len(gathering.add(trace.batch)) == 1
+    assert len(buffer.add(trace.batch)) == 1
     trace = new_trace()
     add_span(trace, "local child", b"the-root", flags=0x100)
-    assert gathering.add(trace.batch) == []
+    assert buffer.add(trace.batch) == []
 
 
 def test_beyond_its_bound_the_oldest_goes_out():
-    gathering = Gathering(capacity=2)
+    buffer = TraceBuffer(capacity=2)
     open_traces = [new_trace() for _ in range(3)]
     released = []
     for trace in open_traces:
         add_span(trace, "child", b"the-root")
-        released += gathering.add(trace.batch)
+        released += buffer.add(trace.batch)
     assert [trace.trace_id for trace in released] == [open_traces[0].trace_id]
 
 
 def test_spans_of_several_threads():
-    gathering, traces = Gathering(), [whole_trace() for _ in range(40)]
+    buffer, traces = TraceBuffer(), [whole_trace() for _ in range(40)]
     released: list[Trace] = []
 
     def work(n):
         for trace in traces:
-            released.extend(gathering.add(parts(trace)[n]))
+            released.extend(buffer.add(parts(trace)[n]))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in (0, 1)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    released += gathering.flush()
+    released += buffer.flush()
     assert sum(span_count(trace.batch) for trace in released) == 80
 
 

@@ -1,10 +1,12 @@
 """The fast way into a tracking database: whole new traces as bulk rows, the rows that MLflow's `log_spans` would leave.
 
-`prepare_database` first, then MLflow's `SqlAlchemyStore`, then a `BulkWriter` of it. What `BulkWriter.write` leaves
-(traces the store has already, and all that is not known here) goes through the store's own `log_spans`.
+A `BulkWriter` writes beside MLflow's own `SqlAlchemyStore`. What `BulkWriter.write` leaves (traces the store has
+already, and all that is not known here) goes through the store's own `log_spans`. Of an MLflow before 3.17, whose
+tables are others, this package can't be imported.
 
 To read: `values` and `spans` (a span -> its row), `tags`, `totals` and `traces` (a trace -> the rows of all tables),
-`tables` (rows -> database), `failures`, `references` and `writer` (transactions). `foreign` and `prices` ask MLflow.
+`layout` (are the tables those that rows are made for), `tables` (rows -> database), `failures`, `foreign_keys` and
+`writer` (transactions). `mlflow_translation` and `prices` ask MLflow.
 
 "The rows MLflow would leave" is what its endpoint /v1/traces (`mlflow.server.otel_api`) makes of the same spans, byte
 for byte in `spans.content`. Departures, each for the better:
@@ -16,8 +18,7 @@ for byte in `spans.content`. Departures, each for the better:
 - Prices are fetched for the providers MLflow knows, not for whatever name a span brings.
 """
 
-from spanbridge.collector.exporters.mlflow.database.bulk.schema import prepare_database
 from spanbridge.collector.exporters.mlflow.database.bulk.traces import NewTrace
 from spanbridge.collector.exporters.mlflow.database.bulk.writer import BulkWriter
 
-__all__ = ["BulkWriter", "NewTrace", "prepare_database"]
+__all__ = ["BulkWriter", "NewTrace"]

@@ -16,7 +16,7 @@ _TOO_LARGE = frozenset({"54000", 1153})
 
 
 class Failure(Enum):
-    """The kinds that ask for different answers."""
+    """The kinds of failures that ask for different answers."""
 
     CONFLICT = auto()
     """A row is there already, or its experiment no longer is."""
@@ -37,7 +37,7 @@ class Failures:
         self.types = (DBAPIError, PoolTimeoutError, self._driver.Error, UnicodeError, OverflowError)
 
     def kind(self, error: Exception) -> Failure:
-        """Which kind of failure an error of `types` is."""
+        """Tell which kind of failure an error of `types` is."""
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         driver = self._driver
         code = _code(cause)

@@ -1,4 +1,4 @@
-"""What rows refer to, not looked up where a DBA has allowed the role of the bridge to do without (PostgreSQL 15).
+"""Foreign keys that are not looked up, where a DBA has allowed the role of the bridge to do without (PostgreSQL 15).
 
 PostgreSQL looks up what each row refers to, 33 times for a trace of eight spans: two fifths of the time that it spends
 on one. All of it is known: it is traces of the same transaction, and one experiment, which is locked here as the
@@ -31,7 +31,12 @@ _LEAVE_OUT = "SET LOCAL session_replication_role = replica"
 
 
 def leave_out_references(connection: Connection, experiment_id: int) -> None:
-    """For the rest of the transaction, in which whole traces of one experiment are inserted, if that is allowed."""
+    """Leave foreign keys unchecked for the rest of a transaction, if its role may and no trigger would be missed.
+
+    Args:
+        connection: In a transaction that inserts whole traces of one experiment, and nothing else.
+        experiment_id: The experiment, which is locked against deletion as the look-ups would have locked it.
+    """
     dialect = connection.dialect
     if dialect.name != "postgresql" or (dialect.server_version_info or ()) < (FIRST_WITH_GRANTS,):
         return

@@ -1,4 +1,4 @@
-"""What a model call cost, by MLflow's own price table."""
+"""The cost of a model call, by MLflow's own price table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,16 @@ class Prices:
         self._litellm = importlib.util.find_spec("litellm") is not None
 
     def cost(self, model: str, usage: dict[str, Any], provider: str | None) -> Cost | None:
-        """The cost of one call, or None if the model or what it used is unknown."""
+        """Price one call.
+
+        Args:
+            model: The model's name.
+            usage: Token counts by MLflow's keys (`TokenUsageKey`).
+            provider: MLflow's name of the provider; None if that is not known.
+
+        Returns:
+            The cost in USD; None if the model or what it used is unknown.
+        """
         try:
             if not self._litellm and (provider or "").lower() not in self._providers:
                 provider = None

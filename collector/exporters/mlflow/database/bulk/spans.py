@@ -94,10 +94,16 @@ class SpanFacts:
 
 
 def span_facts(source: Source, ids: TraceIds, experiment_id: int, prices: Prices) -> SpanFacts:
-    """Decode one span.
+    """Make the row of one span.
+
+    Args:
+        source: The span with its attributes.
+        ids: Of its trace.
+        experiment_id: The experiment it goes to.
+        prices: What a model call costs.
 
     Raises:
-        Unfit: the span is one that MLflow refuses, or takes in a way unknown here.
+        Unfit: The span is one that MLflow refuses, or takes in a way unknown here.
     """
     span, sent, service_name = source
     span_id, parent = _ids(span)

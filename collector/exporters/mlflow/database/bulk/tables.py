@@ -49,7 +49,7 @@ class Tables:
     """The tables of a trace, each with its way in.
 
     Raises:
-        LookupError: the database or its driver is none that we know a way for.
+        LookupError: The database or its driver is none that we know a way for.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -60,7 +60,17 @@ class Tables:
         self._links = _insert(dialect, SqlEntityAssociation.__table__, _ASSOCIATION)
 
     def ready(self, new: Iterable[TraceRows]) -> list[Insert]:
-        """What inserts the traces, in the order of their ids: of two writers one then waits, instead of both."""
+        """Make rows ready to be inserted.
+
+        Traces are put in the order of their ids: of two writers that meet in two traces one then waits for the other.
+        In different orders each would wait for the other, until the database ends one.
+
+        Args:
+            new: The rows of traces.
+
+        Returns:
+            What inserts them, table by table, to be called in a transaction in that order.
+        """
         ordered = sorted(new, key=lambda trace: trace.id)
         of_tables = (
             (self._info, [trace.info for trace in ordered]),
@@ -70,6 +80,15 @@ class Tables:
             (self._links, [row for trace in ordered for row in trace.links]),
         )
         return [ready(rows) for ready, rows in of_tables if rows]
+
+
+def has_way_into(dialect: Dialect) -> bool:
+    """Return whether a way to insert many rows is known for a database and its driver."""
+    try:
+        Tables(dialect)
+    except LookupError:
+        return False
+    return True
 
 
 def _insert(dialect: Dialect, table: Table, columns: Sequence[str]) -> Ready:
@@ -138,7 +157,7 @@ def _copy(target: str, fields: Sequence[Field], write: Callable[[Any, str, bytes
 
 
 def copy_data(rows: Sequence[Row], fields: Sequence[Field]) -> bytes:
-    """Rows in COPY's binary format (PostgreSQL's manual, COPY, "Binary Format"): nothing has to be escaped in it.
+    """Write rows in COPY's binary format (PostgreSQL's manual, COPY, "Binary Format"): nothing is escaped in it.
 
     It is made column by column, so that the interpreter takes no step for a value that is remembered.
     """

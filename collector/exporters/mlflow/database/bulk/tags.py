@@ -27,7 +27,7 @@ class LocationTags:
         self._before, _, self._after = uri.rpartition(some)
 
     def __call__(self, trace_id: str) -> dict[str, str]:
-        """The tags of a trace."""
+        """Return the two tags of a trace, by MLflow's id of it."""
         return {
             MLFLOW_ARTIFACT_LOCATION: f"{self._before}{trace_id}{self._after}",
             TraceTagKey.SPANS_LOCATION: SpansLocation.TRACKING_STORE.value,
@@ -35,7 +35,7 @@ class LocationTags:
 
 
 def root_tags(attributes: Mapping[str, str]) -> dict[str, str]:
-    """The tags that a root span carries as `mlflow.traceTag.*`; bad ones are left out, as MLflow does."""
+    """Return the tags that a root span carries as `mlflow.traceTag.*`, without those that MLflow leaves out as bad."""
     prefix = SpanAttributeKey.TRACE_TAG_PREFIX
     tags: dict[str, str] = {}
     for key, text in attributes.items():

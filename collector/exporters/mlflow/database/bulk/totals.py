@@ -1,4 +1,4 @@
-"""What a trace used and cost: the sums of its spans, each branch of the tree counted once."""
+"""The tokens and the cost of a trace: the sums of its spans, each branch of the tree counted once."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _ALWAYS = (TokenUsageKey.INPUT_TOKENS, TokenUsageKey.OUTPUT_TOKENS, TokenUsageKe
 
 
 def totals(spans: Sequence[SpanFacts]) -> dict[str, int | float]:
-    """The token and cost columns of `trace_info`: of each branch the topmost span that says something.
+    """Add up the token and cost columns of `trace_info`: of each branch the topmost span that says something.
 
     As `mlflow.tracing.utils._aggregate_from_nodes` sums, which takes an object a span, and a walk each for both.
 
     Raises:
-        Unfit: a count or an amount is not a number.
+        Unfit: A count or an amount is not a number.
     """
     usages, costs = _topmost(spans)
     columns: dict[str, int | float] = {}

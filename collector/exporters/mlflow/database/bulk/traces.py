@@ -71,7 +71,10 @@ class NewTrace:
 
     @classmethod
     def of(cls, record: TraceRecord) -> NewTrace:
-        """What a record says. A late part without a root does not end its trace, nor name it."""
+        """Make a trace of a record.
+
+        A late part without a root does not end its trace, nor name it: the part with the root has done so, or will.
+        """
         ends = record.has_root or not record.late
         (head, its_attributes), *others = record.attributes()
         service = record.tags.get("service.name", "")
@@ -111,13 +114,13 @@ class TraceRows:
 
 
 class TraceDecoder:
-    """Makes the rows of traces; remembers prices between them."""
+    """The way from traces to their rows; remembers prices between them."""
 
     def __init__(self) -> None:
         self._prices = Prices()
 
     def __call__(self, trace: NewTrace, place: Place) -> TraceRows:
-        """Decode one trace.
+        """Make the rows of one trace.
 
         Raises:
             Unfit: MLflow refuses the trace or takes it in a way unknown here.
@@ -144,7 +147,11 @@ class TraceDecoder:
 
 
 def trace_ids(trace_id: bytes) -> TraceIds:
-    """The forms MLflow gives a trace id."""
+    """Return the forms MLflow gives a trace id.
+
+    Raises:
+        Unfit: It is not of sixteen bytes.
+    """
     if len(trace_id) != _TRACE_ID_BYTES:
         raise Unfit("a trace id is not of sixteen bytes")
     mlflow = f"tr-{trace_id.hex()}"

@@ -29,18 +29,22 @@ _BEFORE_JSON = '"{[' + _BLANK
 
 
 class Unfit(Exception):
-    """The bulk path does not know what MLflow would make of this trace: MLflow's own store decides."""
+    """A trace of which bulk rows are not known to be what MLflow would make: MLflow's own store decides."""
 
 
 def stored(value: Value) -> str:
-    """The text MLflow keeps of an attribute's value."""
+    """Return the text that MLflow keeps of an attribute's value.
+
+    Raises:
+        Unfit: It is JSON beyond the limits of Python's reader.
+    """
     if isinstance(value, str):
         return value if value and value[0] in _BEFORE_JSON and _holds_json(value) else quote(value)
     return _number(value) if isinstance(value, (int, float)) else _json(value)
 
 
 def members(texts: dict[str, str]) -> str:
-    """The JSON of an object of texts, spaced as json does it."""
+    """Write the JSON of an object of texts, spaced as Python's json does it."""
     try:
         # A line break is never inside a text here, as JSON escapes it: all that there are can become spaces.
         lines = orjson.dumps(texts, option=orjson.OPT_INDENT_2)
@@ -50,7 +54,7 @@ def members(texts: dict[str, str]) -> str:
 
 
 def plain(text: str) -> str:
-    """The string that stored text stands for; stored text of anything else as it is."""
+    """Return the string that stored text stands for; stored text of anything else as it is."""
     if text.lstrip(_BLANK)[:1] != '"':
         return text
     if text[0] == text[-1] == '"' and "\\" not in text:
@@ -59,7 +63,11 @@ def plain(text: str) -> str:
 
 
 def mapping(text: str | None) -> dict[str, Any] | None:
-    """The JSON object that stored text holds, or None."""
+    """Read the JSON object that stored text holds; None if it holds none.
+
+    Raises:
+        json.JSONDecodeError: It begins like one and is none.
+    """
     if not text or text.lstrip(_BLANK)[:1] != "{":
         return None
     try:

@@ -12,17 +12,15 @@ from typing import Any
 
 from mlflow.environment_variables import MLFLOW_TRACE_ARCHIVAL_CONFIG
 from mlflow.exceptions import MlflowException
-from mlflow.store.db.utils import _get_latest_schema_revision
 from mlflow.store.tracking.dbmodels.models import SqlTraceInfo
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.tracking.utils.sql_trace_rollups import rollups_enabled
-from mlflow.version import VERSION
 from sqlalchemy import Connection, select
 
 from spanbridge.collector.exporters.mlflow.database.bulk.failures import Failure, Failures
 from spanbridge.collector.exporters.mlflow.database.bulk.foreign_keys import leave_out_references
-from spanbridge.collector.exporters.mlflow.database.bulk.schema import KNOWN_REVISION, KNOWN_SERIES
-from spanbridge.collector.exporters.mlflow.database.bulk.tables import Insert, Tables
+from spanbridge.collector.exporters.mlflow.database.bulk.layout import differences
+from spanbridge.collector.exporters.mlflow.database.bulk.tables import Insert, Tables, has_way_into
 from spanbridge.collector.exporters.mlflow.database.bulk.tags import LocationTags
 from spanbridge.collector.exporters.mlflow.database.bulk.traces import NewTrace, Place, TraceDecoder, TraceRows
 from spanbridge.collector.exporters.mlflow.database.bulk.values import Unfit
@@ -41,11 +39,18 @@ _COMPRESS_QUICKLY = "SET LOCAL default_toast_compression = 'lz4'"
 
 
 class BulkWriter:
-    """Writes traces that are new to a tracking database as MLflow's `log_spans` would, a batch in one transaction.
+    """A writer of traces that are new to a tracking database: the rows of MLflow's `log_spans`, a batch a transaction.
 
     `write` may be called from several threads at a time. `off` says why nothing goes the bulk way; "" if all may.
-    SQLite takes one writer at a time, and those that wait in its own busy handler wait by sleeping: so all that share
-    `turn`, threads or processes, wait for that.
+
+    Args:
+        store: MLflow's store of the database.
+        turn: A lock that a transaction of SQLite holds; None for one of this writer's own. SQLite takes one writer at a
+            time, and who waits in its busy handler sleeps, ever longer, while others come first. So two writers, be
+            they threads or processes, wait for this lock, which the next one gets at once.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: The database can't be asked for its tables.
     """
 
     def __init__(self, store: SqlAlchemyStore, turn: contextlib.AbstractContextManager[Any] | None = None) -> None:
@@ -59,25 +64,29 @@ class BulkWriter:
         self._turn = (turn or threading.Lock()) if is_sqlite else contextlib.nullcontext()
         self.off = _why_not(store)
         if not self.off:
-            try:
-                self._tables = Tables(self._engine.dialect)
-            except LookupError as error:
-                self.off = str(error)
-        if self.off:
-            _log.warning("traces go through MLflow's own store, which is slow: %s", self.off)
+            self._tables = Tables(self._engine.dialect)
 
     def write(
         self, traces: Iterable[NewTrace], experiment_id: str, *, run_id: str = "", workspace: str = ""
     ) -> list[int]:
-        """Write the traces that are new to the store; return the positions of the others, in their order.
+        """Write the traces that are new to the store.
 
-        What is left is for MLflow's own `log_spans`: traces the store has already, and what is not known here. `run_id`
-        is the run to link finished traces to. One thread at a time iterates over its traces and makes rows of them:
-        more would only take the interpreter from each other and from those who accept spans.
+        One thread at a time iterates over its traces and makes rows of them: more would only take the interpreter from
+        each other.
+
+        Args:
+            traces: They may hold several parts of a trace, of which the first is written.
+            experiment_id: The experiment they go to.
+            run_id: The run to link finished traces to; "" for none.
+            workspace: The workspace of the experiment, whose traces all are left; "" for none.
+
+        Returns:
+            The positions of the traces that are left, in their order, for MLflow's own `log_spans`: those that the
+            store has already, and what is not known here.
 
         Raises:
-            Retryable: the database can't be reached. Some traces may have been written, and will be left next time.
-            Held: it does not let us in any more; the same.
+            Retryable: The database can't be reached. Some traces may have been written, and will be left next time.
+            Held: It does not let us in any more; the same.
         """
         place = None if self.off or workspace else self._place(experiment_id, run_id)
         with self._preparing:
@@ -138,7 +147,11 @@ class BulkWriter:
         return set()
 
     def _try(self, new: dict[str, TraceRows], ready: Sequence[Insert] | None) -> set[str] | Failure:
-        """To look for them within the transaction keeps SQLite's readers from waiting for another's to end."""
+        """Insert traces in one transaction; return the ids of those that were, or what went wrong.
+
+        Traces that the store has are looked for within it. Before it, the look-up would wait in SQLite for another's
+        transaction to end, and what came in between would still be a conflict.
+        """
         try:
             with self._turn, self._engine.begin() as connection:
                 _begin(connection)
@@ -218,10 +231,12 @@ def _why_not(store: SqlAlchemyStore) -> str:
     """What of this store or process the bulk path does not know; "" if it knows all."""
     if type(store) is not SqlAlchemyStore:
         return f"{type(store).__name__} is not MLflow's plain database store (workspaces?)"
-    if not VERSION.startswith(KNOWN_SERIES) or _get_latest_schema_revision() != KNOWN_REVISION:
-        return f"the bulk way knows MLflow {KNOWN_SERIES}x, installed is {VERSION}"
+    if not has_way_into(store.engine.dialect):
+        return f"no bulk insert is known for {store.engine.dialect.name}+{store.engine.dialect.driver}"
     if rollups_enabled():
         return "MLFLOW_SQL_TRACE_ROLLUPS_ENABLED is on"
     if MLFLOW_TRACE_ARCHIVAL_CONFIG.get():
         return "MLFLOW_TRACE_ARCHIVAL_CONFIG is set"
+    if differ := differences(store.engine):
+        return f"MLflow's tables are not those that spanbridge knows: {'; '.join(differ)}"
     return ""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from mlflow.store.db.utils import _get_alembic_config, _get_schema_version
+from mlflow.store.db.utils import _get_alembic_config, _get_latest_schema_revision, _get_schema_version
 from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from spanbridge.collector.errors import ConfigError, Held, Retryable
-from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter, prepare_database
-from spanbridge.collector.exporters.mlflow.database.bulk.schema import KNOWN_REVISION
+from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter
+from spanbridge.collector.exporters.mlflow.database.schema import prepare_database
 
 ONE_OLDER = "75868b020152"
 WITHOUT_ANALYTICS = "17e22815139b"
@@ -51,7 +51,7 @@ def test_an_empty_database_is_initialised(uri: str):
     prepare_database(uri)
     store = SqlAlchemyStore(uri, "/srv/artifacts")
     assert BulkWriter(store).off == ""
-    assert _get_schema_version(store.engine) == KNOWN_REVISION
+    assert _get_schema_version(store.engine) == _get_latest_schema_revision()
     store.engine.dispose()
 
 
@@ -59,7 +59,7 @@ def test_a_database_with_tables_of_others_is_initialised(uri: str, engine: Engin
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE invoices (id INTEGER)"))
     prepare_database(uri)
-    assert _get_schema_version(engine) == KNOWN_REVISION
+    assert _get_schema_version(engine) == _get_latest_schema_revision()
 
 
 @pytest.mark.parametrize("revision", [ONE_OLDER, WITHOUT_ANALYTICS])
@@ -69,7 +69,7 @@ def test_an_older_database_is_refused_and_left_alone(uri: str, engine: Engine, r
     with pytest.raises(Held) as refused:
         prepare_database(uri)
     assert f"at revision {revision}" in str(refused.value)
-    assert f"needs {KNOWN_REVISION}" in str(refused.value)
+    assert f"needs {_get_latest_schema_revision()}" in str(refused.value)
     assert f"mlflow db upgrade {shlex.quote(str(engine.url))}" in str(refused.value)
     assert _get_schema_version(engine) == revision
     assert set(inspect(engine).get_table_names()) == tables

@@ -20,21 +20,19 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from spanbridge.collector.errors import ConfigError, Held, Retryable
 
-KNOWN_REVISION = "dc11669786a5"
-"""The schema that the bulk path writes."""
-KNOWN_SERIES = "3.17."
-"""The releases of MLflow whose `log_spans` the bulk path reproduces."""
-
 
 def prepare_database(tracking_uri: str) -> None:
     """Make sure that the database has the schema of the installed MLflow; give it one if it has none.
 
     To be called before a `SqlAlchemyStore` is made: that migrates an older database that lacks a table unasked.
 
+    Args:
+        tracking_uri: The database's.
+
     Raises:
-        ConfigError: the URI is no database's, or the driver it asks for is not installed.
-        Held: the database has another schema; the text names the command to run.
-        Retryable: the database can't be reached, or somebody else is initialising it.
+        ConfigError: The URI is no database's, or the driver it asks for is not installed.
+        Held: The database has another schema; the text names the command to run.
+        Retryable: The database can't be reached, or somebody else is initialising it.
     """
     engine = _engine(tracking_uri)
     shown = engine.url.render_as_string(hide_password=True)
