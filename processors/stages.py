@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 from spanbridge.processors.types import Batch, Logs, Processor, TraceProcessor
 
 Request: TypeAlias = Batch | Logs
-HeadProcessor: TypeAlias = Callable[[Request], Request]
+RequestProcessor: TypeAlias = Callable[[Request], Request]
 """A processor of requests, before the disk; may edit the request in place. What is empty then goes no further."""
 
 
@@ -60,7 +60,7 @@ class Stages:
     that a request which its sender has to repeat is not counted twice.
     """
 
-    head: HeadProcessor | None = None
+    head: RequestProcessor | None = None
     trace: TraceProcessor | None = None
     observes: bool = False
 
@@ -69,7 +69,7 @@ Builder: TypeAlias = Callable[[Any, Any], Stages]
 """Makes the stages of a config model and a `BuildContext`; those that steer the flow want the flow's own context."""
 
 
-def spans_only(process: Processor) -> HeadProcessor:
+def spans_only(process: Processor) -> RequestProcessor:
     """Return a head processor that does `process` to spans and lets log records pass."""
 
     def stage(request: Request) -> Request:

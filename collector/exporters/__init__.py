@@ -109,8 +109,8 @@ class ConfiguredExporter:
 
     exporter: Exporter
     limits: SendLimits
-    consumers: int
-    retry: RetryConfig
+    num_consumers: int
+    retry_on_failure: RetryConfig
 
 
 Builder: TypeAlias = Callable[[Any, Mapping[str, str]], ConfiguredExporter]

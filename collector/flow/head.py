@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from spanbridge.collector.errors import ConfigError
 from spanbridge.collector.journal import Entry, Journal, Signal
 from spanbridge.collector.otlp.requests import Request, count
 from spanbridge.collector.receivers import Accept
 from spanbridge.collector.telemetry.metrics import Telemetry
+from spanbridge.processors.stages import RequestProcessor
 from spanbridge.processors.types import Batch, Context, span_count
 
 PORTION = 512
 """Spans of a large request that the head stage works on at a time, some 20 ms with everything switched on. What is more
 than twice that is large, of requests and of traces."""
-
-RequestProcessor: TypeAlias = Callable[[Request], Request]
-"""A processor of spans or log records, whichever the request holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,9 +130,9 @@ async def _add_head(service: Service, pipeline: PipelineConfig, stages: Pipeline
 def _delivery(service: Service, exporter_id: str, stages: PipelineStages, flow: Flow) -> Delivery:
     build: ExporterBuilder = component_of("exporter", exporter_id).build
     made = build(service.config.exporters[exporter_id], os.environ)
-    retry, limits = made.retry, stages.send_limits(made.limits)
+    retry, limits = made.retry_on_failure, stages.send_limits(made.limits)
     backoff = Backoff(retry.initial_interval, retry.max_interval, retry.multiplier, retry.randomization_factor)
-    options = DeliveryOptions(made.consumers, 4 * limits.max_spans, limits, backoff)
+    options = DeliveryOptions(made.num_consumers, 4 * limits.max_spans, limits, backoff)
     return Delivery(exporter_id, made.exporter, options, service.telemetry, flow.settled)
 
 

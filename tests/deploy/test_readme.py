@@ -8,14 +8,25 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from spanbridge.collector.cli.main import COMMANDS
+from spanbridge.collector.flow.released_traces import ReleasedTraces
+from spanbridge.collector.service.stages import PipelineStages, add_stages
 from spanbridge.collector.telemetry.metrics import Telemetry, render
 from spanbridge.collector.telemetry.process_metrics import ProcessMetrics
-from spanbridge.processors.span_metrics import SpanMetrics, SpanMetricsConfig
 from tests.deploy.support.chart import CHART
 from tests.deploy.support.tools import ROOT
+from tests.flows import configured
 
 TEXT = (ROOT / "deploy/README.md").read_text()
 CODE = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL))
+
+PROCESSORS = {
+    "span_metrics": {},
+    "redaction": {},
+    "probabilistic_sampler": {},
+    "tag_schema": {},
+    "tail_sampling": {"policies": [{"name": "all", "type": "always_sample"}]},
+}
+"""Those that have metrics of their own."""
 
 
 def test_links_lead_somewhere():
@@ -27,7 +38,7 @@ def test_links_lead_somewhere():
 def test_metrics_that_are_looked_for_are_there():
     telemetry = Telemetry(CollectorRegistry())
     telemetry.registry.register(ProcessMetrics("0"))
-    telemetry.registry.register(SpanMetrics(SpanMetricsConfig()))
+    add_stages(PipelineStages(telemetry, ReleasedTraces(), {}), configured(PROCESSORS))
     names = render(telemetry.registry, total_suffix=False).decode()
     patterns = re.findall(r"metrics \\\| grep (?:-E '([^']+)'|(\w+))", TEXT)
     assert len(patterns) > 8

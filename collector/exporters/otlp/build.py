@@ -44,7 +44,10 @@ def build_http(config: OtlpHttpExporterConfig, _environ: Mapping[str, str]) -> C
 
 def _configured(exporter: Exporter, config: QueuedExporterConfig) -> ConfiguredExporter:
     return ConfiguredExporter(
-        exporter, FORWARD_SEND, consumers=config.sending_queue.num_consumers, retry=config.retry_on_failure
+        exporter,
+        FORWARD_SEND,
+        num_consumers=config.sending_queue.num_consumers,
+        retry_on_failure=config.retry_on_failure,
     )
 
 

@@ -39,7 +39,7 @@ def test_an_exporter_brings_its_limits_consumers_and_pauses(name, section, limit
     component = component_of("exporter", name)
     made = component.build(component.config.model_validate(section), {})
     made.exporter.close()
-    assert (made.limits, made.consumers, made.retry) == (limits, 3, retry)
+    assert (made.limits, made.num_consumers, made.retry_on_failure) == (limits, 3, retry)
 
 
 def test_a_database_takes_more_at_a_time_than_a_server_and_sqlite_most():
