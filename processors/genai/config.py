@@ -42,12 +42,12 @@ class SourceConfig(ConfigModel):
         description="The convention, for example `openinference`; or `custom`, which has custom_mappings alone."
     )
     remove_originals: bool | None = Field(
-        None,
+        default=None,
         description="Drop the attributes of this convention that ended up in `mlflow.*` ones. "
         "Default: as the processor's `remove_originals` says.",
     )
     overwrite: bool | None = Field(
-        None,
+        default=None,
         description="Replace `mlflow.*` attributes that a span brings along by what this convention states. "
         "Default: as the processor's `overwrite` says.",
     )
@@ -90,16 +90,16 @@ class GenAiConfig(ConfigModel):
         tuple[SourceConfig, ...],
         BeforeValidator(_listed, json_schema_input_type=list[str | SourceConfig] | dict[str, dict[str, Any] | None]),
     ] = Field(
-        (),
+        default=(),
         description="The conventions to read: a list of names or of sections with a `name`, or a mapping from names to "
         "sections. Default, and with none but `custom`: every convention.",
     )
     remove_originals: bool = Field(
-        False,
+        default=False,
         description="Drop the attributes that ended up in `mlflow.*` ones, where a source does not say otherwise.",
     )
     overwrite: bool = Field(
-        False,
+        default=False,
         description="Replace `mlflow.*` attributes that a span brings along, where a source does not say otherwise.",
     )
 
