@@ -40,41 +40,41 @@ class RedactionConfig(ConfigModel):
     """What is masked, removed and let through. The order of the rules is in README.md here."""
 
     allow_all_keys: bool | None = Field(
-        None,
+        default=None,
         description="Keep attributes whose keys are not in allowed_keys. "
         "Default: false if allowed_keys is given, true if not; the Collector's default is false.",
     )
     allowed_keys: tuple[str, ...] = Field(
-        (), description="Keys of the attributes to keep, if allow_all_keys is false; all others are removed."
+        default=(), description="Keys of the attributes to keep, if allow_all_keys is false; all others are removed."
     )
-    ignored_keys: tuple[str, ...] = Field((), description="Keys whose attributes are left as they are.")
+    ignored_keys: tuple[str, ...] = Field(default=(), description="Keys whose attributes are left as they are.")
     ignored_key_patterns: tuple[Pattern, ...] = Field(
-        (), description="RE2 expressions; an attribute in whose key one is found is left as it is."
+        default=(), description="RE2 expressions; an attribute in whose key one is found is left as it is."
     )
     blocked_key_patterns: tuple[Pattern, ...] = Field(
-        (), description="RE2 expressions; the whole value of an attribute in whose key one is found is masked."
+        default=(), description="RE2 expressions; the whole value of an attribute in whose key one is found is masked."
     )
     blocked_values: tuple[Pattern, ...] = Field(
-        (), description="RE2 expressions; what they find in a value is masked, and nothing around it."
+        default=(), description="RE2 expressions; what they find in a value is masked, and nothing around it."
     )
     allowed_values: tuple[Pattern, ...] = Field(
-        (),
+        default=(),
         description="RE2 expressions; what would be masked stays if it lies within a match of one of them. "
         "The Collector lets the whole value through for one match anywhere in it.",
     )
     redact_all_types: bool = Field(
-        False, description="Look for blocked values in numbers and booleans too, and not in texts alone."
+        default=False, description="Look for blocked values in numbers and booleans too, and not in texts alone."
     )
     hash_function: HashFunction = Field(
-        "",
+        default="",
         description="Write a hex digest in place of `****`. Only the keyed ones, which need hmac_key, keep a guessable "
         "value such as an address from being found by trying. Default: `****`.",
     )
     hmac_key: SecretStr = Field(
-        SecretStr(""), description="The secret key of hmac-sha256 and hmac-sha512, best as `${env:KEY}`."
+        default=SecretStr(""), description="The secret key of hmac-sha256 and hmac-sha512, best as `${env:KEY}`."
     )
     summary: Literal["", "debug", "info", "silent"] = Field(
-        "silent",
+        default="silent",
         description="Add attributes that tell what was done: `info` counts, `debug` names the keys as well, "
         "`silent` and the empty text add none.",
     )
@@ -88,7 +88,7 @@ class RedactionConfig(ConfigModel):
         tuple[str, ...] | None,
         BeforeValidator(_detector_names, json_schema_input_type=Literal["all"] | list[str] | None),
     ] = Field(
-        None,
+        default=None,
         description='Named detectors of secrets and personal data, a list or "all"; ours. '
         "Default: all if no other rule is given, none otherwise.",
     )

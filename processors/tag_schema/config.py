@@ -25,13 +25,17 @@ _TAG_NAME = re.compile(
 class SourceConfig(ConfigModel):
     """One place to look for a value; exactly one of the keys is given."""
 
-    root: str = Field("", description="The key of an attribute of the root span.")
-    span: str = Field("", description="The key of an attribute of any span; the root's counts before another's.")
-    resource: str = Field("", description="The key of a resource attribute; that of the root's resource counts first.")
-    metadata: str = Field("", description="The key of trace metadata that an earlier processor set.")
-    env: str = Field("", description="The name of an environment variable of spanbridge.")
-    constant: Scalar | None = Field(None, description="The value itself.")
-    computed: str = Field("", description=f"What to compute from the whole trace: {', '.join(COMPUTED)}.")
+    root: str = Field(default="", description="The key of an attribute of the root span.")
+    span: str = Field(
+        default="", description="The key of an attribute of any span; the root's counts before another's."
+    )
+    resource: str = Field(
+        default="", description="The key of a resource attribute; that of the root's resource counts first."
+    )
+    metadata: str = Field(default="", description="The key of trace metadata that an earlier processor set.")
+    env: str = Field(default="", description="The name of an environment variable of spanbridge.")
+    constant: Scalar | None = Field(default=None, description="The value itself.")
+    computed: str = Field(default="", description=f"What to compute from the whole trace: {', '.join(COMPUTED)}.")
 
     @field_validator("computed")
     @classmethod
@@ -51,25 +55,30 @@ class TagConfig(ConfigModel):
     """One tag: where its value comes from and what it must be."""
 
     type: Type = Field(
-        "str", description="What the value must be. Tags are texts in MLflow: `3`, `0.5`, `true`; a csv is `a,b`."
+        default="str",
+        description="What the value must be. Tags are texts in MLflow: `3`, `0.5`, `true`; a csv is `a,b`.",
     )
     from_: tuple[SourceConfig, ...] = Field(
-        (),
+        default=(),
         alias="from",
         description="Where to look for a value, in order. What the application gives under the tag's name or an alias "
         "counts before.",
     )
-    aliases: tuple[str, ...] = Field((), description="Other names under which the application may give the tag.")
-    default: Scalar | None = Field(None, description="The value if no source has one. Default: the tag is not written.")
-    required: bool = Field(False, description="Whether it is a violation if there is no value and no default.")
+    aliases: tuple[str, ...] = Field(
+        default=(), description="Other names under which the application may give the tag."
+    )
+    default: Scalar | None = Field(
+        default=None, description="The value if no source has one. Default: the tag is not written."
+    )
+    required: bool = Field(default=False, description="Whether it is a violation if there is no value and no default.")
     allowed: tuple[Scalar, ...] = Field(
-        (), description="The values that are allowed, of a csv for each item. Default: any."
+        default=(), description="The values that are allowed, of a csv for each item. Default: any."
     )
     pattern: Pattern | None = Field(
-        None, description="An RE2 expression that the whole value must match, of a csv each item."
+        default=None, description="An RE2 expression that the whole value must match, of a csv each item."
     )
     on_violation: Action | None = Field(
-        None, description="What a violation of this tag does. Default: as the schema's on_violation says."
+        default=None, description="What a violation of this tag does. Default: as the schema's on_violation says."
     )
 
     def checker(self) -> Callable[[str | None], str]:
@@ -109,9 +118,10 @@ class TagConfig(ConfigModel):
 class SchemaConfig(ConfigModel):
     """A set of tags, and the traces that it is for."""
 
-    name: str = Field("", description="A name for messages.")
+    name: str = Field(default="", description="A name for messages.")
     extends: Literal["standard"] | None = Field(
-        None, description="Take over the tags of the standard schema; a tag of the same name replaces the standard one."
+        default=None,
+        description="Take over the tags of the standard schema; a tag of the same name replaces the standard one.",
     )
     when: dict[str, str | list[str]] = Field(
         default_factory=dict,
@@ -119,12 +129,12 @@ class SchemaConfig(ConfigModel):
     )
     tags: dict[str, TagConfig] = Field(default_factory=dict, description="The tags by their names.")
     on_violation: Action = Field(
-        "keep",
+        default="keep",
         description="What a violation does: `keep` keeps the value; `tag` keeps it and lists it as `tag:rule` in the "
         f"tag {VIOLATIONS_TAG}; `drop_tag` passes it over for the next source; `drop_trace` drops the trace.",
     )
     violations_tag: str = Field(
-        "",
+        default="",
         description="The tag that lists every violation, whatever it does. "
         f"Default: none, and {VIOLATIONS_TAG} for the action `tag`.",
     )
@@ -168,13 +178,13 @@ class TagSchemaConfig(ConfigModel):
     default_schema: Annotated[
         SchemaConfig | None, BeforeValidator(_schema, json_schema_input_type=Literal["standard"] | SchemaConfig | None)
     ] = Field(
-        None,
+        default=None,
         alias="schema",
         description="The schema of traces that none of `schemas` matches: `standard` or a section of its own. "
         "Default: `standard`, or none if `schemas` is given.",
     )
     schemas: tuple[SchemaConfig, ...] = Field(
-        (), description="Schemas with conditions; the first whose `when` matches a trace's resource is applied."
+        default=(), description="Schemas with conditions; the first whose `when` matches a trace's resource is applied."
     )
 
     @property

@@ -28,7 +28,6 @@ _KINDS = {
 }
 _FRAMEWORK_KEYS = ("langgraph_", "ls_", "lc_", "LANGSMITH_", "checkpoint_")
 _NO_TAGS = frozenset({"usage_metadata", "revision_id"})
-_DECIDING_TYPE = ("langsmith.span.kind", "gen_ai.operation.name")
 _STATED_PROVIDER = ("langsmith.metadata.ls_provider", "gen_ai.provider.name", "gen_ai.system")
 _said_type = lookup("langsmith.span.kind", _KINDS)
 

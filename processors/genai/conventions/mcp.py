@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from spanbridge.processors.genai import span_types as types
-from spanbridge.processors.genai.convention import Convention, any_under
+from spanbridge.processors.genai.convention import Convention, any_under, value
 from spanbridge.processors.genai.values import as_object, decoded
 from spanbridge.processors.genai.view import SpanView
 
@@ -21,11 +21,8 @@ _METHODS = {
 }
 
 
-_METHOD_KEYS = ("mcp.method.name", "mcp.method")
-
-
 def _span_type(view: SpanView) -> str | None:
-    method = view.name(*_METHOD_KEYS)
+    method = view.name("mcp.method.name", "mcp.method")
     return _METHODS.get(method.lower(), types.TASK) if method else None
 
 
@@ -44,6 +41,6 @@ CONVENTION = Convention(
     recognise=any_under("mcp."),
     span_type=_span_type,
     inputs=_inputs,
-    outputs=lambda view: view.first("mcp.response.value", "mcp.tool.result"),
+    outputs=value("mcp.response.value", "mcp.tool.result"),
     originals=("mcp.request.argument", "mcp.request.argument.", "mcp.response.value"),
 )

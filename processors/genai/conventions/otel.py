@@ -148,18 +148,15 @@ def _query(view: SpanView) -> Any:
     return None
 
 
-def _answered(view: SpanView) -> Any:
-    found = view.get("gen_ai.output.messages")
-    return None if found is None else _choices(decoded(found)) or found
-
-
-def _choices(found: Any) -> Any:
-    if isinstance(found, str):
-        return answer(found)
-    messages = objects(found)
-    if isinstance(found, list) and len(messages) != len(found):
-        return None
-    return choices([message if "role" in message else {"role": "assistant", **message} for message in messages])
+def _answered(found: Any) -> Any:
+    content = decoded(found)
+    if isinstance(content, str):
+        return answer(content)
+    messages = objects(content)
+    if isinstance(content, list) and len(messages) != len(content):
+        return found
+    shaped = [message if "role" in message else {"role": "assistant", **message} for message in messages]
+    return choices(shaped) or found
 
 
 def _completion(found: Any) -> Any:
@@ -185,7 +182,7 @@ CONVENTION = Convention(
     ),
     outputs=(
         value("gen_ai.tool.call.result"),
-        _answered,
+        value("gen_ai.output.messages", shape=_answered),
         value("gen_ai.completion", shape=_completion),
         value("gen_ai.retrieval.documents", shape=lambda found: documents(found) or found),
         value("gen_ai.memory.records", "gen_ai.task.output"),
