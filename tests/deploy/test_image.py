@@ -6,7 +6,9 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -83,6 +85,17 @@ def size(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
+def reachable(folder):
+    """Commands that open the way to a folder for all users, as in an image; root's own folder may be closed to them."""
+    closed = [parent for parent in Path(folder).parents if not parent.stat().st_mode & stat.S_IXOTH]
+    if not closed:
+        return ""
+    return (
+        f"mount --bind {folder} /mnt && mount -t tmpfs -o mode=755 tmpfs {closed[-1]} && mkdir -p {folder}"
+        f" && mount --move /mnt {folder} && "
+    )
+
+
 class Container:
     """The entry point of an image under a configuration: by its user, with nothing to write to but `volume`."""
 
@@ -94,7 +107,7 @@ class Container:
         command = ["bash", "-c", f"exec {program}"]
         if os.geteuid() == 0:
             shutil.chown(volume, 10001, 10001)
-            mounts = f"mount --bind {volume} {volume} && mount -o remount,bind,ro /"
+            mounts = f"{reachable(sys.base_prefix)}mount --bind {volume} {volume} && mount -o remount,bind,ro /"
             user = f"setpriv --reuid 10001 --regid 10001 --clear-groups {program}"
             command = ["unshare", "--mount", "bash", "-c", f"{mounts} && cd {volume} && exec {user}"]
         env = clean_environment() | image.environment | LOOPBACK

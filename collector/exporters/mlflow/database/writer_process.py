@@ -41,8 +41,13 @@ SQLITE_WORKERS = 2
 _START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 """Forked workers share the memory of what was imported before; on a Mac some libraries do not outlive a fork."""
 _PRELOAD = "spanbridge.collector.exporters.mlflow.database.writer_preload"
-_ENVIRONMENT = {"PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""Of the fork server: it imports nothing from the working directory, and numpy starts no thread for each processor."""
+_ENVIRONMENT = {
+    "PYTHONSAFEPATH": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker",
+}
+"""Of the fork server: it imports nothing from the working directory, numpy starts no thread for each processor. What a
+program that was killed leaves of its locks, Python's tracker of them removes without a word."""
 
 
 class ExporterProcess:
@@ -153,7 +158,9 @@ def _start(level: int, options: Mapping[str, Any], turn: AbstractContextManager[
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.basicConfig(level=level, handlers=[QueueHandler(_records)])
+    handler = QueueHandler(_records)
+    handler.setFormatter(logging.Formatter())  # the message alone: the program formats the rest
+    logging.basicConfig(level=level, handlers=[handler])
 
     def database(settings: MlflowSettings) -> Database:
         return Database(settings, turn=turn)
