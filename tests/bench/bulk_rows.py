@@ -34,7 +34,7 @@ from spanbridge.collector.exporters.mlflow.database.bulk.tags import LocationTag
 from spanbridge.collector.exporters.mlflow.database.bulk.traces import Place, TraceDecoder  # noqa: E402
 from spanbridge.collector.exporters.mlflow.database.bulk.writer import BulkWriter, _begin  # noqa: E402
 from spanbridge.processors.types import Trace  # noqa: E402
-from tests.integration.mlflow.bulk_stores import Databases, log_by_endpoint  # noqa: E402
+from tests.integration.mlflow.bulk.stores import Databases, log_by_endpoint  # noqa: E402
 from tests.samples.raw_traces import raw_trace  # noqa: E402
 from tests.samples.traces import batch, bench_trace  # noqa: E402
 from tests.servers.postgres import cluster  # noqa: E402

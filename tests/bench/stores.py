@@ -41,7 +41,7 @@ from spanbridge.processors.types import Trace
 from tests.bench import bulk_rows, otelcol
 from tests.bench.load import EXPORT
 from tests.bench.requests import SPANS, as_they_end, one_after_the_other, whole
-from tests.integration.mlflow.bulk_stores import Databases
+from tests.integration.mlflow.bulk.stores import Databases
 from tests.samples.reading import traces as search
 from tests.samples.traces import bench_trace
 from tests.servers.mlflow_servers import mlflow_server

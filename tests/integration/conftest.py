@@ -11,7 +11,7 @@ import pytest
 from tests.servers.postgres import fixture_postgres  # noqa: F401  a fixture
 
 if TYPE_CHECKING:
-    from tests.integration.mlflow.bulk_stores import Databases
+    from tests.integration.mlflow.bulk.stores import Databases
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def databases_of(
 
     @cache
     def make(kind: str) -> Databases:
-        from tests.integration.mlflow.bulk_stores import Databases  # noqa: PLC0415  imports MLflow's server
+        from tests.integration.mlflow.bulk.stores import Databases  # noqa: PLC0415  imports MLflow's server
 
         cluster = request.getfixturevalue("postgres") if kind == "postgresql" else None
         return Databases(tmp_path_factory.mktemp("databases"), cluster)

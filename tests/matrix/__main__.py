@@ -26,7 +26,7 @@ MLFLOW = ("3.15.2", "3.16.1", "3.17.2")
 """Of each minor release that pyproject.toml admits the newest patch."""
 FIRST_WITH_BULK = (3, 17)
 END_TO_END = ("tests/acceptance/test_captures.py",)
-BULK_ROWS = ("tests/integration/mlflow/test_bulk_truth.py",)
+BULK_ROWS = ("tests/integration/mlflow/bulk/test_truth.py",)
 MOST_SECONDS = 900
 
 

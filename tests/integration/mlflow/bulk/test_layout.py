@@ -16,7 +16,7 @@ from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter
 from spanbridge.collector.exporters.mlflow.database.bulk.layout import differences
 from spanbridge.collector.exporters.mlflow.database.tracking_database import bulk_writer
 from spanbridge.collector.exporters.mlflow.record.record import Recorder
-from tests.integration.mlflow.bulk_stores import (  # noqa: F401  fixtures
+from tests.integration.mlflow.bulk.stores import (  # noqa: F401  fixtures
     DatabasesOf,
     fixture_databases,
     fixture_store,

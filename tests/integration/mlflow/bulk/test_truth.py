@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spanbridge.processors.types import Batch
-from tests.integration.mlflow.bulk_stores import (  # noqa: F401  fixtures
+from tests.integration.mlflow.bulk.stores import (  # noqa: F401  fixtures
     Pair,
     fixture_databases,
     fixture_pair,

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 from spanbridge.collector.errors import Retryable
 from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter
 from spanbridge.processors.types import Trace
-from tests.integration.mlflow.bulk_stores import (  # noqa: F401  fixtures
+from tests.integration.mlflow.bulk.stores import (  # noqa: F401  fixtures
     ARTIFACTS,
     DatabasesOf,
     Pair,

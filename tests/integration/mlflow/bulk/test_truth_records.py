@@ -19,7 +19,7 @@ from spanbridge.collector.exporters.mlflow.server.tracking_server import encode
 from spanbridge.processors.genai import GenAi, GenAiConfig, GenAiTrace
 from spanbridge.processors.tag_schema import TagSchema, TagSchemaConfig
 from spanbridge.processors.types import Batch, Trace
-from tests.integration.mlflow.bulk_stores import (  # noqa: F401  fixtures
+from tests.integration.mlflow.bulk.stores import (  # noqa: F401  fixtures
     DatabasesOf,
     Pair,
     fixture_databases,
@@ -27,8 +27,8 @@ from tests.integration.mlflow.bulk_stores import (  # noqa: F401  fixtures
     log_by_endpoint,
     split,
 )
-from tests.integration.mlflow.test_bulk_truth import SETS, captured
-from tests.integration.mlflow.test_bulk_truth_generated import generated_traces
+from tests.integration.mlflow.bulk.test_truth import SETS, captured
+from tests.integration.mlflow.bulk.test_truth_generated import generated_traces
 from tests.samples.traces import START_NS, bench_trace
 
 record = Recorder(["*"])

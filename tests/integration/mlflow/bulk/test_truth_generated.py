@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from spanbridge.processors.types import Batch, Trace
 from spanbridge.processors.types import spans as all_spans
-from tests.integration.mlflow.bulk_stores import (
+from tests.integration.mlflow.bulk.stores import (
     DatabasesOf,
     Pair,
     left,

@@ -13,8 +13,8 @@ from sqlalchemy import func, select
 
 from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter
 from spanbridge.collector.exporters.mlflow.database.schema import prepare_database
-from tests.integration.mlflow.bulk_stores import ARTIFACTS, Pair, left, split
-from tests.integration.mlflow.test_bulk_truth import SETS, captured
+from tests.integration.mlflow.bulk.stores import ARTIFACTS, Pair, left, split
+from tests.integration.mlflow.bulk.test_truth import SETS, captured
 from tests.samples.traces import bench_trace
 from tests.servers.mariadb import NewDatabase, fixture_mariadb  # noqa: F401  a fixture
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter
 from spanbridge.collector.exporters.mlflow.database.bulk.foreign_keys import FIRST_WITH_GRANTS, leave_out_references
-from tests.integration.mlflow.bulk_stores import ARTIFACTS, Databases, DatabasesOf, Pair, left
+from tests.integration.mlflow.bulk.stores import ARTIFACTS, Databases, DatabasesOf, Pair, left
 from tests.samples.traces import bench_trace
 from tests.servers.postgres import Cluster
 

@@ -19,7 +19,7 @@ from spanbridge.collector.exporters.mlflow.database.bulk import BulkWriter
 from spanbridge.collector.exporters.mlflow.database.bulk.failures import Failure, Failures
 from spanbridge.processors.types import Trace
 from spanbridge.processors.types import spans as all_spans
-from tests.integration.mlflow.bulk_stores import (
+from tests.integration.mlflow.bulk.stores import (
     ARTIFACTS,
     DatabasesOf,
     left,

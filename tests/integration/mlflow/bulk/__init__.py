@@ -1,0 +1,1 @@
+"""The writer of rows in bulk, against real databases and beside MLflow's own store."""
