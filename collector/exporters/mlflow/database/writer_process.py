@@ -4,6 +4,9 @@ Making rows of spans takes as much of an interpreter as all that comes before it
 one process the two would share one, and senders would wait for their OK while rows are made. So each send is a task of
 a process pool; the answer brings along what was logged meanwhile. Nothing is settled before the answer: when a worker
 dies, all are ended, a new pool is made, and what was under way is sent again.
+
+A worker imports the main module of the program, as `multiprocessing` has it: one that is a script does nothing at its
+import (`if __name__ == "__main__":`).
 """
 
 from __future__ import annotations
