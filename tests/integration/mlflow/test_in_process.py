@@ -81,7 +81,7 @@ def test_what_is_open_at_the_end_is_sent(database, exporter):
     tracer = provider.get_tracer("lib")
     root = tracer.start_span("never ended")
     tracer.start_span("orphan", otel.set_span_in_context(root)).end()
-    assert exporter._gathering._held == 1
+    assert exporter._buffer._held == 1
     provider.shutdown()
 
     [found] = traces(database, "orphan")

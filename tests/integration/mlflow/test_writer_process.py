@@ -21,7 +21,7 @@ from spanbridge.collector.exporters.mlflow.build import build
 from spanbridge.collector.exporters.mlflow.config import MlflowExporterConfig
 from spanbridge.collector.exporters.mlflow.database import writer_process
 from spanbridge.collector.exporters.mlflow.database.schema import prepare_database
-from spanbridge.collector.exporters.mlflow.database.writer_process import ExporterProcess
+from spanbridge.collector.exporters.mlflow.database.writer_process import ExporterProcess, workers_for
 from spanbridge.processors.types import Trace
 from tests.paths import ROOT
 from tests.polling import until_sync
@@ -138,10 +138,16 @@ def test_when_one_writer_dies_all_are_started_again(uri: str):
     assert sorted(span_ids(uri, "apart")) == sorted(ids(*sent))
 
 
-@pytest.mark.parametrize(("scheme", "workers"), [("sqlite", 2), ("postgresql", 4)])
-def test_sqlite_has_two_writers_and_others_one_for_each_send(scheme: str, workers: int):
-    assert ExporterProcess(4, {}, tracking_uri=f"{scheme}://host/x")._workers == workers
-    assert ExporterProcess(1, {}, tracking_uri=f"{scheme}://host/x")._workers == 1
+@pytest.mark.parametrize(
+    ("scheme", "processors", "workers"),
+    [("sqlite", 1, 2), ("sqlite", 8, 2), ("postgresql", 1, 2), ("postgresql", 2, 3), ("mysql", 8, 9)],
+)
+def test_sqlite_has_two_writers_and_others_one_more_than_processors(scheme: str, processors: int, workers: int):
+    assert workers_for(scheme, processors) == workers
+
+
+def test_there_are_no_more_writers_than_sends(uri: str):
+    assert ExporterProcess(1, {}, tracking_uri=uri)._workers == 1
 
 
 def test_two_writers_share_an_sqlite_database_that_neither_has_initialised(uri: str, tmp_path: Path):

@@ -4,6 +4,9 @@ Making rows of spans takes as much of an interpreter as all that comes before it
 one process the two would share one, and senders would wait for their OK while rows are made. So each send is a task of
 a process pool; the answer brings along what was logged meanwhile. Nothing is settled before the answer: when a worker
 dies, all are ended, a new pool is made, and what was under way is sent again.
+
+A worker imports the main module of the program, as `multiprocessing` has it: one that is a script does nothing at its
+import (`if __name__ == "__main__":`).
 """
 
 from __future__ import annotations
@@ -65,7 +68,7 @@ class ExporterProcess:
     def __init__(self, at_a_time: int, environ: Mapping[str, str], **options: Any) -> None:
         settings = settings_from(environ, **options)
         self._router = Router(settings)
-        self._workers = min(at_a_time, SQLITE_WORKERS) if settings.scheme == "sqlite" else at_a_time
+        self._workers = min(at_a_time, workers_for(settings.scheme, os.cpu_count() or 1))
         self._options = {"environ": dict(environ), **options}
         self._changing = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
@@ -109,6 +112,14 @@ class ExporterProcess:
             if pool is self._pool:
                 self._pool = None
                 _kill(pool)
+
+
+def workers_for(scheme: str, processors: int) -> int:
+    """Return how many workers a kind of database is worth: each takes about 60 MB beside what all of them share.
+
+    While one waits for the database, the others make rows, which takes a processor each.
+    """
+    return SQLITE_WORKERS if scheme == "sqlite" else 1 + processors
 
 
 def _new_pool(workers: int, options: Mapping[str, Any]) -> ProcessPoolExecutor:
