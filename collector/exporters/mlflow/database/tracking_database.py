@@ -30,7 +30,7 @@ from spanbridge.collector.exporters.mlflow.settings import MlflowSettings, displ
 _log = logging.getLogger(__name__)
 
 _MAX_LINKS = 100
-_SLOW = "traces go through MLflow's own store, which is ten to twenty times slower: %s"
+_SLOW = "traces go through MLflow's own store, which is ten to thirty times slower: %s"
 """What it costs to do without bulk rows; see docs/performance.md."""
 
 Store: TypeAlias = Any

@@ -178,4 +178,4 @@ def test_traces_come_through_mlflows_own_store_and_that_is_said_once(
     said = [found for found in caplog.records if found.levelno >= logging.ERROR]
     assert len(said) == 1
     assert "spans.finish_reason" in said[0].getMessage()
-    assert "MLflow's own store, which is ten to twenty times slower" in said[0].getMessage()
+    assert "MLflow's own store, which is ten to thirty times slower" in said[0].getMessage()
