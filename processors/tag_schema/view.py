@@ -34,8 +34,10 @@ class SpanView:
         return self._attributes
 
     def find(self, key: str) -> AnyValue | None:
-        """Return the value under a key, or None."""
-        attribute = self.attributes.get(key)
+        """Return the value under a key, or None. Of most spans one or two are asked for: not worth a mapping of all."""
+        if self._attributes is None:
+            return find_last(self.span.attributes, key)
+        attribute = self._attributes.get(key)
         return None if attribute is None else attribute.value
 
     def value(self, key: str) -> Value:
