@@ -21,8 +21,8 @@ from pydantic import Field, field_validator
 
 from spanbridge.processors.attributes import find, to_amount, to_object, to_python
 from spanbridge.processors.settings import ConfigModel, Duration
-from spanbridge.processors.stages import BuildContext, Request, Stages
-from spanbridge.processors.types import Batch
+from spanbridge.processors.stages import BuildContext, Stages
+from spanbridge.processors.types import Batch, Request
 
 Labels: TypeAlias = tuple[str, ...]
 

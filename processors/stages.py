@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from spanbridge.processors.types import Batch, Logs, Processor, TraceProcessor
+from spanbridge.processors.types import Batch, Processor, Request, TraceProcessor
 
-Request: TypeAlias = Batch | Logs
 RequestProcessor: TypeAlias = Callable[[Request], Request]
 """A processor of requests, before the disk; may edit the request in place. What is empty then goes no further."""
 

@@ -14,6 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 Batch: TypeAlias = ExportTraceServiceRequest
 Logs: TypeAlias = ExportLogsServiceRequest
+Request: TypeAlias = Batch | Logs
 
 NO_PARENT = (b"", bytes(8))
 """Parent ids that mark a root span; MLflow reads eight zero bytes as no parent too."""

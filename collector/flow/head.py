@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from spanbridge.collector.errors import ConfigError
 from spanbridge.collector.journal import Entry, Journal, Signal
-from spanbridge.collector.otlp.requests import Request, count
+from spanbridge.collector.otlp.requests import count
 from spanbridge.collector.receivers import Accept
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.stages import RequestProcessor
-from spanbridge.processors.types import Batch, Context, span_count
+from spanbridge.processors.types import Batch, Context, Request, span_count
 
 PORTION = 512
 """Spans of a large request that the head stage works on at a time, some 20 ms with everything switched on. What is more

@@ -16,9 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from spanbridge.collector.errors import Busy, Forbidden, Invalid, Refusal, TooLarge, Unauthenticated
 from spanbridge.collector.otlp import json_format as otlp_json
-from spanbridge.processors.types import Batch, Logs, span_count
+from spanbridge.processors.types import Batch, Logs, Request, span_count
 
-Request: TypeAlias = Batch | Logs
 R = TypeVar("R", Batch, Logs)
 
 Encoding: TypeAlias = Literal["protobuf", "json"]

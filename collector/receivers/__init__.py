@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spanbridge.collector.extensions.authentication import Authenticate
-from spanbridge.collector.otlp.requests import Request
-from spanbridge.processors.types import Context
+from spanbridge.processors.types import Context, Request
 
 if TYPE_CHECKING:
     from spanbridge.collector.telemetry.metrics import Telemetry

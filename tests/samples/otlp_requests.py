@@ -12,14 +12,13 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from prometheus_client import CollectorRegistry
 
-from spanbridge.collector.otlp.requests import Request
 from spanbridge.collector.receivers.otlp import grpc_server as otlp_grpc
 from spanbridge.collector.receivers.otlp import http_server as otlp_http
 from spanbridge.collector.receivers.otlp.config import GrpcConfig, HttpConfig
 from spanbridge.collector.receivers.otlp.intake import Receiver
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.attributes import put
-from spanbridge.processors.types import Batch, Context, Logs
+from spanbridge.processors.types import Batch, Context, Logs, Request
 
 GRPC_EXPORT = f"/{otlp_grpc.TRACES}/Export"
 GRPC_EXPORT_LOGS = f"/{otlp_grpc.LOGS}/Export"

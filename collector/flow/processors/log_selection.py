@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from spanbridge.collector.otlp.requests import Request
 from spanbridge.collector.telemetry.metrics import Telemetry
 from spanbridge.processors.attributes import find
-from spanbridge.processors.types import Batch
+from spanbridge.processors.types import Batch, Request
 
 ID_BYTES = 16
 

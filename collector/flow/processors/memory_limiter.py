@@ -19,10 +19,10 @@ from pydantic import Field, NonNegativeInt, model_validator
 
 from spanbridge.collector.errors import Busy
 from spanbridge.collector.flow.processors.stages import FlowStages
-from spanbridge.collector.otlp.requests import Request
 from spanbridge.collector.telemetry.processes import resident_memory
 from spanbridge.processors.settings import ConfigModel, Duration
 from spanbridge.processors.stages import BuildContext
+from spanbridge.processors.types import Request
 
 if TYPE_CHECKING:
     from typing import Self
